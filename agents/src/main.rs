@@ -1,0 +1,2 @@
+//! Placeholder until the crate has its first module.
+fn main() {}

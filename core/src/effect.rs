@@ -1,0 +1,113 @@
+//! What the core asks of its shell.
+
+use std::sync::Arc;
+
+use holdfast_proto::config::Config;
+use holdfast_proto::ids::{Epoch, GroupName, NodeId};
+use holdfast_proto::operator::OperatorOutcome;
+use holdfast_proto::peer::{Beat, Message};
+use holdfast_proto::time::Time;
+
+use crate::durable::Durable;
+use crate::journal::Entry;
+
+/// Number of a persist effect. Grows by one with each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PersistId(pub u64);
+
+/// Number of a fence command. Grows by one with each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FenceId(pub u64);
+
+/// An output of the core. Effects are carried out in order; none of them fails in place: its result is an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send on a stream, at most once, in order per peer. May be lost.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// Send a datagram on every link to a peer.
+    SendBeat {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        beat: Beat,
+    },
+    /// Write the record and fsync, then report [`crate::event::Event::Persisted`]. What depends on it is held back by
+    /// the core. A later record contains everything an earlier one does, so only the newest needs writing.
+    Persist {
+        /// Number of the record.
+        id: PersistId,
+        /// The record.
+        record: Arc<Durable>,
+    },
+    /// Write to /run (gone after a reboot) that this boot has voted for a state that committed.
+    MarkSynced,
+    /// Renew permits with `had-agentd`.
+    Permits(Vec<Permit>),
+    /// Start a group. The permit comes with it.
+    StartGroup {
+        /// The permit; its group and epoch are the group to start.
+        permit: Permit,
+        /// The configuration to start it from.
+        config: Arc<Config>,
+    },
+    /// Stop a group and report when nothing of it runs.
+    StopGroup {
+        /// The group.
+        group: GroupName,
+        /// Epoch of the decision.
+        epoch: Epoch,
+        /// Why.
+        reason: String,
+    },
+    /// Restart a resource (and those after it) in place.
+    RestartResource {
+        /// The group.
+        group: GroupName,
+        /// Epoch it runs under.
+        epoch: Epoch,
+        /// The resource; the whole group if absent.
+        resource: Option<String>,
+    },
+    /// Tell `had-agentd` whether resources are to be left alone.
+    Maintenance(bool),
+    /// Run the fence device `config.fences[device]` and read back. The answer is `Event::Fenced`.
+    Fence {
+        /// Number that the answer carries.
+        id: FenceId,
+        /// The node to fence.
+        node: NodeId,
+        /// Index into `config.fences`.
+        device: usize,
+        /// The configuration the index belongs to.
+        config: Arc<Config>,
+    },
+    /// Answer an operator.
+    Reply {
+        /// Number of the request.
+        request: u64,
+        /// The answer.
+        outcome: OperatorOutcome,
+    },
+    /// Tell operators.
+    Journal(Entry),
+    /// The committed configuration changed: follow it (links, keys, timers, local copy of the file).
+    ConfigChanged(Arc<Config>),
+    /// `Event::Shutdown` has been dealt with: the process may end.
+    ShutdownReady,
+}
+
+/// The right to run a group until an instant on this node's clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit {
+    /// The group.
+    pub group: GroupName,
+    /// Epoch of its assignment.
+    pub epoch: Epoch,
+    /// Expiry.
+    pub until: Time,
+}

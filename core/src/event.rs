@@ -1,0 +1,127 @@
+//! What can happen to a node.
+
+use std::time::Duration;
+
+use holdfast_proto::ids::{BootId, Epoch, GroupName, NodeId};
+use holdfast_proto::operator::{OperatorCall, OperatorOutcome};
+use holdfast_proto::peer::{Beat, Message, RunState, Sender};
+
+use crate::effect::{FenceId, PersistId};
+
+/// An input of the core.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A message from a member whose hello was accepted.
+    Message {
+        /// Who sent it, as the hello established.
+        from: Sender,
+        /// The message.
+        message: Message,
+    },
+    /// A heartbeat or its answer. The shell removes duplicates that came over several links.
+    Beat {
+        /// Who sent it.
+        from: Sender,
+        /// The frame.
+        beat: Beat,
+    },
+    /// This node's own view of its network, on change.
+    Network(NetworkHealth),
+    /// From `had-agentd`.
+    Agent(AgentEvent),
+    /// A fence device ended.
+    Fenced {
+        /// The command it answers.
+        id: FenceId,
+        /// What was seen.
+        result: FenceResult,
+    },
+    /// A record is on disk.
+    Persisted(PersistId),
+    /// A record could not be written; the sentence says why. The node stops voting until a write succeeds.
+    PersistFailed(PersistId, String),
+    /// An operator's request on this node's control socket.
+    Operator {
+        /// Number that the reply carries.
+        request: u64,
+        /// The call.
+        call: OperatorCall,
+    },
+    /// The deadline of [`crate::node::Node::poll_timeout`] has passed.
+    Timeout,
+    /// `had` was asked to end (SIGTERM): hand leadership over if that can be done.
+    Shutdown,
+}
+
+/// This node's own view of its network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetworkHealth {
+    /// At least one configured link has a carrier.
+    pub any_link_up: bool,
+    /// At least one ping target answers, or none is configured.
+    pub ping_answers: bool,
+}
+
+impl NetworkHealth {
+    /// A node that cannot reach the network must not take a peer's silence for the peer's death.
+    #[must_use]
+    pub fn may_fence(self) -> bool {
+        self.any_link_up && self.ping_answers
+    }
+}
+
+/// From `had-agentd`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentEvent {
+    /// The agent process is connected. All groups it knows follow; a group not named is stopped.
+    Attached {
+        /// Every group that is not stopped.
+        groups: Vec<GroupObservation>,
+        /// Timeout of the armed watchdog.
+        watchdog: Option<Duration>,
+    },
+    /// The connection to it is gone: nothing can be started or confirmed stopped.
+    Detached,
+    /// A group changed.
+    Group(GroupObservation),
+}
+
+/// A group as the agent process sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupObservation {
+    /// The group.
+    pub group: GroupName,
+    /// Epoch it runs or was stopped under.
+    pub epoch: Epoch,
+    /// State.
+    pub run: RunState,
+    /// Restarts in place.
+    pub restarts: u32,
+    /// Latest trouble in words.
+    pub detail: String,
+}
+
+/// What a fence device reported, after its read-back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FenceResult {
+    /// The action was done and a separate status read said off.
+    pub off_read_back: bool,
+    /// What was seen, one sentence.
+    pub evidence: String,
+    /// What went wrong; empty on success.
+    pub error: String,
+}
+
+/// A reply to an operator, as in [`crate::effect::Effect::Reply`].
+pub type Reply = (u64, OperatorOutcome);
+
+/// Identity of this node in this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Which member this is.
+    pub node: NodeId,
+    /// The machine's boot.
+    pub boot: BootId,
+    /// The run of `had`.
+    pub incarnation: holdfast_proto::ids::Incarnation,
+}

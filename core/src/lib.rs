@@ -1,0 +1,13 @@
+//! Holdfast's decision core: who may run what, and which proof allows it.
+//!
+//! The crate is deterministic. It reads no clock, socket, file or random source: time and everything else come in
+//! as an [`event::Event`] to [`node::Node::handle`], and what is to be done comes out as an [`effect::Effect`] from
+//! [`node::Node::poll_effect`]. The same code runs in `had`, in the simulator and in the model checker.
+
+pub mod durable;
+pub mod effect;
+pub mod event;
+pub mod journal;
+pub mod node;
+pub mod timer;
+pub mod view;

@@ -1,0 +1,76 @@
+//! A node's picture of the cluster, for status output. Nothing decides by it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_proto::ids::{Ballot, BootId, Epoch, GroupName, NodeId};
+use holdfast_proto::peer::RunState;
+use holdfast_proto::state::ClusterState;
+use holdfast_proto::time::Time;
+
+/// The picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// This node.
+    pub node: NodeId,
+    /// Newest committed state; absent on a blank node.
+    pub state: Option<Arc<ClusterState>>,
+    /// Highest promised ballot.
+    pub ballot: Ballot,
+    /// The leader this node follows or is.
+    pub leader: Option<NodeId>,
+    /// Whether and why this node is part of a quorum, one sentence.
+    pub quorum: String,
+    /// True when a lease (own or the leader's) or the pair's own rules hold.
+    pub has_quorum: bool,
+    /// Whether this node has voted in this boot for a state that committed.
+    pub synced: bool,
+    /// Members other than this node.
+    pub peers: Vec<PeerView>,
+    /// Groups.
+    pub groups: Vec<GroupView>,
+    /// The next deadline and its reason.
+    pub next: Option<(Time, &'static str)>,
+    /// Standing conditions worth an operator's attention.
+    pub warnings: Vec<String>,
+}
+
+/// Another member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerView {
+    /// Which.
+    pub node: NodeId,
+    /// `online`, `lost`, `fencing`, `fenced`, `joining`, `never seen`.
+    pub state: &'static str,
+    /// One sentence; empty if there is nothing to say.
+    pub detail: String,
+    /// Its boot, once heard.
+    pub boot: Option<BootId>,
+    /// Whether it says it is synced.
+    pub synced: bool,
+    /// Its watchdog.
+    pub watchdog: Option<Duration>,
+}
+
+/// A group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupView {
+    /// Which.
+    pub name: GroupName,
+    /// `running`, `starting`, `stopping`, `stopped`, `failed`, `moving`, `waiting`, `unknown`.
+    pub state: &'static str,
+    /// The node it is assigned to.
+    pub node: Option<NodeId>,
+    /// Epoch of the assignment.
+    pub epoch: Epoch,
+    /// Why, one sentence. When something is waited for, it says what.
+    pub reason: String,
+    /// What runs here.
+    pub local: Option<RunState>,
+    /// Expiry of the permit held here.
+    pub permit_until: Option<Time>,
+    /// The latest outage this node saw as leader.
+    pub last_outage: Option<Duration>,
+    /// For each data node: could it run the group, and why or why not.
+    pub candidates: Vec<(NodeId, bool, String)>,
+}

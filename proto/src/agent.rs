@@ -1,0 +1,335 @@
+//! The API between `had` and `had-agentd`: length-delimited prost messages on a unix socket
+//! (`/run/holdfast/agentd.sock`). `had` connects; `had-agentd` checks the peer's credentials.
+//!
+//! All times are microseconds on CLOCK_BOOTTIME of this machine, which both processes share.
+
+use std::collections::BTreeMap;
+
+/// From `had` to `had-agentd`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct AgentRequest {
+    /// What is asked.
+    #[prost(oneof = "agent_request::Body", tags = "1,2,3,4,5,6,7")]
+    pub body: Option<agent_request::Body>,
+}
+
+/// Bodies of [`AgentRequest`].
+pub mod agent_request {
+    /// What is asked.
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    pub enum Body {
+        /// First message on a connection.
+        #[prost(message, tag = "1")]
+        Attach(super::Attach),
+        /// Renews permits. A group not named keeps the permit it has, until that lapses.
+        #[prost(message, tag = "2")]
+        Permits(super::Permits),
+        /// Start a group.
+        #[prost(message, tag = "3")]
+        Start(super::StartGroup),
+        /// Stop a group.
+        #[prost(message, tag = "4")]
+        Stop(super::StopGroup),
+        /// Restart a resource of a running group.
+        #[prost(message, tag = "5")]
+        Restart(super::RestartResource),
+        /// Run a fence device.
+        #[prost(message, tag = "6")]
+        Fence(super::FenceDevice),
+        /// Maintenance mode: observe, but do nothing about what is observed. Permits do not lapse into stops.
+        #[prost(message, tag = "7")]
+        Maintenance(super::Maintenance),
+    }
+}
+
+/// First message on a connection.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Attach {
+    /// Name of the node, for fence agents and logs.
+    #[prost(string, tag = "1")]
+    pub node: String,
+    /// Cluster name.
+    #[prost(string, tag = "2")]
+    pub cluster: String,
+    /// Lease length in milliseconds, from which announcement and lifetime intervals are derived.
+    #[prost(uint32, tag = "3")]
+    pub lease_ms: u32,
+}
+
+/// A set of permits.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Permits {
+    /// The permits renewed.
+    #[prost(message, repeated, tag = "1")]
+    pub permits: Vec<Permit>,
+}
+
+/// The right to run a group until an instant.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Permit {
+    /// The group.
+    #[prost(string, tag = "1")]
+    pub group: String,
+    /// Epoch of the assignment.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// Expiry.
+    #[prost(uint64, tag = "3")]
+    pub until_us: u64,
+}
+
+/// Start a group under a permit.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct StartGroup {
+    /// The permit: a start whose permit has lapsed is refused.
+    #[prost(message, optional, tag = "1")]
+    pub permit: Option<Permit>,
+    /// What to run. Kept by agentd (in its state folder too), so that it can stop the group without `had`.
+    #[prost(message, optional, tag = "2")]
+    pub spec: Option<GroupSpec>,
+}
+
+/// A group's definition.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct GroupSpec {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Members in start order.
+    #[prost(message, repeated, tag = "2")]
+    pub resources: Vec<ResourceSpec>,
+    /// Restarts in place within `restart_window_ms` before the group is reported failed.
+    #[prost(uint32, tag = "3")]
+    pub max_restarts: u32,
+    /// Window of `max_restarts`.
+    #[prost(uint32, tag = "4")]
+    pub restart_window_ms: u32,
+}
+
+/// A resource's definition.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ResourceSpec {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Agent: `vip`, `systemd`, `exec`.
+    #[prost(string, tag = "2")]
+    pub kind: String,
+    /// Parameters; lists are joined with newlines.
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub params: BTreeMap<String, String>,
+    /// Probes.
+    #[prost(message, repeated, tag = "4")]
+    pub probes: Vec<ProbeSpec>,
+    /// Time allowed to start.
+    #[prost(uint32, tag = "5")]
+    pub start_timeout_ms: u32,
+    /// Time allowed to stop before the next step of the ladder.
+    #[prost(uint32, tag = "6")]
+    pub stop_timeout_ms: u32,
+}
+
+/// A probe's definition.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ProbeSpec {
+    /// `tcp`, `http` or `exec`.
+    #[prost(string, tag = "1")]
+    pub kind: String,
+    /// `host:port`, a URL, or the program followed by its arguments, joined with newlines.
+    #[prost(string, tag = "2")]
+    pub target: String,
+    /// Time between probes.
+    #[prost(uint32, tag = "3")]
+    pub interval_ms: u32,
+    /// Time allowed for one.
+    #[prost(uint32, tag = "4")]
+    pub timeout_ms: u32,
+    /// Failures among the last `of` that count as failed.
+    #[prost(uint32, tag = "5")]
+    pub failures: u32,
+    /// Window size.
+    #[prost(uint32, tag = "6")]
+    pub of: u32,
+}
+
+/// Stop a group.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct StopGroup {
+    /// The group.
+    #[prost(string, tag = "1")]
+    pub group: String,
+    /// Epoch of the decision to stop it: at least the epoch it runs under.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// Why, for the journal.
+    #[prost(string, tag = "3")]
+    pub reason: String,
+}
+
+/// Restart a resource and those after it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RestartResource {
+    /// The group.
+    #[prost(string, tag = "1")]
+    pub group: String,
+    /// Epoch it runs under.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// The resource; empty for the whole group.
+    #[prost(string, tag = "3")]
+    pub resource: String,
+}
+
+/// Run one fence device, or only read its state.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FenceDevice {
+    /// Number that the answer carries.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// The node to fence.
+    #[prost(string, tag = "2")]
+    pub node: String,
+    /// Agent name, or `exec`.
+    #[prost(string, tag = "3")]
+    pub agent: String,
+    /// Its parameters. Values of `*_file` keys are read by agentd and passed without the suffix.
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub params: BTreeMap<String, String>,
+    /// `off` or `reboot`; `status` and `validate` change nothing.
+    #[prost(string, tag = "5")]
+    pub action: String,
+    /// Whole time allowed, read-back included.
+    #[prost(uint32, tag = "6")]
+    pub timeout_ms: u32,
+}
+
+/// Maintenance mode.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Maintenance {
+    /// True to leave resources alone.
+    #[prost(bool, tag = "1")]
+    pub on: bool,
+}
+
+/// From `had-agentd` to `had`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct AgentReport {
+    /// What is reported.
+    #[prost(oneof = "agent_report::Body", tags = "1,2,3,4")]
+    pub body: Option<agent_report::Body>,
+}
+
+/// Bodies of [`AgentReport`].
+pub mod agent_report {
+    /// What is reported.
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    pub enum Body {
+        /// Answer to `Attach`: everything that runs. A group not named is stopped.
+        #[prost(message, tag = "1")]
+        Attached(super::Attached),
+        /// A group changed.
+        #[prost(message, tag = "2")]
+        Group(super::GroupStatus),
+        /// A fence device ended.
+        #[prost(message, tag = "3")]
+        Fenced(super::FenceOutcome),
+        /// Something worth telling an operator that changes no state ("VIP deleted by hand, restored in 4 ms").
+        #[prost(message, tag = "4")]
+        Note(super::Note),
+    }
+}
+
+/// Answer to `Attach`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Attached {
+    /// All groups that agentd knows to be other than stopped.
+    #[prost(message, repeated, tag = "1")]
+    pub groups: Vec<GroupStatus>,
+    /// Timeout of the armed watchdog in milliseconds; 0 for none.
+    #[prost(uint32, tag = "2")]
+    pub watchdog_ms: u32,
+    /// Agent kinds this agentd has.
+    #[prost(string, repeated, tag = "3")]
+    pub kinds: Vec<String>,
+}
+
+/// One group's state.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct GroupStatus {
+    /// The group.
+    #[prost(string, tag = "1")]
+    pub group: String,
+    /// Epoch it was started or last told to stop under.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// `stopped`, `starting`, `running`, `stopping`, `failed` (all of it stopped after failures) or `unknown`
+    /// (a stop failed; it may be running).
+    #[prost(string, tag = "3")]
+    pub run: String,
+    /// Members in start order.
+    #[prost(message, repeated, tag = "4")]
+    pub resources: Vec<ResourceStatus>,
+    /// Restarts in place within the window.
+    #[prost(uint32, tag = "5")]
+    pub restarts: u32,
+    /// The latest trouble, one sentence.
+    #[prost(string, tag = "6")]
+    pub detail: String,
+    /// When this state was entered.
+    #[prost(uint64, tag = "7")]
+    pub since_us: u64,
+}
+
+/// One resource's state.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ResourceStatus {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Agent kind.
+    #[prost(string, tag = "2")]
+    pub kind: String,
+    /// As in [`GroupStatus::run`].
+    #[prost(string, tag = "3")]
+    pub run: String,
+    /// What an operator wants to see: the address and interface, the unit and its pid.
+    #[prost(string, tag = "4")]
+    pub detail: String,
+}
+
+/// How a fence device ended.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FenceOutcome {
+    /// Number of the request.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// True only when the action was done *and* a separate status said off (or, for `status`, says off now).
+    #[prost(bool, tag = "2")]
+    pub off_read_back: bool,
+    /// What was seen, in one sentence, without secrets.
+    #[prost(string, tag = "3")]
+    pub evidence: String,
+    /// What went wrong; empty on success.
+    #[prost(string, tag = "4")]
+    pub error: String,
+}
+
+/// A note for the journal.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Note {
+    /// The group, if any.
+    #[prost(string, tag = "1")]
+    pub group: String,
+    /// One sentence.
+    #[prost(string, tag = "2")]
+    pub text: String,
+    /// `info` or `warn`.
+    #[prost(string, tag = "3")]
+    pub level: String,
+    /// A short stable name of the kind of event (`vip-announced`, `vip-restored`, `permit-lapsed`).
+    #[prost(string, tag = "4")]
+    pub kind: String,
+    /// When it happened.
+    #[prost(uint64, tag = "5")]
+    pub at_us: u64,
+}

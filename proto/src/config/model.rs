@@ -1,0 +1,272 @@
+//! The validated configuration. Built only by the parser (`config::parse`) and by tests.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::Timers;
+use crate::ids::{ClusterId, GroupName, NodeId};
+
+/// A whole, validated configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The TOML text it was parsed from, as the operator wrote it. It is what the register replicates.
+    pub source: String,
+    /// Cluster-wide settings.
+    pub cluster: ClusterSection,
+    /// Data nodes in file order.
+    pub nodes: Vec<NodeSection>,
+    /// The witness, if there is one.
+    pub witness: Option<WitnessSection>,
+    /// Fence devices in file order.
+    pub fences: Vec<FenceSection>,
+    /// Groups in file order.
+    pub groups: Vec<GroupSection>,
+}
+
+/// `[cluster]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterSection {
+    /// Name, shown everywhere.
+    pub name: String,
+    /// Identity for the lifetime of the cluster (`id`, written by `hactl cluster init`).
+    pub id: ClusterId,
+    /// The lease length: how long silence lasts before a node is given up (`detection`, or by `profile`).
+    pub detection_ms: u32,
+    /// UDP port of the peer protocol (default 7946).
+    pub port: u16,
+    /// How long the node that is not the survivor of a pair waits before it fences (default 5000).
+    pub fence_delay_ms: u32,
+    /// How long the witness may be silent before a pair goes on without it (default 10 x detection, at least 5000).
+    pub witness_grace_ms: u32,
+    /// How long a node that was not heard since our own boot may take to appear before it is fenced (default 60000).
+    pub startup_grace_ms: u32,
+    /// Addresses of which at least one must answer before this node fences a peer without a majority.
+    pub ping: Vec<IpAddr>,
+    /// Automatic moves of one group within `flap_window_ms` before the group is held where it is (default 3).
+    pub flap_budget: u32,
+    /// Window of the flap budget (default 600000).
+    pub flap_window_ms: u32,
+}
+
+/// `[[node]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSection {
+    /// Number of the node; its position in the file unless `id` says otherwise.
+    pub id: NodeId,
+    /// Host name of the node.
+    pub name: String,
+    /// One address per link, all used side by side.
+    pub links: Vec<IpAddr>,
+    /// SHA-256 pins of the node's public key, hex; two during rotation.
+    pub keys: Vec<KeyPin>,
+}
+
+/// `[witness]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WitnessSection {
+    /// Name shown for it (default `witness`).
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port (default the cluster's).
+    pub port: u16,
+    /// Its key pins.
+    pub keys: Vec<KeyPin>,
+}
+
+/// SHA-256 of a SubjectPublicKeyInfo.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyPin(pub [u8; 32]);
+
+impl std::fmt::Display for KeyPin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for KeyPin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::str::FromStr for KeyPin {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("a key pin is 64 hex digits, this has {} characters", text.len());
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(wrong());
+        }
+        let mut pin = [0u8; 32];
+        for (index, byte) in pin.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[index * 2..index * 2 + 2], 16)
+                .map_err(|_| "a key pin is hex digits only".to_string())?;
+        }
+        Ok(KeyPin(pin))
+    }
+}
+
+/// What a fence device cuts, which decides what its proof is valid for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FenceKind {
+    /// Ends the node's boot. May also stand in for its vote in a pair.
+    Power,
+    /// Cuts the node off its storage or network: releases groups, does not vote.
+    Storage,
+}
+
+/// `[[fence]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FenceSection {
+    /// The node it fences.
+    pub node: NodeId,
+    /// A ClusterLabs fence agent (`fence_ipmilan`), or `exec` for a program with the same contract.
+    pub agent: String,
+    /// Parameters given on the agent's standard input. Secrets are named by `*_file` keys and read by had-agentd.
+    pub params: BTreeMap<String, String>,
+    /// Devices of one level are all needed; the next level is tried when a level fails (default 1).
+    pub level: u8,
+    /// What the device cuts (default power; storage for the known fabric agents).
+    pub kind: FenceKind,
+    /// Whole time allowed for off and its read-back (default 30000).
+    pub timeout_ms: u32,
+    /// Action asked of the device: `off` or `reboot` (default `reboot`, which counts once the off half is proven).
+    pub action: FenceAction,
+}
+
+/// What is asked of a fence device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FenceAction {
+    /// Power off and leave it so.
+    Off,
+    /// Power off, prove it, power on.
+    Reboot,
+}
+
+/// What must be proven before a group may start elsewhere. Ordered from loosest to strictest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Requires {
+    /// Nothing: may briefly run twice. Only by the operator's explicit choice.
+    Nothing,
+    /// The old permit has lapsed.
+    Lease,
+    /// The old node confirmed the stop, or was fenced.
+    Fencing,
+}
+
+/// `[[group]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSection {
+    /// Name.
+    pub name: GroupName,
+    /// Preferred nodes, best first.
+    pub prefer: Vec<NodeId>,
+    /// What a takeover needs; the strictest of its resources unless set.
+    pub requires: Requires,
+    /// Runs where this group runs.
+    pub with: Vec<GroupName>,
+    /// Never runs where these run.
+    pub apart_from: Vec<GroupName>,
+    /// Starts only when these run somewhere.
+    pub after: Vec<GroupName>,
+    /// Restarts in place within `restart_window_ms` before the group moves (default 3).
+    pub max_restarts: u32,
+    /// Window for `max_restarts` (default 600000).
+    pub restart_window_ms: u32,
+    /// Members, started in order and stopped in reverse.
+    pub resources: Vec<ResourceSection>,
+}
+
+/// `[[group.resource]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceSection {
+    /// Name, unique within the group.
+    pub name: String,
+    /// Agent: `vip`, `systemd`, `exec`.
+    pub kind: String,
+    /// The agent's own parameters, checked by its schema. Lists are joined with newlines.
+    pub params: BTreeMap<String, String>,
+    /// Probes beside the agent's own events.
+    pub probes: Vec<ProbeSection>,
+    /// Time allowed to start (default 20000).
+    pub start_timeout_ms: u32,
+    /// Time allowed to stop before the ladder's next step (default 10000).
+    pub stop_timeout_ms: u32,
+}
+
+/// `[[group.resource.probe]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeSection {
+    /// What is probed.
+    pub kind: ProbeKind,
+    /// Time between probes (default 1000).
+    pub interval_ms: u32,
+    /// Time allowed for one probe (default 1000).
+    pub timeout_ms: u32,
+    /// Failures among the last `of` probes that make the resource failed (default 3).
+    pub failures: u32,
+    /// Size of the window of probes (default 5).
+    pub of: u32,
+}
+
+/// Kinds of probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// A TCP connection to `host:port` is accepted.
+    Tcp(String),
+    /// An HTTP GET of the URL answers with 200 to 399.
+    Http(String),
+    /// A command exits 0. First the program, then its arguments; no shell.
+    Exec(Vec<String>),
+}
+
+impl Config {
+    /// The section of data node `node`.
+    #[must_use]
+    pub fn node(&self, node: NodeId) -> Option<&NodeSection> {
+        self.nodes.iter().find(|section| section.id == node)
+    }
+
+    /// A member's name for people: from the config, or its number if it is not in it.
+    #[must_use]
+    pub fn name_of(&self, node: NodeId) -> String {
+        if node.is_witness() {
+            return self.witness.as_ref().map_or_else(|| "witness".into(), |witness| witness.name.clone());
+        }
+        self.node(node).map_or_else(|| node.to_string(), |section| section.name.clone())
+    }
+
+    /// The member called `name`.
+    #[must_use]
+    pub fn node_by_name(&self, name: &str) -> Option<NodeId> {
+        self.nodes.iter().find(|section| section.name == name).map(|section| section.id).or_else(|| {
+            self.witness.as_ref().filter(|witness| witness.name == name).map(|_| NodeId::WITNESS)
+        })
+    }
+
+    /// The section of group `name`.
+    #[must_use]
+    pub fn group(&self, name: &str) -> Option<&GroupSection> {
+        self.groups.iter().find(|group| &*group.name == name)
+    }
+
+    /// All members: data nodes and the witness.
+    pub fn members(&self) -> impl Iterator<Item = NodeId> {
+        let witness = self.witness.as_ref().map(|_| NodeId::WITNESS);
+        witness.into_iter().chain(self.nodes.iter().map(|node| node.id))
+    }
+
+    /// Fence devices of `node`, by level then file order.
+    #[must_use]
+    pub fn fences_of(&self, node: NodeId) -> Vec<&FenceSection> {
+        let mut devices: Vec<_> = self.fences.iter().filter(|fence| fence.node == node).collect();
+        devices.sort_by_key(|fence| fence.level);
+        devices
+    }
+
+    /// The timers derived from this configuration.
+    #[must_use]
+    pub fn timers(&self) -> Timers {
+        Timers::derive(&self.cluster)
+    }
+}

@@ -1,0 +1,453 @@
+//! The API between `hactl` and `had`: length-delimited prost messages on `/run/holdfast/had.sock`.
+//!
+//! One request per connection; the answer is a stream of replies that ends with `Done` or `Error`
+//! (`Watch` and `Events` with `follow` go on until the client closes). The views also derive serde: they are
+//! the stable JSON contract of `hactl --json`, so a field is never renamed or reused.
+
+use serde::{Deserialize, Serialize};
+
+/// From `hactl`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ControlRequest {
+    /// What is asked.
+    #[prost(oneof = "control_request::Body", tags = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15")]
+    pub body: Option<control_request::Body>,
+}
+
+/// Bodies of [`ControlRequest`].
+pub mod control_request {
+    /// What is asked.
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    pub enum Body {
+        /// One [`super::StatusView`].
+        #[prost(message, tag = "1")]
+        Status(super::Empty),
+        /// A [`super::StatusView`] now and after each change.
+        #[prost(message, tag = "2")]
+        Watch(super::Empty),
+        /// [`super::EventView`]s.
+        #[prost(message, tag = "3")]
+        Events(super::EventsRequest),
+        /// A [`super::WhyView`] of one group.
+        #[prost(message, tag = "4")]
+        Why(super::GroupRequest),
+        /// Move a group.
+        #[prost(message, tag = "5")]
+        Move(super::MoveRequest),
+        /// Standby on or off.
+        #[prost(message, tag = "6")]
+        Standby(super::NodeRequest),
+        /// Maintenance on or off.
+        #[prost(message, tag = "7")]
+        Maintenance(super::Switch),
+        /// Restart, clean up, enable or disable.
+        #[prost(message, tag = "8")]
+        Resource(super::ResourceRequest),
+        /// Fence a node.
+        #[prost(message, tag = "9")]
+        Fence(super::NodeRequest),
+        /// Vouch that a node is off.
+        #[prost(message, tag = "10")]
+        FenceConfirm(super::NodeRequest),
+        /// Force quorum: without a token, shows what could be lost and hands one out.
+        #[prost(message, tag = "11")]
+        QuorumForce(super::TokenRequest),
+        /// The configuration in force, as text in `Done`.
+        #[prost(message, tag = "12")]
+        ConfigShow(super::Empty),
+        /// Validate and commit a configuration.
+        #[prost(message, tag = "13")]
+        ConfigApply(super::ConfigRequest),
+        /// Make a join token for a new member.
+        #[prost(message, tag = "14")]
+        JoinToken(super::JoinTokenRequest),
+        /// A [`super::TimersView`], with what was measured.
+        #[prost(message, tag = "15")]
+        Timers(super::Empty),
+    }
+}
+
+/// No parameters.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Empty {}
+
+/// Parameters of `Events`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct EventsRequest {
+    /// Keep sending new ones.
+    #[prost(bool, tag = "1")]
+    pub follow: bool,
+    /// Number of past events to begin with.
+    #[prost(uint32, tag = "2")]
+    pub last: u32,
+}
+
+/// A group.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct GroupRequest {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub group: String,
+}
+
+/// A group and where to.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct MoveRequest {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub group: String,
+    /// Target node; empty for the best other one.
+    #[prost(string, tag = "2")]
+    pub to: String,
+}
+
+/// A node and a switch.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct NodeRequest {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub node: String,
+    /// For standby: true to enter it.
+    #[prost(bool, tag = "2")]
+    pub on: bool,
+}
+
+/// On or off.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Switch {
+    /// On.
+    #[prost(bool, tag = "1")]
+    pub on: bool,
+}
+
+/// An action on a group or resource.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ResourceRequest {
+    /// `restart`, `cleanup`, `enable` or `disable`.
+    #[prost(string, tag = "1")]
+    pub action: String,
+    /// The group; empty with `cleanup` means all.
+    #[prost(string, tag = "2")]
+    pub group: String,
+    /// The resource, for `restart`; empty for the whole group.
+    #[prost(string, tag = "3")]
+    pub resource: String,
+}
+
+/// A token, or empty to ask for one.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TokenRequest {
+    /// The token.
+    #[prost(string, tag = "1")]
+    pub token: String,
+}
+
+/// A configuration to apply.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ConfigRequest {
+    /// TOML text.
+    #[prost(string, tag = "1")]
+    pub text: String,
+    /// Show the plan only.
+    #[prost(bool, tag = "2")]
+    pub dry_run: bool,
+}
+
+/// Parameters of `JoinToken`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct JoinTokenRequest {
+    /// For a witness.
+    #[prost(bool, tag = "1")]
+    pub witness: bool,
+}
+
+/// From `had`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ControlReply {
+    /// The answer.
+    #[prost(oneof = "control_reply::Body", tags = "1,2,3,4,5,6,7")]
+    pub body: Option<control_reply::Body>,
+}
+
+/// Bodies of [`ControlReply`].
+pub mod control_reply {
+    /// The answer.
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    pub enum Body {
+        /// Finished; one sentence, or the text asked for.
+        #[prost(string, tag = "1")]
+        Done(String),
+        /// Refused or failed.
+        #[prost(message, tag = "2")]
+        Error(super::ErrorView),
+        /// Still at it: what is waited for.
+        #[prost(string, tag = "3")]
+        Progress(String),
+        /// The status.
+        #[prost(message, tag = "4")]
+        Status(super::StatusView),
+        /// An event.
+        #[prost(message, tag = "5")]
+        Event(super::EventView),
+        /// Why a group is where it is.
+        #[prost(message, tag = "6")]
+        Why(super::WhyView),
+        /// Timers.
+        #[prost(message, tag = "7")]
+        Timers(super::TimersView),
+    }
+}
+
+/// An error for the operator.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+pub struct ErrorView {
+    /// Stable word: `refused`, `no-quorum`, `not-found`, `invalid`, `denied`, `internal`.
+    #[prost(string, tag = "1")]
+    pub code: String,
+    /// What happened, to what, what to do.
+    #[prost(string, tag = "2")]
+    pub message: String,
+}
+
+/// The cluster as this node sees it.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+pub struct StatusView {
+    /// Cluster name.
+    #[prost(string, tag = "1")]
+    pub cluster: String,
+    /// This node.
+    #[prost(string, tag = "2")]
+    pub node: String,
+    /// One sentence: `healthy`, or what is wrong and what to do.
+    #[prost(string, tag = "3")]
+    pub summary: String,
+    /// `ok`, `degraded` or `down`.
+    #[prost(string, tag = "4")]
+    pub health: String,
+    /// The leader's name; empty if none is known.
+    #[prost(string, tag = "5")]
+    pub leader: String,
+    /// Why there is or is not a quorum, one sentence.
+    #[prost(string, tag = "6")]
+    pub quorum: String,
+    /// Names of the voters.
+    #[prost(string, repeated, tag = "7")]
+    pub voters: Vec<String>,
+    /// The pre-agreed survivor.
+    #[prost(string, tag = "8")]
+    pub survivor: String,
+    /// Register version and ballot.
+    #[prost(uint64, tag = "9")]
+    pub version: u64,
+    /// Ballot, `round.node`.
+    #[prost(string, tag = "10")]
+    pub ballot: String,
+    /// Maintenance mode.
+    #[prost(bool, tag = "11")]
+    pub maintenance: bool,
+    /// Lease length.
+    #[prost(uint32, tag = "12")]
+    pub lease_ms: u32,
+    /// Members.
+    #[prost(message, repeated, tag = "13")]
+    pub nodes: Vec<NodeView>,
+    /// Groups.
+    #[prost(message, repeated, tag = "14")]
+    pub groups: Vec<GroupView>,
+    /// Things worth an operator's attention.
+    #[prost(string, repeated, tag = "15")]
+    pub warnings: Vec<String>,
+    /// How the deciding thread runs: `SCHED_FIFO 10, memory locked`, or why not.
+    #[prost(string, tag = "16")]
+    pub scheduling: String,
+    /// Version of the daemon.
+    #[prost(string, tag = "17")]
+    pub daemon_version: String,
+    /// The next timer: what happens next and when.
+    #[prost(string, tag = "18")]
+    pub next: String,
+}
+
+/// One member.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+pub struct NodeView {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// `data` or `witness`.
+    #[prost(string, tag = "2")]
+    pub role: String,
+    /// `online`, `lost`, `fencing`, `fenced`, `standby`, `joining`, `never seen`.
+    #[prost(string, tag = "3")]
+    pub state: String,
+    /// One sentence about it; empty if there is nothing to say.
+    #[prost(string, tag = "4")]
+    pub detail: String,
+    /// Leads.
+    #[prost(bool, tag = "5")]
+    pub leader: bool,
+    /// Votes.
+    #[prost(bool, tag = "6")]
+    pub voter: bool,
+    /// Has acknowledged a committed state since its boot.
+    #[prost(bool, tag = "7")]
+    pub synced: bool,
+    /// Links to it.
+    #[prost(message, repeated, tag = "8")]
+    pub links: Vec<LinkView>,
+    /// First digits of its boot id.
+    #[prost(string, tag = "9")]
+    pub boot: String,
+    /// Watchdog timeout; 0 for none.
+    #[prost(uint32, tag = "10")]
+    pub watchdog_ms: u32,
+    /// Fence devices, `agent (state)`.
+    #[prost(string, repeated, tag = "11")]
+    pub fences: Vec<String>,
+}
+
+/// One link.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+pub struct LinkView {
+    /// The peer's address on it.
+    #[prost(string, tag = "1")]
+    pub address: String,
+    /// `up` or `down`.
+    #[prost(string, tag = "2")]
+    pub state: String,
+    /// Smoothed round trip in microseconds; 0 if unknown.
+    #[prost(uint32, tag = "3")]
+    pub rtt_us: u32,
+    /// Beats lost among the last 100.
+    #[prost(uint32, tag = "4")]
+    pub lost_percent: u32,
+}
+
+/// One group.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+pub struct GroupView {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// `running`, `starting`, `stopping`, `stopped`, `failed`, `moving`, `waiting`, `unknown`.
+    #[prost(string, tag = "2")]
+    pub state: String,
+    /// The node it is assigned to; empty for none.
+    #[prost(string, tag = "3")]
+    pub node: String,
+    /// Why, one sentence.
+    #[prost(string, tag = "4")]
+    pub reason: String,
+    /// Epoch of the assignment.
+    #[prost(uint64, tag = "5")]
+    pub epoch: u64,
+    /// Its resources, as the node that runs it sees them (known on that node only).
+    #[prost(message, repeated, tag = "6")]
+    pub resources: Vec<ResourceView>,
+    /// Failures by node, in words.
+    #[prost(string, repeated, tag = "7")]
+    pub failures: Vec<String>,
+    /// Kept stopped by the operator.
+    #[prost(bool, tag = "8")]
+    pub disabled: bool,
+    /// `fencing`, `lease` or `nothing`.
+    #[prost(string, tag = "9")]
+    pub requires: String,
+    /// The latest outage as the leader measured it, from leaving `running` to `running` again; 0 if none.
+    #[prost(uint64, tag = "10")]
+    pub last_outage_ms: u64,
+    /// Time left on this node's permit; 0 if it holds none.
+    #[prost(uint64, tag = "11")]
+    pub permit_ms: u64,
+}
+
+/// One resource.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+pub struct ResourceView {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Agent.
+    #[prost(string, tag = "2")]
+    pub kind: String,
+    /// State.
+    #[prost(string, tag = "3")]
+    pub state: String,
+    /// Detail.
+    #[prost(string, tag = "4")]
+    pub detail: String,
+}
+
+/// One event.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+pub struct EventView {
+    /// Number, growing within one node.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Wall clock, RFC 3339 with microseconds.
+    #[prost(string, tag = "2")]
+    pub at: String,
+    /// Microseconds since boot (CLOCK_BOOTTIME) on the node.
+    #[prost(uint64, tag = "3")]
+    pub boot_us: u64,
+    /// The node that recorded it.
+    #[prost(string, tag = "4")]
+    pub node: String,
+    /// Stable name of the kind of event (`peer-lost`, `elected`, `fence-proved`).
+    #[prost(string, tag = "5")]
+    pub kind: String,
+    /// `info`, `warn` or `alert`.
+    #[prost(string, tag = "6")]
+    pub level: String,
+    /// One sentence.
+    #[prost(string, tag = "7")]
+    pub text: String,
+    /// Group it concerns; empty for none.
+    #[prost(string, tag = "8")]
+    pub group: String,
+    /// Epoch it concerns; 0 for none.
+    #[prost(uint64, tag = "9")]
+    pub epoch: u64,
+}
+
+/// Why a group is where it is.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+pub struct WhyView {
+    /// The group.
+    #[prost(string, tag = "1")]
+    pub group: String,
+    /// One sentence.
+    #[prost(string, tag = "2")]
+    pub sentence: String,
+    /// For each node: whether it could run the group, and why or why not.
+    #[prost(string, repeated, tag = "3")]
+    pub candidates: Vec<String>,
+    /// The events that led here, oldest first.
+    #[prost(message, repeated, tag = "4")]
+    pub history: Vec<EventView>,
+}
+
+/// Timers with what was measured.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+pub struct TimersView {
+    /// One row per timer.
+    #[prost(message, repeated, tag = "1")]
+    pub rows: Vec<TimerRow>,
+    /// Findings: a timer that does not fit what was measured, and what to set instead.
+    #[prost(string, repeated, tag = "2")]
+    pub findings: Vec<String>,
+}
+
+/// One timer.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+pub struct TimerRow {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Value in milliseconds.
+    #[prost(double, tag = "2")]
+    pub value_ms: f64,
+    /// Meaning.
+    #[prost(string, tag = "3")]
+    pub meaning: String,
+}
