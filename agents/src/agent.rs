@@ -1,0 +1,231 @@
+//! What a resource agent is.
+//!
+//! The group runner owns one boxed [`ResourceAgent`] per resource and calls it from one task of the current-thread
+//! runtime. An agent may spawn tasks of its own (with `tokio::spawn`); they must end when the agent is dropped.
+//! Nothing an agent does may block the thread.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_proto::time::Time;
+use tokio::sync::{mpsc, watch};
+
+use crate::clock;
+
+/// A future of an agent's action. The runner drops it to cancel the action.
+pub type Action<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why an action failed: what happened, to what, what to do. Shown to the operator as it is; never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct AgentError(pub String);
+
+impl AgentError {
+    /// An error that says `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        AgentError(text.into())
+    }
+}
+
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// The resource is active here, and was found whole.
+    Active,
+    /// It is not active here.
+    Inactive,
+    /// It is partly there (some addresses, a unit that failed): a stop is needed before a start.
+    Partial(String),
+    /// It could not be found out. Treated as possibly running.
+    Unknown(String),
+}
+
+/// Takes the resource's outside access away at once: synchronous, callable from any thread at any time, done in
+/// milliseconds, safe to repeat, and without waiting for a lock that is held across I/O. The thread that enforces
+/// permits calls it before anything else when a permit lapses, whatever the rest of the process is doing.
+pub type Cutter = Arc<dyn Fn() -> Result<(), AgentError> + Send + Sync>;
+
+/// A resource agent, built for one resource.
+///
+/// All actions are safe to repeat. An action that ran out of time is dropped at any of its await points; a `stop`
+/// follows a dropped or failed `start`.
+pub trait ResourceAgent: Send {
+    /// Makes the resource active. Returns only when it is. The runner has checked permit and epoch.
+    fn start(&mut self, deadline: Time) -> Action<'_, Result<(), AgentError>>;
+
+    /// Makes it inactive, politely. Returns only when it is; stopping what is not there is a success.
+    fn stop(&mut self, deadline: Time) -> Action<'_, Result<(), AgentError>>;
+
+    /// Next step when `stop` failed or took too long: by force (SIGKILL of everything that belongs to it).
+    /// Agents whose `stop` already is forceful need not implement it.
+    fn kill(&mut self, deadline: Time) -> Action<'_, Result<(), AgentError>> {
+        self.stop(deadline)
+    }
+
+    /// Step after `kill` failed: keep it from running without ending it (cgroup.freeze). The default cannot.
+    fn freeze(&mut self) -> Result<(), AgentError> {
+        Err(AgentError::new("this agent cannot freeze its resource"))
+    }
+
+    /// Looks whether it is active now. Called before a start and after a restart of had-agentd; in the latter case
+    /// [`ResourceAgent::adopt`] follows if the answer is `Active`.
+    fn probe(&mut self) -> Action<'_, Presence>;
+
+    /// Takes over, without touching it, what a `probe` just found active: from here on watch it and report.
+    fn adopt(&mut self) -> Action<'_, Result<(), AgentError>>;
+
+    /// See [`Cutter`]. Asked for before `start` and before `adopt`. None if the resource gives no access by itself.
+    fn cutter(&self) -> Option<Cutter> {
+        None
+    }
+
+    /// For the operator: the address and interface, the unit and its pid, last output lines.
+    fn detail(&self) -> String;
+
+    /// What this agent needs after a restart of had-agentd to find its resource again (a pid and its start time).
+    /// Stored after each action, given back in [`AgentContext::saved`]. Empty for nothing.
+    fn saved(&self) -> String {
+        String::new()
+    }
+}
+
+/// The permit an agent's group runs under, as agents see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PermitView {
+    /// Epoch of the assignment.
+    pub epoch: u64,
+    /// Expiry. `Time(u64::MAX)` while maintenance is on: then nothing lapses, and lifetimes in the kernel are to be
+    /// made unlimited.
+    pub until: Time,
+}
+
+/// Everything an agent is built from.
+#[derive(Clone)]
+pub struct AgentContext {
+    /// Name of the group.
+    pub group: String,
+    /// Name of the resource.
+    pub resource: String,
+    /// Its parameters; lists are joined with newlines. Unknown keys are errors of `build`.
+    pub params: BTreeMap<String, String>,
+    /// Length of a lease, from which announcement and lifetime intervals are derived.
+    pub lease: Duration,
+    /// The permit of the group. Changes with every renewal (several times per lease): an agent that needs renewals
+    /// follows it in a task of its own; the runner does not call it.
+    pub permit: watch::Receiver<PermitView>,
+    /// Where health goes.
+    pub events: EventSink,
+    /// What [`ResourceAgent::saved`] returned before had-agentd was restarted; empty otherwise.
+    pub saved: String,
+    /// A folder for this had-agentd's files (root only, gone after a reboot).
+    pub state_dir: std::path::PathBuf,
+}
+
+/// A health event of one resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentEvent {
+    /// It is not active any more, or not usable: one sentence. The runner restarts it in place or gives the group up.
+    /// At most one per start.
+    Failed(String),
+    /// Something happened that changes no state; the agent has dealt with it.
+    Note {
+        /// `info` or `warn`.
+        level: &'static str,
+        /// Short stable name (`vip-announced`, `vip-restored`).
+        kind: &'static str,
+        /// One sentence.
+        text: String,
+        /// When it happened.
+        at: Time,
+    },
+    /// The text of [`ResourceAgent::detail`] changed.
+    Detail,
+}
+
+/// Where an agent's health events go. Sending never blocks.
+#[derive(Clone, Debug)]
+pub struct EventSink {
+    index: usize,
+    sender: mpsc::Sender<(usize, AgentEvent)>,
+    failures: mpsc::UnboundedSender<(usize, AgentEvent)>,
+}
+
+impl EventSink {
+    /// A sink whose events carry `index`, the resource's place in its group. Notes go to `sender` and are dropped when
+    /// it is full; failures go to `failures`, of which there is at most one per start.
+    #[must_use]
+    pub fn new(
+        index: usize,
+        sender: mpsc::Sender<(usize, AgentEvent)>,
+        failures: mpsc::UnboundedSender<(usize, AgentEvent)>,
+    ) -> Self {
+        EventSink { index, sender, failures }
+    }
+
+    /// The resource failed.
+    pub fn failed(&self, reason: impl Into<String>) {
+        // The receiver is gone only when the group is: then nobody needs to know.
+        let _ = self.failures.send((self.index, AgentEvent::Failed(reason.into())));
+    }
+
+    /// Something worth telling an operator.
+    pub fn note(&self, level: &'static str, kind: &'static str, text: impl Into<String>) {
+        let note = AgentEvent::Note { level, kind, text: text.into(), at: clock::now() };
+        let _ = self.sender.try_send((self.index, note));
+    }
+
+    /// The detail changed.
+    pub fn detail_changed(&self) {
+        let _ = self.sender.try_send((self.index, AgentEvent::Detail));
+    }
+}
+
+/// What an agent is, for documentation, validation and `Attached.kinds`.
+#[derive(Clone, Copy, Debug)]
+pub struct AgentMeta {
+    /// Kind as in the configuration: `vip`, `systemd`, `exec`.
+    pub kind: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    /// Its parameters.
+    pub params: &'static [ParamMeta],
+}
+
+/// One parameter.
+#[derive(Clone, Copy, Debug)]
+pub struct ParamMeta {
+    /// Key.
+    pub name: &'static str,
+    /// True when there is no default.
+    pub required: bool,
+    /// What it means, with unit and default.
+    pub help: &'static str,
+}
+
+impl AgentMeta {
+    /// Refuses unknown keys, and required ones that are missing or empty.
+    ///
+    /// # Errors
+    /// The first such key, with the keys that exist.
+    pub fn check_keys(&self, params: &BTreeMap<String, String>) -> Result<(), AgentError> {
+        for key in params.keys() {
+            if !self.params.iter().any(|param| param.name == key) {
+                let known: Vec<_> = self.params.iter().map(|param| param.name).collect();
+                let known = known.join(", ");
+                return Err(AgentError(format!("agent {} has no parameter {key:?}; it has: {known}", self.kind)));
+            }
+        }
+        for param in self.params.iter().filter(|param| param.required) {
+            if params.get(param.name).is_none_or(|value| value.trim().is_empty()) {
+                return Err(AgentError(format!(
+                    "agent {} needs the parameter {:?}: {}",
+                    self.kind, param.name, param.help
+                )));
+            }
+        }
+        Ok(())
+    }
+}

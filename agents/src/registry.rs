@@ -1,0 +1,16 @@
+//! The resource agents that are built in.
+
+use crate::agent::{AgentContext, AgentError, AgentMeta, ResourceAgent};
+
+/// All agents.
+pub const AGENTS: [&AgentMeta; 0] = [];
+
+/// Builds the agent `kind` for one resource, checking its parameters. Touches nothing.
+///
+/// # Errors
+/// An unknown kind, or parameters that the agent refuses.
+pub fn build(kind: &str, context: AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError> {
+    let _ = context;
+    let known: Vec<_> = AGENTS.iter().map(|meta| meta.kind).collect();
+    Err(AgentError(format!("there is no agent {kind:?}; this had-agentd has: {}", known.join(", "))))
+}
