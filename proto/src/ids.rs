@@ -31,7 +31,11 @@ impl fmt::Debug for NodeId {
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_witness() { write!(f, "witness") } else { write!(f, "node{}", self.0) }
+        if self.is_witness() {
+            write!(f, "witness")
+        } else {
+            write!(f, "node{}", self.0)
+        }
     }
 }
 
@@ -136,7 +140,10 @@ impl Ballot {
     /// A ballot of `node` above this one.
     #[must_use]
     pub fn next_for(self, node: NodeId) -> Ballot {
-        Ballot { round: self.round + 1, node: node.0 }
+        Ballot {
+            round: self.round + 1,
+            node: node.0,
+        }
     }
 
     /// The node that opened the ballot.

@@ -29,6 +29,38 @@ pub struct ClusterState {
     pub reason: String,
 }
 
+/// The first state of a new cluster: `first` is its only voter, and every group is stopped.
+#[must_use]
+pub fn genesis(config: Arc<Config>, first: NodeId) -> ClusterState {
+    let reason = "cluster formed";
+    let stopped = || GroupState {
+        assignment: Assignment::Stopped { epoch: 0 },
+        disabled: false,
+        intent: None,
+        failures: BTreeMap::new(),
+        reason: reason.into(),
+    };
+    ClusterState {
+        version: 1,
+        voters: VoterSet::EMPTY.with(first),
+        survivor: first,
+        next_epoch: 1,
+        maintenance: false,
+        groups: config
+            .groups
+            .iter()
+            .map(|group| (group.name.clone(), stopped()))
+            .collect(),
+        nodes: config
+            .nodes
+            .iter()
+            .map(|node| (node.id, NodeState::default()))
+            .collect(),
+        reason: reason.into(),
+        config,
+    }
+}
+
 /// What is agreed about one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupState {

@@ -231,17 +231,28 @@ impl Config {
     #[must_use]
     pub fn name_of(&self, node: NodeId) -> String {
         if node.is_witness() {
-            return self.witness.as_ref().map_or_else(|| "witness".into(), |witness| witness.name.clone());
+            return self
+                .witness
+                .as_ref()
+                .map_or_else(|| "witness".into(), |witness| witness.name.clone());
         }
-        self.node(node).map_or_else(|| node.to_string(), |section| section.name.clone())
+        self.node(node)
+            .map_or_else(|| node.to_string(), |section| section.name.clone())
     }
 
     /// The member called `name`.
     #[must_use]
     pub fn node_by_name(&self, name: &str) -> Option<NodeId> {
-        self.nodes.iter().find(|section| section.name == name).map(|section| section.id).or_else(|| {
-            self.witness.as_ref().filter(|witness| witness.name == name).map(|_| NodeId::WITNESS)
-        })
+        self.nodes
+            .iter()
+            .find(|section| section.name == name)
+            .map(|section| section.id)
+            .or_else(|| {
+                self.witness
+                    .as_ref()
+                    .filter(|witness| witness.name == name)
+                    .map(|_| NodeId::WITNESS)
+            })
     }
 
     /// The section of group `name`.

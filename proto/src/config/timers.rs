@@ -77,20 +77,68 @@ impl Timers {
     #[must_use]
     pub fn rows(&self) -> Vec<(&'static str, Duration, &'static str)> {
         vec![
-            ("lease", self.lease, "silence before a node is given up; a promise binds an acceptor this long"),
+            (
+                "lease",
+                self.lease,
+                "silence before a node is given up; a promise binds an acceptor this long",
+            ),
             ("heartbeat", self.heartbeat, "between heartbeats on each link"),
-            ("link_silence", self.link_silence, "silence before a link is shown as down"),
-            ("leader_lease", Timers::shrink(self.lease), "what the leader counts of a lease (clock drift taken off)"),
-            ("lease_permit", Timers::shrink(Timers::shrink(self.lease)), "longest permit of a group that requires a lease"),
-            ("fencing_permit", Timers::shrink(self.fencing_permit), "longest permit of a group that requires fencing"),
-            ("lapse_margin", self.lapse_margin, "added to a lapsed permit before a takeover without fencing"),
-            ("election", self.election, "an election round is tried again after this"),
+            (
+                "link_silence",
+                self.link_silence,
+                "silence before a link is shown as down",
+            ),
+            (
+                "leader_lease",
+                Timers::shrink(self.lease),
+                "what the leader counts of a lease (clock drift taken off)",
+            ),
+            (
+                "lease_permit",
+                Timers::shrink(Timers::shrink(self.lease)),
+                "longest permit of a group that requires a lease",
+            ),
+            (
+                "fencing_permit",
+                Timers::shrink(self.fencing_permit),
+                "longest permit of a group that requires fencing",
+            ),
+            (
+                "lapse_margin",
+                self.lapse_margin,
+                "added to a lapsed permit before a takeover without fencing",
+            ),
+            (
+                "election",
+                self.election,
+                "an election round is tried again after this",
+            ),
             ("stagger", self.stagger, "step between candidates"),
-            ("stall", self.stall, "own lateness beyond which this node blames nobody"),
-            ("fence_delay", self.fence_delay, "pair without a majority: head start of the survivor"),
-            ("witness_grace", self.witness_grace, "silence of the witness before a pair goes on without it"),
-            ("startup_grace", self.startup_grace, "time for a node to appear before it is fenced at start-up"),
-            ("fence_retry", self.fence_retry, "first pause between attempts of a fence device"),
+            (
+                "stall",
+                self.stall,
+                "own lateness beyond which this node blames nobody",
+            ),
+            (
+                "fence_delay",
+                self.fence_delay,
+                "pair without a majority: head start of the survivor",
+            ),
+            (
+                "witness_grace",
+                self.witness_grace,
+                "silence of the witness before a pair goes on without it",
+            ),
+            (
+                "startup_grace",
+                self.startup_grace,
+                "time for a node to appear before it is fenced at start-up",
+            ),
+            (
+                "fence_retry",
+                self.fence_retry,
+                "first pause between attempts of a fence device",
+            ),
         ]
     }
 }

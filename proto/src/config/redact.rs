@@ -1,0 +1,103 @@
+//! Masks plaintext secrets in a configuration before any line of it is shown.
+//!
+//! Works on the text, not on the parsed file: a file that does not parse is shown as well.
+
+/// Words in a key that mark its value as a secret.
+const SECRET_WORDS: [&str; 4] = ["password", "passwd", "secret", "token"];
+/// Ends of a key that mark its value as the place of a secret.
+const PLACE_ENDS: [&str; 2] = ["_file", "_script"];
+
+/// True for a key whose value is a secret in plain text.
+pub(super) fn is_secret_key(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    !PLACE_ENDS.iter().any(|end| key.ends_with(end)) && SECRET_WORDS.iter().any(|word| key.contains(word))
+}
+
+/// `source` with the values of secret keys replaced by asterisks, every byte in its place.
+pub(super) fn redacted(source: &str) -> String {
+    let mut bytes = source.as_bytes().to_vec();
+    for (equals, _) in source.match_indices('=') {
+        if is_secret_key(key_before(&source[..equals])) {
+            let masked = value_after(source, equals + 1);
+            bytes[masked]
+                .iter_mut()
+                .filter(|byte| !matches!(byte, b'\n' | b'\r'))
+                .for_each(|byte| *byte = b'*');
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// The key that ends `text`, without quotes.
+fn key_before(text: &str) -> &str {
+    let text = text.trim_end_matches([' ', '\t', '"', '\'']);
+    let start = text
+        .rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
+        .map_or(0, |at| at + text[at..].chars().next().map_or(1, char::len_utf8));
+    &text[start..]
+}
+
+/// The bytes of the value that starts at or after `from`: up to its closing quotes, or the end of a bare word.
+fn value_after(source: &str, from: usize) -> std::ops::Range<usize> {
+    let rest = &source[from..];
+    let start = from + (rest.len() - rest.trim_start_matches([' ', '\t']).len());
+    let rest = &source[start..];
+    for quotes in ["\"\"\"", "'''", "\"", "'"] {
+        if let Some(inner) = rest.strip_prefix(quotes) {
+            let closing = closing_quotes(inner, quotes);
+            return start + quotes.len()..start + quotes.len() + closing;
+        }
+    }
+    let end = rest.find([',', '}', '\n', '#']).unwrap_or(rest.len());
+    start..start + end
+}
+
+/// Where `quotes` close `inner`; the end of its line, or of the text for triple quotes, when they never do.
+fn closing_quotes(inner: &str, quotes: &str) -> usize {
+    let mut at = 0;
+    while let Some(found) = inner[at..].find(quotes) {
+        let end = at + found;
+        let backslashes = inner[..end]
+            .bytes()
+            .rev()
+            .take_while(|byte| *byte == b'\\')
+            .count();
+        if quotes.starts_with('\'') || backslashes % 2 == 0 {
+            return if quotes.len() == 1 {
+                end.min(inner.find('\n').unwrap_or(end))
+            } else {
+                end
+            };
+        }
+        at = end + quotes.len();
+    }
+    if quotes.len() == 1 {
+        inner.find('\n').unwrap_or(inner.len())
+    } else {
+        inner.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_secret_keys_are_masked_and_nothing_else() {
+        let source = "params = { ip = \"10.0.9.1\", passwd = \"hünter2\", password_file = \"/etc/x\" }\n\
+                      Password='a\\'\n\"snmp_priv_passwd\" = \"un\\\"closed\ntoken = bare # why\n";
+        assert_eq!(
+            redacted(source),
+            "params = { ip = \"10.0.9.1\", passwd = \"********\", password_file = \"/etc/x\" }\n\
+             Password='**'\n\"snmp_priv_passwd\" = \"**********\ntoken = *****# why\n"
+        );
+    }
+
+    #[test]
+    fn a_secret_over_several_lines_keeps_its_lines() {
+        assert_eq!(
+            redacted("secret = \"\"\"a\nb\"\"\"\nx = 1"),
+            "secret = \"\"\"*\n*\"\"\"\nx = 1"
+        );
+    }
+}

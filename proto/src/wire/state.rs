@@ -1,0 +1,232 @@
+//! Conversion of the cluster state. Its configuration travels as the operator's text and is parsed here.
+
+use std::sync::Arc;
+
+use super::schema::{FailureWire, GroupWire, IntentWire, NodeWire, ProofWire, StateWire};
+use super::{FIELDS_MAX, WireError, boot_of, bounded, invalid, node, voters};
+use crate::config::{self, Config};
+use crate::ids::{NodeId, VoterSet};
+use crate::state::{
+    Assignment, ClusterState, Failure, GroupState, MoveIntent, NodeState, ProofKind, ProofRecord,
+};
+
+/// Parses a configuration that came over the wire.
+pub fn parse_config(text: &str) -> Result<Arc<Config>, WireError> {
+    match config::parse(text, "cluster state") {
+        Ok(config) => Ok(Arc::new(config)),
+        Err(diagnostics) => Err(WireError::Config(diagnostics.summary())),
+    }
+}
+
+impl From<&ClusterState> for StateWire {
+    fn from(state: &ClusterState) -> Self {
+        let group = |(name, group): (&crate::ids::GroupName, &GroupState)| {
+            prost::Message::encode_to_vec(&group_wire(name, group))
+        };
+        let node = |(node, state): (&NodeId, &NodeState)| {
+            prost::Message::encode_to_vec(&NodeWire {
+                node: Some(node.0.into()),
+                standby: state.standby,
+                proof: state.proof.as_ref().map(Into::into),
+            })
+        };
+        StateWire {
+            version: state.version,
+            config: state.config.source.clone(),
+            voters: state.voters.0,
+            survivor: Some(state.survivor.0.into()),
+            next_epoch: state.next_epoch,
+            maintenance: state.maintenance,
+            groups: state.groups.iter().map(group).collect(),
+            nodes: state.nodes.iter().map(node).collect(),
+            reason: state.reason.clone(),
+        }
+    }
+}
+
+fn group_wire(name: &str, group: &GroupState) -> GroupWire {
+    let (assignment, toward) = match &group.assignment {
+        Assignment::Stopped { .. } => (1, None),
+        Assignment::Owned { .. } => (2, None),
+        Assignment::Releasing { toward, .. } => (3, *toward),
+    };
+    let failure = |(node, failure): (&NodeId, &Failure)| FailureWire {
+        node: Some(node.0.into()),
+        count: failure.count,
+        reason: failure.reason.clone(),
+    };
+    GroupWire {
+        name: name.to_string(),
+        assignment,
+        epoch: group.assignment.epoch(),
+        owner: group.assignment.owner().map(|owner| owner.0.into()),
+        boot: group.assignment.boot().map(Into::into),
+        toward: toward.map(|toward| toward.0.into()),
+        disabled: group.disabled,
+        intent: group.intent.as_ref().map(|intent| IntentWire {
+            to: Some(intent.to.0.into()),
+            who: intent.who.clone(),
+        }),
+        failures: group.failures.iter().map(failure).collect(),
+        reason: group.reason.clone(),
+    }
+}
+
+impl TryFrom<StateWire> for ClusterState {
+    type Error = WireError;
+    fn try_from(wire: StateWire) -> Result<Self, WireError> {
+        if wire.version == 0 {
+            return Err(WireError::Missing("state.version"));
+        }
+        let voters = voters(wire.voters, "state.voters")?;
+        if voters == VoterSet::EMPTY {
+            return Err(WireError::Missing("state.voters"));
+        }
+        let mut state = ClusterState {
+            version: wire.version,
+            config: parse_config(&wire.config)?,
+            voters,
+            survivor: node(wire.survivor, "state.survivor")?,
+            next_epoch: wire.next_epoch,
+            maintenance: wire.maintenance,
+            groups: Default::default(),
+            nodes: Default::default(),
+            reason: wire.reason,
+        };
+        for bytes in &wire.groups {
+            let group: GroupWire = bounded(bytes, FIELDS_MAX, "state.group")?;
+            let name: crate::ids::GroupName = group.name.as_str().into();
+            if name.is_empty() {
+                return Err(WireError::Missing("state.group.name"));
+            }
+            if state.groups.insert(name, group.try_into()?).is_some() {
+                return Err(invalid("state.groups", "a group is named twice"));
+            }
+        }
+        for bytes in &wire.nodes {
+            let wire: NodeWire = bounded(bytes, FIELDS_MAX, "state.node")?;
+            let number = node(wire.node, "state.node.node")?;
+            let proof = wire.proof.map(ProofRecord::try_from).transpose()?;
+            if state
+                .nodes
+                .insert(
+                    number,
+                    NodeState {
+                        standby: wire.standby,
+                        proof,
+                    },
+                )
+                .is_some()
+            {
+                return Err(invalid("state.nodes", format_args!("{number} is named twice")));
+            }
+        }
+        Ok(state)
+    }
+}
+
+impl TryFrom<GroupWire> for GroupState {
+    type Error = WireError;
+    fn try_from(wire: GroupWire) -> Result<Self, WireError> {
+        let assignment = assignment(&wire)?;
+        let intent = match wire.intent {
+            None => None,
+            Some(intent) => Some(MoveIntent {
+                to: node(intent.to, "state.group.intent.to")?,
+                who: intent.who,
+            }),
+        };
+        let mut group = GroupState {
+            assignment,
+            disabled: wire.disabled,
+            intent,
+            failures: Default::default(),
+            reason: wire.reason,
+        };
+        for failure in wire.failures {
+            let number = node(failure.node, "state.group.failure.node")?;
+            let record = Failure {
+                count: failure.count,
+                reason: failure.reason,
+            };
+            if group.failures.insert(number, record).is_some() {
+                return Err(invalid(
+                    "state.group.failures",
+                    format_args!("{number} is named twice"),
+                ));
+            }
+        }
+        Ok(group)
+    }
+}
+
+fn assignment(wire: &GroupWire) -> Result<Assignment, WireError> {
+    let epoch = wire.epoch;
+    let boot = wire.boot.map(boot_of);
+    let owner = || node(wire.owner, "state.group.owner");
+    match wire.assignment {
+        0 => Err(WireError::Missing("state.group.assignment")),
+        1 => Ok(Assignment::Stopped { epoch }),
+        2 => Ok(Assignment::Owned {
+            owner: owner()?,
+            boot,
+            epoch,
+        }),
+        3 => {
+            let toward = match wire.toward {
+                None => None,
+                given => Some(node(given, "state.group.toward")?),
+            };
+            Ok(Assignment::Releasing {
+                owner: owner()?,
+                boot,
+                epoch,
+                toward,
+            })
+        }
+        other => Err(invalid("state.group.assignment", other)),
+    }
+}
+
+impl From<&ProofRecord> for ProofWire {
+    fn from(proof: &ProofRecord) -> Self {
+        let kind = match proof.kind {
+            ProofKind::Stopped => 1,
+            ProofKind::Power => 2,
+            ProofKind::Reset => 3,
+            ProofKind::Watchdog => 4,
+            ProofKind::Storage => 5,
+            ProofKind::Operator => 6,
+            ProofKind::Lapsed => 7,
+        };
+        ProofWire {
+            kind,
+            ended_boot: proof.ended_boot.map(Into::into),
+            evidence: proof.evidence.clone(),
+            version: proof.version,
+        }
+    }
+}
+
+impl TryFrom<ProofWire> for ProofRecord {
+    type Error = WireError;
+    fn try_from(wire: ProofWire) -> Result<Self, WireError> {
+        let kind = match wire.kind {
+            0 => return Err(WireError::Missing("state.node.proof.kind")),
+            1 => ProofKind::Stopped,
+            2 => ProofKind::Power,
+            3 => ProofKind::Reset,
+            4 => ProofKind::Watchdog,
+            5 => ProofKind::Storage,
+            6 => ProofKind::Operator,
+            7 => ProofKind::Lapsed,
+            other => return Err(invalid("state.node.proof.kind", other)),
+        };
+        Ok(ProofRecord {
+            kind,
+            ended_boot: wire.ended_boot.map(boot_of),
+            evidence: wire.evidence,
+            version: wire.version,
+        })
+    }
+}
