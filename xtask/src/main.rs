@@ -1,2 +1,81 @@
-//! Placeholder until the crate has its first module.
-fn main() {}
+//! The project's own commands: `cargo xtask test`, `sim`, `deb`, `licences`.
+
+mod deb;
+mod glibc;
+mod licences;
+mod packages;
+mod run;
+mod spdx;
+mod tally;
+mod tiers;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Holdfast's own commands",
+    disable_help_subcommand = true
+)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the tests need and run them: every tier, or those named.
+    Test {
+        /// Tiers to run, in the order given.
+        #[arg(value_enum)]
+        tiers: Vec<tiers::Tier>,
+    },
+    /// Run the simulator: --seeds N [--seed FIRST] [--trace] [--json].
+    Sim {
+        /// Passed to the simulator as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run scenarios on real systemd nodes; all of them, or those named.
+    Lab {
+        /// Passed to the lab as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Build the Debian packages `holdfast` and `holdfast-witness`.
+    Deb {
+        /// Where to write them.
+        #[arg(long, default_value = "target/debian")]
+        out: PathBuf,
+        /// Appended to the version, as in `+lab1`.
+        #[arg(long, default_value = "")]
+        suffix: String,
+    },
+    /// Check every dependency against deny.toml.
+    Licences,
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().command {
+        Command::Test { tiers } => tiers::test(&tiers),
+        Command::Sim { args } => run::cargo_bin("holdfast-sim", "holdfast-sim", &args),
+        Command::Lab { args } => tiers::lab(&args),
+        Command::Deb { out, suffix } => deb::build(&out, &suffix).map(|packages| {
+            for package in packages {
+                println!("{}", package.display());
+            }
+            0
+        }),
+        Command::Licences => licences::check(),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! `cargo xtask deb`: the Debian packages, put together with `dpkg-deb`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{glibc, packages, run};
+
+/// One package.
+struct Package {
+    name: &'static str,
+    summary: &'static str,
+    description: &'static str,
+    conflicts: &'static str,
+    /// Programs, with the man page section of each.
+    programs: &'static [(&'static str, u8)],
+    /// Units in the order in which an upgrade restarts them.
+    units: &'static [&'static str],
+}
+
+const PACKAGES: &[Package] = &[
+    Package {
+        name: "holdfast",
+        summary: "high availability for pairs of servers",
+        description: " Holdfast keeps services up on a pair of servers: heartbeats over QUIC, quorum with\n \
+                      a witness, fencing with proof, virtual IP addresses and services that move.\n .\n \
+                      This package is for the servers; install holdfast-witness on the third machine.",
+        conflicts: "holdfast-witness",
+        programs: &[("had", 8), ("had-agentd", 8), ("hactl", 1)],
+        units: &["had-agentd.service", "had.service"],
+    },
+    Package {
+        name: "holdfast-witness",
+        summary: "high availability for pairs of servers (witness)",
+        description: " The third vote of a Holdfast pair. It runs no resources and needs no privileges.",
+        conflicts: "holdfast",
+        programs: &[("had", 8), ("hactl", 1)],
+        units: &["had-witness.service"],
+    },
+];
+
+/// Builds both packages into `out` and names them.
+pub fn build(out: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
+    packages::ensure(packages::DEB)?;
+    run::done(&mut run::cargo(&[
+        "build",
+        "--quiet",
+        "--release",
+        "--package=holdfast-daemon",
+        "--package=holdfast-agents",
+        "--package=holdfast-hactl",
+    ]))?;
+    let out = if out.is_absolute() {
+        out.to_path_buf()
+    } else {
+        run::root().join(out)
+    };
+    fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
+    PACKAGES
+        .iter()
+        .map(|package| package.build(&out, suffix))
+        .collect()
+}
+
+impl Package {
+    fn build(&self, out: &Path, suffix: &str) -> Result<PathBuf> {
+        let version = format!("{}{suffix}", env!("CARGO_PKG_VERSION"));
+        let architecture = run::output(Command::new("dpkg").arg("--print-architecture"))?;
+        let architecture = architecture.trim();
+        let stage = out.join(format!(".{}-{}", self.name, std::process::id()));
+        if stage.exists() {
+            fs::remove_dir_all(&stage)?;
+        }
+        let libc = self.stage(&stage)?;
+        write(
+            &stage.join("DEBIAN/control"),
+            0o644,
+            &self.control(&version, architecture, libc, size_kib(&stage)?),
+        )?;
+        let file = out.join(format!("{}_{version}_{architecture}.deb", self.name));
+        let made = run::output(
+            Command::new("dpkg-deb")
+                .args(["--build", "--root-owner-group"])
+                .arg(&stage)
+                .arg(&file),
+        );
+        fs::remove_dir_all(&stage)?;
+        made.map(|_| file)
+    }
+
+    /// Lays out the package's files; the C library version its programs need.
+    fn stage(&self, stage: &Path) -> Result<glibc::Version> {
+        let root = run::root();
+        let mut libc = (0, 0);
+        for (program, section) in self.programs {
+            let from = target_dir().join("release").join(program);
+            let to = stage.join("usr/bin").join(program);
+            copy(&from, &to, 0o755)?;
+            run::done(Command::new("strip").arg("--strip-unneeded").arg(&to))?;
+            libc = libc
+                .max(glibc::needed(&fs::read(&to)?).with_context(|| format!("{program} names no glibc"))?);
+            self.manual(stage, program, *section)?;
+        }
+        if libc > glibc::OLDEST_SUPPORTED {
+            let (major, minor) = libc;
+            bail!(
+                "the programs need glibc {major}.{minor}, which Debian 12 has not: build the packages on Debian 12"
+            );
+        }
+        for unit in self.units {
+            copy(
+                &root.join("systemd").join(unit),
+                &stage.join("usr/lib/systemd/system").join(unit),
+                0o644,
+            )?;
+        }
+        copy(
+            &root.join("systemd/holdfast.sysusers"),
+            &stage.join("usr/lib/sysusers.d/holdfast.conf"),
+            0o644,
+        )?;
+        copy(
+            &root.join("systemd/holdfast.tmpfiles"),
+            &stage.join("usr/lib/tmpfiles.d/holdfast.conf"),
+            0o644,
+        )?;
+        copy(
+            &root.join("LICENSE"),
+            &stage.join("usr/share/doc").join(self.name).join("copyright"),
+            0o644,
+        )?;
+        self.completions(stage)?;
+        for script in ["postinst", "prerm", "postrm"] {
+            let text = fs::read_to_string(root.join("systemd/maintainer").join(script))?;
+            write(&stage.join("DEBIAN").join(script), 0o755, &self.fill(&text))?;
+        }
+        Ok(libc)
+    }
+
+    /// The man page that hactl renders, or the hand-written one of a daemon.
+    fn manual(&self, stage: &Path, program: &str, section: u8) -> Result<()> {
+        let page = if program == "hactl" {
+            run::output(Command::new(target_dir().join("release/hactl")).arg("man-page"))?
+        } else {
+            fs::read_to_string(
+                run::root()
+                    .join("systemd/man")
+                    .join(format!("{program}.{section}")),
+            )?
+        };
+        let file = stage.join(format!("usr/share/man/man{section}/{program}.{section}"));
+        write(&file, 0o644, &page)?;
+        run::done(Command::new("gzip").args(["-9", "-n", "-f"]).arg(&file))
+    }
+
+    /// Completions of `hactl` for the shells Debian ships.
+    fn completions(&self, stage: &Path) -> Result<()> {
+        for (shell, file) in [
+            ("bash", "usr/share/bash-completion/completions/hactl"),
+            ("zsh", "usr/share/zsh/vendor-completions/_hactl"),
+            ("fish", "usr/share/fish/vendor_completions.d/hactl.fish"),
+        ] {
+            let hactl = target_dir().join("release/hactl");
+            let text = run::output(Command::new(hactl).args(["completions", shell]))?;
+            write(&stage.join(file), 0o644, &text)?;
+        }
+        Ok(())
+    }
+
+    fn fill(&self, script: &str) -> String {
+        let stop: Vec<&str> = self.units.iter().rev().copied().collect();
+        script
+            .replace("@PACKAGE@", self.name)
+            .replace("@UNITS@", &self.units.join(" "))
+            .replace("@STOP@", &stop.join(" "))
+    }
+
+    fn control(&self, version: &str, architecture: &str, libc: glibc::Version, size_kib: u64) -> String {
+        let (major, minor) = libc;
+        let Package {
+            name,
+            summary,
+            description,
+            conflicts,
+            ..
+        } = self;
+        format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nSection: admin\nPriority: optional\n\
+             Maintainer: The Holdfast developers <holdfast@localhost>\nInstalled-Size: {size_kib}\n\
+             Depends: libc6 (>= {major}.{minor}), libgcc-s1 (>= 4.2), systemd (>= 252), init-system-helpers (>= 1.54)\n\
+             Suggests: fence-agents\nConflicts: {conflicts}\nDescription: {summary}\n{description}\n"
+        )
+    }
+}
+
+/// Cargo's target directory.
+fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| run::root().join("target"), PathBuf::from)
+}
+
+/// What the staged files take once installed.
+fn size_kib(dir: &Path) -> Result<u64> {
+    let mut kib = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let about = entry.metadata()?;
+        kib += if about.is_dir() {
+            size_kib(&entry.path())?
+        } else {
+            about.len().div_ceil(1024)
+        };
+    }
+    Ok(kib)
+}
+
+fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
+    let bytes = fs::read(from).with_context(|| from.display().to_string())?;
+    put(to, mode, &bytes)
+}
+
+fn write(to: &Path, mode: u32, text: &str) -> Result<()> {
+    put(to, mode, text.as_bytes())
+}
+
+fn put(to: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
+    let dir = to.parent().context("a file needs a directory")?;
+    fs::create_dir_all(dir)?;
+    fs::write(to, bytes).with_context(|| to.display().to_string())?;
+    fs::set_permissions(to, fs::Permissions::from_mode(mode))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_restart_agents_first_and_stop_decisions_first() {
+        let filled = PACKAGES[0].fill("@PACKAGE@ | @UNITS@ | @STOP@");
+        assert_eq!(
+            filled,
+            "holdfast | had-agentd.service had.service | had.service had-agentd.service"
+        );
+    }
+
+    #[test]
+    fn control_names_the_needed_c_library() {
+        let control = PACKAGES[1].control("0.1.0", "amd64", (2, 34), 9);
+        assert!(control.contains("Depends: libc6 (>= 2.34),"), "{control}");
+        assert!(control.contains("Conflicts: holdfast\n"), "{control}");
+    }
+}

@@ -1,0 +1,71 @@
+//! Debian packages the tests need: installed when missing, if this is Debian and we are root.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::run;
+
+/// A program and the Debian package that brings it.
+pub type Need = (&'static str, &'static str);
+
+/// For packages: `dpkg-deb`, `strip`.
+pub const DEB: &[Need] = &[("dpkg-deb", "dpkg"), ("strip", "binutils")];
+
+/// For the demo: the kernel's tools, and redis for `--service redis`.
+pub const DEMO: &[Need] = &[("ip", "iproute2"), ("redis-server", "redis-server")];
+
+/// For the lab: nodes are Debian roots booted in containers.
+pub const LAB: &[Need] = &[
+    ("mmdebstrap", "mmdebstrap"),
+    ("systemd-nspawn", "systemd-container"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("nsenter", "util-linux"),
+    ("ipmi_sim", "openipmi"),
+];
+
+/// Makes sure that the programs are there, or says what to install.
+pub fn ensure(needs: &[Need]) -> Result<()> {
+    let mut missing: Vec<&str> = needs
+        .iter()
+        .filter(|(program, _)| !on_path(program))
+        .map(|(_, package)| *package)
+        .collect();
+    missing.sort_unstable();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !nix::unistd::geteuid().is_root() || !on_path("apt-get") {
+        bail!(
+            "these packages are missing: {}; install them, or run this as root on Debian",
+            missing.join(" ")
+        );
+    }
+    println!("installing {}", missing.join(" "));
+    run::done(apt().args(["update", "-qq"]))?;
+    run::done(
+        apt()
+            .args(["install", "-qq", "-y", "--no-install-recommends"])
+            .args(&missing),
+    )
+}
+
+/// `apt-get` that asks nothing, starts no service, and waits for another one to finish.
+fn apt() -> Command {
+    let mut command = Command::new("apt-get");
+    command
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["-o", "DPkg::Lock::Timeout=300"]);
+    command.stdout(std::process::Stdio::null());
+    command
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':')
+        .chain(["/usr/sbin", "/sbin"])
+        .any(|dir| Path::new(dir).join(program).exists())
+}

@@ -1,0 +1,213 @@
+//! `cargo xtask test`: the tiers, one after the other, with one count at the end.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use serde_json::Value;
+
+use crate::tally::Tally;
+use crate::{deb, packages, run};
+
+/// A tier of tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Tier {
+    /// Unit and property tests of every crate.
+    Unit,
+    /// Whole clusters in virtual time.
+    Sim,
+    /// Real daemons in namespaces, every fault once.
+    Demo,
+    /// Real systemd nodes with the packages installed.
+    Lab,
+}
+
+impl Tier {
+    const ALL: [Tier; 4] = [Tier::Unit, Tier::Sim, Tier::Demo, Tier::Lab];
+
+    fn run(self) -> Result<Tally> {
+        match self {
+            Tier::Unit => unit(),
+            Tier::Sim => sim(),
+            Tier::Demo => demo(),
+            Tier::Lab => lab_tier(),
+        }
+    }
+}
+
+/// Runs `tiers`, or all of them, and ends with the counts on a line of their own.
+pub fn test(tiers: &[Tier]) -> Result<u8> {
+    let tiers = if tiers.is_empty() { &Tier::ALL } else { tiers };
+    let mut total = Tally::default();
+    for tier in tiers {
+        let name = format!("{tier:?}").to_lowercase();
+        println!("== {name}");
+        let begun = Instant::now();
+        let tally = tier.run().unwrap_or_else(|error| {
+            println!("{name}: {error:#}");
+            Tally::one(false)
+        });
+        println!("== {name}: {tally} in {:.0} s", begun.elapsed().as_secs_f64());
+        total += tally;
+    }
+    println!("{total}");
+    Ok(u8::from(total.failed > 0 || total.passed == 0))
+}
+
+/// `cargo xtask lab`: the scenarios named, with the lab's own options.
+pub fn lab(args: &[String]) -> Result<u8> {
+    packages::ensure(packages::LAB)?;
+    lab_packages()?;
+    run::cargo_bin("holdfast-lab", "lab", args)
+}
+
+fn unit() -> Result<Tally> {
+    let mut tally = Tally::default();
+    let mut command = run::cargo(&["test", "--workspace", "--no-fail-fast"]);
+    let ended = run::bounded(&mut command, Duration::from_secs(1500), |line| {
+        if let Some(counts) = Tally::from_cargo(line) {
+            tally += counts;
+        }
+        // Passing tests are many: only what an operator of the tests has to read is printed.
+        if !line.is_empty() && !line.ends_with("... ok") && !line.starts_with("running ") {
+            println!("{line}");
+        }
+    })?;
+    if !ended.success && tally.failed == 0 {
+        tally += Tally::one(false);
+    }
+    Ok(tally)
+}
+
+fn sim() -> Result<Tally> {
+    let args = [
+        "--package=holdfast-sim",
+        "--bin=holdfast-sim",
+        "--",
+        "--seeds",
+        "300",
+        "--json",
+    ];
+    let mut command = run::cargo(&["run", "--quiet", "--release"]);
+    let ended = run::bounded(command.args(args), Duration::from_secs(600), |line| {
+        println!("{line}")
+    })?;
+    let violations = last_json(&ended.stdout).and_then(|report| report["violations"].as_u64());
+    Ok(Tally::one(ended.success && violations == Some(0)))
+}
+
+fn demo() -> Result<Tally> {
+    packages::ensure(packages::DEMO)?;
+    let binaries = [
+        "--package=holdfast-daemon",
+        "--package=holdfast-agents",
+        "--package=holdfast-hactl",
+    ];
+    run::done(run::cargo(&["build", "--quiet", "--release"]).args(binaries))?;
+    let mut command = run::cargo(&["run", "--quiet", "--release", "--bin=hactl", "--", "demo"]);
+    command
+        .args(["--fault", "all", "--runs", "1", "--json"])
+        .stderr(Stdio::inherit());
+    let ended = run::bounded(&mut command, Duration::from_secs(600), |_| {})?;
+    let report: Value = serde_json::from_str(ended.stdout.trim()).context("the demo printed no JSON")?;
+    let mut tally = Tally::default();
+    for fault in report
+        .as_array()
+        .context("the demo's JSON is no list of faults")?
+    {
+        let good = fault_is_good(fault);
+        println!("{} {}", if good { "ok    " } else { "FAILED" }, fault_line(fault));
+        tally += Tally::one(good);
+    }
+    Ok(tally)
+}
+
+/// Recovered in every run, and never active twice.
+fn fault_is_good(fault: &Value) -> bool {
+    let runs = fault["runs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    !runs.is_empty()
+        && runs
+            .iter()
+            .all(|run| run["recovered"] == Value::Bool(true) && run["dual_active_ms"].as_f64() == Some(0.0))
+}
+
+fn fault_line(fault: &Value) -> String {
+    let name = fault["fault"].as_str().unwrap_or("?");
+    match fault["median_outage_ms"].as_f64() {
+        Some(outage) => format!("{name}: outage {outage:.0} ms"),
+        None => name.to_string(),
+    }
+}
+
+fn lab_tier() -> Result<Tally> {
+    if !nix::unistd::geteuid().is_root() {
+        println!("the lab boots systemd nodes, which needs root: skipped");
+        return Ok(Tally::skip());
+    }
+    packages::ensure(packages::LAB)?;
+    lab_packages()?;
+    let mut command = run::cargo(&[
+        "run",
+        "--quiet",
+        "--release",
+        "--package=holdfast-lab",
+        "--bin=lab",
+    ]);
+    let mut tally = None;
+    let ended = run::bounded(&mut command, Duration::from_secs(1200), |line| {
+        println!("{line}");
+        tally = Tally::from_closing(line).or(tally);
+    })?;
+    let mut tally = tally.unwrap_or_default();
+    if !ended.success && tally.failed == 0 {
+        tally += Tally::one(false);
+    }
+    Ok(tally)
+}
+
+/// The packages that the lab installs: this version, and the same under a higher number for the rolling upgrade.
+fn lab_packages() -> Result<()> {
+    let out = std::path::Path::new("target/lab");
+    for suffix in ["", "+lab1"] {
+        deb::build(out, suffix)?;
+    }
+    Ok(())
+}
+
+/// The last line of `text` that is a JSON object.
+fn last_json(text: &str) -> Option<Value> {
+    text.lines()
+        .rev()
+        .find_map(|line| serde_json::from_str(line).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_fault_counts_only_with_every_run_recovered_and_single() {
+        let run = |recovered: bool, dual: f64| json!({"recovered": recovered, "dual_active_ms": dual});
+        assert!(fault_is_good(
+            &json!({"fault": "crash", "runs": [run(true, 0.0), run(true, 0.0)]})
+        ));
+        assert!(!fault_is_good(
+            &json!({"fault": "crash", "runs": [run(true, 0.0), run(false, 0.0)]})
+        ));
+        assert!(!fault_is_good(
+            &json!({"fault": "crash", "runs": [run(true, 0.5)]})
+        ));
+        assert!(!fault_is_good(&json!({"fault": "crash", "runs": []})));
+    }
+
+    #[test]
+    fn the_report_is_the_last_json_line() {
+        assert_eq!(
+            last_json("seed 1\n{\"violations\": 0}\n").unwrap()["violations"],
+            0
+        );
+        assert!(last_json("nothing").is_none());
+    }
+}
