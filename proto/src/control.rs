@@ -172,6 +172,10 @@ pub struct ControlReply {
 /// Bodies of [`ControlReply`].
 pub mod control_reply {
     /// The answer.
+    #[allow(
+        clippy::large_enum_variant,
+        reason = "one reply exists at a time, and a box helps nobody read it"
+    )]
     #[derive(Clone, PartialEq, prost::Oneof)]
     pub enum Body {
         /// Finished; one sentence, or the text asked for.

@@ -83,6 +83,10 @@ impl Deframer {
     ///
     /// # Errors
     /// When the length is beyond the limit or the body does not decode.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "the type of each message is the caller's to choose"
+    )]
     pub fn next<M: prost::Message + Default>(&mut self) -> Result<Option<M>, StreamError> {
         let Some(body) = self.next_bytes()? else {
             return Ok(None);

@@ -1,15 +1,41 @@
 //! The cluster configuration: model, parser, diagnostics and derived timers.
+//!
+//! Parsing takes two passes. The first reads each section by itself, keeping the place of every value; the
+//! second checks what sections say about each other. Both collect errors instead of stopping at the first.
 
+mod check;
+mod cluster;
 mod diagnostic;
+mod fence;
+mod findings;
+mod group;
 mod model;
+mod reader;
 mod redact;
+mod schema;
+mod suggest;
 mod timers;
+mod values;
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use toml::de::DeTable;
+
+pub use cluster::{DETECTION_MS, LINKS_MAX, PORT_DEFAULT, PROFILES};
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Diagnostics};
+pub use fence::{EXEC_AGENT, STORAGE_AGENTS};
+pub use findings::{Finding, findings, warnings};
+pub use group::{PROBES_MAX, RESOURCES_MAX};
 pub use model::*;
+pub use schema::{KindSpec, ParamForm, ParamSpec, RESOURCE_KEYS, RESOURCE_KINDS};
 pub use timers::Timers;
 
 use diagnostic::Problem;
+use group::GroupDraft;
+use reader::{Problems, Table};
 
 /// Most groups of one cluster.
 pub const GROUPS_MAX: usize = 5000;
@@ -21,10 +47,76 @@ pub const CONFIG_BYTES_MAX: usize = 2 << 20;
 /// # Errors
 /// Every error found, with its place in the file and what to do about it.
 pub fn parse(text: &str, file: &str) -> Result<Config, Diagnostics> {
-    let (_, errors) = toml::de::DeTable::parse_recoverable(text);
-    let problems = errors
-        .into_iter()
-        .map(|e| Problem::new(e.span().unwrap_or(0..0), e.message()))
+    let problems = Problems::default();
+    let config = read(text, &problems);
+    let found = problems.into_inner();
+    match config {
+        Some(config) if found.is_empty() => Ok(config),
+        _ => Err(Diagnostics::new(file, text, found)),
+    }
+}
+
+/// The configuration in `text`; `None` only when a problem says why.
+fn read(text: &str, problems: &Problems) -> Option<Config> {
+    if text.len() > CONFIG_BYTES_MAX {
+        let message = format!(
+            "the configuration has {} bytes, the limit is {CONFIG_BYTES_MAX}",
+            text.len()
+        );
+        problems.add(Problem::new(0..0, message));
+        return None;
+    }
+    let (document, syntax_errors) = DeTable::parse_recoverable(text);
+    if !syntax_errors.is_empty() {
+        // What was recovered is full of holes: checking it would report errors that are none.
+        for error in syntax_errors {
+            problems.add(Problem::new(error.span().unwrap_or(0..0), error.message()));
+        }
+        return None;
+    }
+    let root = Table::new("the configuration", document.get_ref(), 0..0, problems);
+    root.only(&["cluster", "node", "witness", "fence", "group"]);
+    let cluster = cluster::read_cluster(&root);
+    let nodes = cluster::read_nodes(&root);
+    let port = cluster.as_ref().map_or(PORT_DEFAULT, |cluster| cluster.port);
+    let witness = cluster::read_witness(&root, port);
+    let by_name: BTreeMap<&str, _> = nodes
+        .iter()
+        .map(|node| (node.name.value.as_str(), node.section.id))
         .collect();
-    Err(Diagnostics::new(file, text, problems))
+    let fences = fence::read_fences(&root, &by_name);
+    let groups = group::read_groups(&root, &by_name);
+    check::check_members(&nodes, witness.as_ref(), problems);
+    check::check_exclusive(&nodes, witness.as_ref(), &groups, problems);
+    check::check_relations(&groups, problems);
+    if problems.is_empty() {
+        // Only over a file that is right otherwise: a device that did not parse is not a device that is missing.
+        check::check_fencing(
+            &nodes,
+            root.span_of("witness").is_some(),
+            &fences,
+            &groups,
+            problems,
+        );
+    }
+    Some(Config {
+        source: text.to_string(),
+        cluster: cluster?,
+        nodes: nodes.into_iter().map(|node| node.section).collect(),
+        witness: witness.map(|witness| witness.section),
+        fences,
+        groups: groups.into_iter().map(finished).collect(),
+    })
+}
+
+/// The group with its relations, which were resolved and found to name groups that exist.
+fn finished(draft: GroupDraft) -> GroupSection {
+    let names =
+        |list: Vec<reader::At<crate::ids::GroupName>>| list.into_iter().map(|name| name.value).collect();
+    GroupSection {
+        with: names(draft.with),
+        apart_from: names(draft.apart_from),
+        after: names(draft.after),
+        ..draft.section
+    }
 }

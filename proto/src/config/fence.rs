@@ -1,0 +1,211 @@
+//! Reads `[[fence]]`.
+
+use std::collections::BTreeMap;
+
+use toml::de::DeValue;
+
+use super::diagnostic::Problem;
+use super::reader::{At, Table};
+use super::redact::is_secret_key;
+use super::schema::{path_fault, read_command};
+use super::{FenceAction, FenceKind, FenceSection};
+use crate::ids::NodeId;
+
+/// Fence agents that cut a node off its storage or its network instead of its power.
+pub const STORAGE_AGENTS: [&str; 6] = [
+    "fence_scsi",
+    "fence_mpath",
+    "fence_brocade",
+    "fence_cisco_mds",
+    "fence_ifmib",
+    "fence_sanbox2",
+];
+/// The agent that runs a program with the same contract.
+pub const EXEC_AGENT: &str = "exec";
+
+const TIMEOUT_DEFAULT_MS: u32 = 30_000;
+
+pub(super) fn read_fences(root: &Table, nodes: &BTreeMap<&str, NodeId>) -> Vec<FenceSection> {
+    root.tables("fence", "[[fence]]")
+        .iter()
+        .filter_map(|table| read_fence(table, nodes))
+        .collect()
+}
+
+fn read_fence(table: &Table, nodes: &BTreeMap<&str, NodeId>) -> Option<FenceSection> {
+    table.only(&["node", "agent", "params", "level", "kind", "timeout", "action"]);
+    let node = table
+        .needed_text("node", "the node that the device cuts off")
+        .and_then(|name| resolve_node(table, &name, nodes));
+    let agent = read_agent(table);
+    let params = read_params(table, agent.as_ref().map_or("", |agent| agent.value));
+    let level = table.number("level", 1..=9).map_or(1, |level| level.value as u8);
+    let timeout_ms = table
+        .duration_ms("timeout", 1000..=600_000)
+        .map_or(TIMEOUT_DEFAULT_MS, |timeout| timeout.value);
+    let storage_agent = agent
+        .as_ref()
+        .is_some_and(|agent| STORAGE_AGENTS.contains(&agent.value));
+    let kind = choice(
+        table,
+        "kind",
+        &[("power", FenceKind::Power), ("storage", FenceKind::Storage)],
+    );
+    if let Some(kind) = &kind
+        && kind.value == FenceKind::Power
+        && storage_agent
+    {
+        let message = "this agent cuts storage or network, it is no power device";
+        let hint =
+            "a node cut off its storage goes on running: remove `kind`, and add a power device for its vote";
+        table
+            .problems
+            .add(Problem::new(kind.span.clone(), message).hint(hint));
+    }
+    let default_kind = if storage_agent {
+        FenceKind::Storage
+    } else {
+        FenceKind::Power
+    };
+    let kind = kind.map_or(default_kind, |kind| kind.value);
+    let action = choice(
+        table,
+        "action",
+        &[("off", FenceAction::Off), ("reboot", FenceAction::Reboot)],
+    );
+    if kind == FenceKind::Storage
+        && let Some(action) = &action
+        && action.value == FenceAction::Reboot
+    {
+        let message = "a storage device has no reboot";
+        table
+            .problems
+            .add(Problem::new(action.span.clone(), message).hint("write action = \"off\""));
+    }
+    let default_action = if kind == FenceKind::Storage {
+        FenceAction::Off
+    } else {
+        FenceAction::Reboot
+    };
+    Some(FenceSection {
+        node: node?,
+        agent: agent?.value.to_string(),
+        params,
+        level,
+        kind,
+        timeout_ms,
+        action: action.map_or(default_action, |action| action.value),
+    })
+}
+
+/// The data node called `name`; reports a name that nobody has.
+pub(super) fn resolve_node(table: &Table, name: &At<&str>, nodes: &BTreeMap<&str, NodeId>) -> Option<NodeId> {
+    let found = nodes.get(name.value).copied();
+    if found.is_none() {
+        let message = format!("there is no data node called \"{}\"", name.value.escape_debug());
+        table
+            .problems
+            .add_unknown(name.span.clone(), message, name.value, nodes.keys().copied());
+    }
+    found
+}
+
+fn read_agent<'a>(table: &Table<'a>) -> Option<At<&'a str>> {
+    let hint =
+        "a fence agent such as \"fence_ipmilan\" or \"fence_redfish\", or \"exec\" for a program of your own";
+    let agent = table.needed_text("agent", hint)?;
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let fence_agent = agent
+        .value
+        .strip_prefix("fence_")
+        .is_some_and(|rest| !rest.is_empty() && rest.chars().all(plain));
+    if fence_agent || agent.value == EXEC_AGENT {
+        return Some(agent);
+    }
+    let message = format!(
+        "\"{}\" is not the name of a fence agent",
+        agent.value.escape_debug()
+    );
+    table.problems.add(Problem::new(agent.span, message).hint(hint));
+    None
+}
+
+/// One of a few words.
+fn choice<T: Copy>(table: &Table, key: &str, choices: &[(&'static str, T)]) -> Option<At<T>> {
+    let text = table.text(key)?;
+    let found = choices.iter().find(|(word, _)| *word == text.value);
+    if found.is_none() {
+        let message = format!("`{key}` cannot be \"{}\"", text.value.escape_debug());
+        table.problems.add_unknown(
+            text.span.clone(),
+            message,
+            text.value,
+            choices.iter().map(|(word, _)| *word),
+        );
+    }
+    found.map(|(_, value)| At::new(*value, text.span))
+}
+
+fn read_params(table: &Table, agent: &str) -> BTreeMap<String, String> {
+    let mut params = BTreeMap::new();
+    let Some(given) = table.table("params", "params = { ip = \"10.0.9.1\" }") else {
+        if agent == EXEC_AGENT && table.span_of("params").is_none() {
+            table.missing(
+                "params",
+                "write params = { command = [\"/usr/local/sbin/power\"] }",
+            );
+        }
+        return params;
+    };
+    if agent == EXEC_AGENT && given.span_of("command").is_none() {
+        given.missing(
+            "command",
+            "the program, such as command = [\"/usr/local/sbin/power\"]",
+        );
+    }
+    for (key, value) in given.entries() {
+        if is_secret_key(key.value) {
+            let message = format!("the secret `{}` is in plain text", key.value);
+            let hint = format!(
+                "put it into a file that only root can read and write {}_file = \"/etc/holdfast/secrets/NAME\"",
+                key.value
+            );
+            table.problems.add(Problem::new(key.span, message).hint(hint));
+        } else if key.value == "action" {
+            let hint = "set `action` of the [[fence]] itself";
+            table
+                .problems
+                .add(Problem::new(key.span, "`action` does not belong into `params`").hint(hint));
+        } else if agent == EXEC_AGENT && key.value == "command" {
+            params.extend(read_command("command", &given).map(|command| ("command".to_string(), command)));
+        } else if let Some(text) = param_text(&given, key.value, value) {
+            params.insert(key.value.to_string(), text);
+        }
+    }
+    params
+}
+
+fn param_text(given: &Table, key: &str, value: &toml::Spanned<DeValue<'_>>) -> Option<String> {
+    let text = match value.get_ref() {
+        DeValue::String(_) => given.text(key)?.value.to_string(),
+        DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().to_string(),
+        DeValue::Boolean(boolean) => boolean.to_string(),
+        other => {
+            let message = format!(
+                "`{key}` must be a string, a number, true or false, this is {}",
+                other.type_str()
+            );
+            given.problems.add(Problem::new(value.span(), message));
+            return None;
+        }
+    };
+    if key.ends_with("_file")
+        && let Some(fault) = path_fault(&text)
+    {
+        given
+            .problems
+            .add(Problem::new(value.span(), format!("`{key}` is invalid: {fault}")));
+        return None;
+    }
+    Some(text)
+}

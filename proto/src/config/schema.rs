@@ -1,0 +1,310 @@
+//! What each kind of resource takes. The one place to add a kind: parser, hints and documentation follow it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::Requires;
+use super::diagnostic::Problem;
+use super::reader::{At, Table};
+use super::values;
+
+/// A kind of resource.
+#[derive(Clone, Copy, Debug)]
+pub struct KindSpec {
+    /// Its name, the value of `type`.
+    pub kind: &'static str,
+    /// What a takeover needs when it is in a group.
+    pub requires: Requires,
+    /// Its parameters.
+    pub params: &'static [ParamSpec],
+}
+
+/// A parameter of a kind.
+#[derive(Clone, Copy, Debug)]
+pub struct ParamSpec {
+    /// The key.
+    pub key: &'static str,
+    /// What the value must be.
+    pub form: ParamForm,
+    /// It must be given.
+    pub required: bool,
+}
+
+/// What a parameter's value must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParamForm {
+    /// One address with prefix length, or a list of them.
+    Addresses,
+    /// The name of a network interface.
+    Interface,
+    /// The name of a systemd unit; `.service` is added if there is no suffix.
+    Unit,
+    /// A program by absolute path, and its arguments.
+    Command,
+    /// The name of a user.
+    User,
+    /// An absolute path.
+    Path,
+    /// A table of environment variables.
+    Environment,
+}
+
+/// Every kind of resource.
+pub const RESOURCE_KINDS: &[KindSpec] = &[
+    KindSpec {
+        kind: "vip",
+        requires: Requires::Lease,
+        params: &[
+            ParamSpec {
+                key: "address",
+                form: ParamForm::Addresses,
+                required: true,
+            },
+            ParamSpec {
+                key: "interface",
+                form: ParamForm::Interface,
+                required: false,
+            },
+        ],
+    },
+    KindSpec {
+        kind: "systemd",
+        requires: Requires::Fencing,
+        params: &[ParamSpec {
+            key: "unit",
+            form: ParamForm::Unit,
+            required: true,
+        }],
+    },
+    KindSpec {
+        kind: "exec",
+        requires: Requires::Fencing,
+        params: &[
+            ParamSpec {
+                key: "command",
+                form: ParamForm::Command,
+                required: true,
+            },
+            ParamSpec {
+                key: "user",
+                form: ParamForm::User,
+                required: false,
+            },
+            ParamSpec {
+                key: "cwd",
+                form: ParamForm::Path,
+                required: false,
+            },
+            ParamSpec {
+                key: "env",
+                form: ParamForm::Environment,
+                required: false,
+            },
+        ],
+    },
+];
+
+/// Keys of every resource, whatever its kind.
+pub const RESOURCE_KEYS: [&str; 5] = ["name", "type", "start_timeout", "stop_timeout", "probe"];
+
+/// Systemd's suffixes of units that can be started.
+const UNIT_SUFFIXES: [&str; 6] = [".service", ".socket", ".mount", ".target", ".timer", ".path"];
+
+impl KindSpec {
+    /// The kind called `name`.
+    #[must_use]
+    pub fn find(name: &str) -> Option<&'static KindSpec> {
+        RESOURCE_KINDS.iter().find(|spec| spec.kind == name)
+    }
+}
+
+/// What only one group in the cluster may have: a virtual address or a unit.
+#[derive(Clone, Debug)]
+pub(super) enum Exclusive {
+    Address(IpAddr),
+    Unit(String),
+}
+
+/// The parameters of one resource as its agent gets them.
+#[derive(Default)]
+pub(super) struct Params {
+    pub values: BTreeMap<String, String>,
+    pub exclusive: Vec<At<Exclusive>>,
+}
+
+/// Reads the parameters of a resource of kind `spec`.
+pub(super) fn read_params(spec: &KindSpec, table: &Table) -> Params {
+    let known: Vec<&str> = RESOURCE_KEYS
+        .iter()
+        .copied()
+        .chain(spec.params.iter().map(|param| param.key))
+        .collect();
+    table.only(&known);
+    let mut params = Params::default();
+    for param in spec.params {
+        if table.span_of(param.key).is_none() {
+            if param.required {
+                let message = format!("a {} resource needs the key `{}`", spec.kind, param.key);
+                let hint = format!("for example {}", example(param));
+                table
+                    .problems
+                    .add(Problem::new(table.span.clone(), message).hint(hint));
+            }
+            continue;
+        }
+        if let Some(value) = read_param(param, table, &mut params.exclusive) {
+            params.values.insert(param.key.to_string(), value);
+        }
+    }
+    params
+}
+
+fn example(param: &ParamSpec) -> &'static str {
+    match param.form {
+        ParamForm::Addresses => "address = \"10.0.0.100/24\"",
+        ParamForm::Interface => "interface = \"eth0\"",
+        ParamForm::Unit => "unit = \"redis-server.service\"",
+        ParamForm::Command => "command = [\"/usr/bin/program\", \"--flag\"]",
+        ParamForm::User => "user = \"www-data\"",
+        ParamForm::Path => "cwd = \"/var/lib/app\"",
+        ParamForm::Environment => "env = { KEY = \"value\" }",
+    }
+}
+
+fn read_param(param: &ParamSpec, table: &Table, exclusive: &mut Vec<At<Exclusive>>) -> Option<String> {
+    match param.form {
+        ParamForm::Addresses => read_addresses(param.key, table, exclusive),
+        ParamForm::Unit => read_unit(param.key, table, exclusive),
+        ParamForm::Command => read_command(param.key, table),
+        ParamForm::Environment => read_environment(param.key, table),
+        ParamForm::Interface => checked(param, table, |name| {
+            let plain = |c: char| !c.is_whitespace() && c != '/' && c != ':';
+            let fits = !name.is_empty() && name.len() <= 15 && name.chars().all(plain);
+            (!fits).then_some("an interface name has 1 to 15 characters, without spaces, `/` and `:`")
+        }),
+        ParamForm::User => checked(param, table, |name| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '$');
+            (name.is_empty() || name.starts_with('-') || name.len() > 32 || !name.chars().all(plain))
+                .then_some("a user name has 1 to 32 letters, digits, `-`, `_` or `.`")
+        }),
+        ParamForm::Path => checked(param, table, path_fault),
+    }
+}
+
+pub(super) fn path_fault(path: &str) -> Option<&'static str> {
+    (!path.starts_with('/')).then_some("the path must be absolute: it begins with `/`")
+}
+
+fn checked(
+    param: &ParamSpec,
+    table: &Table,
+    fault: impl FnOnce(&str) -> Option<&'static str>,
+) -> Option<String> {
+    let text = table.text(param.key)?;
+    if let Some(fault) = fault(text.value) {
+        let message = format!("`{}` is invalid: {fault}", param.key);
+        let hint = format!("for example {}", example(param));
+        table.problems.add(Problem::new(text.span, message).hint(hint));
+        return None;
+    }
+    Some(text.value.to_string())
+}
+
+fn read_addresses(key: &str, table: &Table, exclusive: &mut Vec<At<Exclusive>>) -> Option<String> {
+    let texts = table.text_or_texts(key);
+    let mut addresses = Vec::new();
+    for text in &texts {
+        match values::virtual_address(text.value) {
+            Ok((address, prefix)) => {
+                exclusive.push(At::new(Exclusive::Address(address), text.span.clone()));
+                addresses.push(format!("{address}/{prefix}"));
+            }
+            Err(fault) => {
+                let message = format!(
+                    "\"{}\" is not a virtual address: {fault}",
+                    text.value.escape_debug()
+                );
+                let hint = "an address and the prefix length of its network, such as \"10.0.0.100/24\"";
+                table
+                    .problems
+                    .add(Problem::new(text.span.clone(), message).hint(hint));
+            }
+        }
+    }
+    not_empty(key, table, texts.is_empty())?;
+    Some(addresses.join("\n"))
+}
+
+/// Reports an empty list, unless its type was wrong and is reported already.
+fn not_empty(key: &str, table: &Table, empty: bool) -> Option<()> {
+    if !empty {
+        return Some(());
+    }
+    let span = table.span_of(key)?;
+    if table.is_empty_list(key) {
+        table
+            .problems
+            .add(Problem::new(span, format!("`{key}` is an empty list")));
+    }
+    None
+}
+
+fn read_unit(key: &str, table: &Table, exclusive: &mut Vec<At<Exclusive>>) -> Option<String> {
+    let text = table.text(key)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '@' | '\\');
+    if text.value.is_empty() || text.value.len() > 255 || !text.value.chars().all(plain) {
+        let message = format!(
+            "\"{}\" is not the name of a systemd unit",
+            text.value.escape_debug()
+        );
+        table
+            .problems
+            .add(Problem::new(text.span, message).hint("for example unit = \"redis-server.service\""));
+        return None;
+    }
+    let suffixed = UNIT_SUFFIXES.iter().any(|suffix| text.value.ends_with(suffix));
+    let unit = if suffixed {
+        text.value.to_string()
+    } else {
+        format!("{}.service", text.value)
+    };
+    exclusive.push(At::new(Exclusive::Unit(unit.clone()), text.span));
+    Some(unit)
+}
+
+/// A program and its arguments, joined with newlines.
+pub(super) fn read_command(key: &str, table: &Table) -> Option<String> {
+    let words = table.texts(key);
+    not_empty(key, table, words.is_empty())?;
+    let program = words.first()?;
+    if let Some(fault) = path_fault(program.value) {
+        let message = format!("`{key}` is invalid: {fault}");
+        let hint = "no shell runs it and no PATH is searched; arguments are separate strings";
+        table
+            .problems
+            .add(Problem::new(program.span.clone(), message).hint(hint));
+        return None;
+    }
+    Some(words.iter().map(|word| word.value).collect::<Vec<_>>().join("\n"))
+}
+
+fn read_environment(key: &str, table: &Table) -> Option<String> {
+    let environment = table.table(key, "env = { KEY = \"value\" }")?;
+    let mut lines = Vec::new();
+    for (name, _) in environment.entries() {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if name.value.is_empty()
+            || !name.value.chars().all(plain)
+            || name.value.starts_with(|c: char| c.is_ascii_digit())
+        {
+            let message = format!(
+                "\"{}\" is not the name of an environment variable",
+                name.value.escape_debug()
+            );
+            table.problems.add(Problem::new(name.span, message));
+        } else if let Some(value) = environment.text(name.value) {
+            lines.push(format!("{}={}", name.value, value.value));
+        }
+    }
+    Some(lines.join("\n"))
+}
