@@ -1,0 +1,53 @@
+//! Where `had` and `had-agentd` are: beside hactl, built by cargo when it runs us, or installed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+
+/// The programs the demo runs.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    /// `had`.
+    pub had: PathBuf,
+    /// `had-agentd`.
+    pub agentd: PathBuf,
+}
+
+impl Binaries {
+    /// Finds the daemons, and builds them first under `cargo run`.
+    pub fn find() -> anyhow::Result<Binaries> {
+        let hactl = std::env::current_exe().context("cannot tell where hactl itself is")?;
+        let beside = hactl.parent().map(Path::to_path_buf).unwrap_or_default();
+        build(&beside)?;
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut folders = vec![beside];
+        folders.extend(std::env::split_paths(&path));
+        folders.extend(["/usr/sbin".into(), "/usr/libexec/holdfast".into()]);
+        let find = |name: &str| {
+            let found = folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file());
+            found.with_context(|| {
+                format!("{name} is neither beside hactl nor in PATH nor in /usr/sbin: install the holdfast package")
+            })
+        };
+        Ok(Binaries { had: find("had")?, agentd: find("had-agentd")? })
+    }
+}
+
+/// `cargo run --bin hactl` builds hactl alone: builds the daemons of the same profile into the same folder.
+fn build(beside: &Path) -> anyhow::Result<()> {
+    let (Some(cargo), Some(manifest)) = (std::env::var_os("CARGO"), std::env::var_os("CARGO_MANIFEST_DIR")) else {
+        return Ok(());
+    };
+    let profile = match beside.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(other) => other,
+    };
+    let mut command = Command::new(cargo);
+    command.args(["build", "--profile", profile, "-p", "holdfast-daemon", "-p", "holdfast-agents", "--bins"]);
+    // Cargo's own progress goes to standard error, so that standard output stays the demo's.
+    command.current_dir(manifest).stdin(Stdio::null()).stdout(Stdio::null());
+    let status = command.status().context("cannot run cargo to build the daemons")?;
+    anyhow::ensure!(status.success(), "cargo could not build had and had-agentd: see its messages above");
+    Ok(())
+}

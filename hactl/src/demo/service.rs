@@ -1,0 +1,71 @@
+//! The service behind the virtual IP: a TCP responder, or redis-server.
+//!
+//! Either keeps a connection to the truth monitor open for as long as its process lives: the kernel closes it when
+//! the process is gone, whatever ended it.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::unistd::gethostname;
+
+use super::stage::{Paths, TRUTH_SOCKET};
+
+/// Port of either service.
+pub const PORT: u16 = 7777;
+/// A client that connected and says nothing is dropped after this, because one thread serves all.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Runs service `kind` until it is stopped.
+pub fn serve(kind: &str) -> anyhow::Result<ExitCode> {
+    let node = gethostname()?.to_string_lossy().into_owned();
+    let node = node.as_str();
+    let mut witness = UnixStream::connect(TRUTH_SOCKET).context("cannot reach the demo's monitor")?;
+    witness.write_all(node.as_bytes())?;
+    match kind {
+        "builtin" => respond(node),
+        "redis" => redis(node, &witness),
+        other => anyhow::bail!("there is no service `{other}`"),
+    }
+}
+
+/// Answers each connection with the node's name and a counter.
+fn respond(node: &str) -> anyhow::Result<ExitCode> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).context("the service's port is taken")?;
+    let mut counter = 0u64;
+    for stream in listener.incoming().flatten() {
+        counter += 1;
+        // A client that went away in the meantime is its own affair.
+        let _ = reply(stream, node, counter);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn reply(mut stream: TcpStream, node: &str, counter: u64) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    let mut request = [0; 64];
+    if stream.read(&mut request)? > 0 {
+        stream.write_all(format!("{node} {counter}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Becomes redis-server, which inherits the connection to the monitor.
+fn redis(node: &str, witness: &UnixStream) -> anyhow::Result<ExitCode> {
+    fcntl(witness.as_fd(), FcntlArg::F_SETFD(FdFlag::empty()))?;
+    let folder = Paths::in_stage().redis(node);
+    std::fs::create_dir_all(&folder)?;
+    let error = Command::new("redis-server")
+        .args(["--port", &PORT.to_string(), "--bind", "0.0.0.0", "--protected-mode", "no", "--daemonize", "no"])
+        .args(["--save", "", "--appendonly", "no", "--dir"])
+        .arg(folder)
+        .exec();
+    Err(error).context("cannot run redis-server")
+}
