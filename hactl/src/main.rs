@@ -1,2 +1,5 @@
-//! Placeholder until the crate has its first module.
-fn main() {}
+//! `hactl`: the Holdfast command line.
+
+fn main() -> std::process::ExitCode {
+    holdfast_hactl::run(std::env::args_os())
+}

@@ -1,0 +1,450 @@
+//! Commands and options.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::demo::DemoArgs;
+use crate::outcome::EXIT_CODES;
+
+/// Keeps services up on a pair of servers: look at the cluster, change it, understand it.
+#[derive(Parser, Debug)]
+#[command(name = "hactl", version, about, after_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
+#[command(infer_long_args = true, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// Print JSON: one document, or one per line for what goes on
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Socket of had
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "HACTL_SOCKET",
+        default_value = "/run/holdfast/had.sock",
+        hide_env_values = true
+    )]
+    pub socket: PathBuf,
+}
+
+/// For commands that wait until the cluster has done it.
+#[derive(Args, Clone, Debug)]
+pub struct Wait {
+    /// Longest time to wait, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Return as soon as the cluster has agreed to do it
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// All commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Make a cluster, join one
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// How the cluster is
+    #[command(after_help = "Examples:
+  hactl status
+  hactl status --watch
+  hactl status --json | jq -r '.groups[] | \"\\(.name) \\(.node)\"'
+  hactl status --check > /dev/null || echo 'look at the cluster'")]
+    Status(StatusArgs),
+    /// Move a group to another node
+    #[command(after_help = "Examples:
+  hactl move mysql db2        to db2
+  hactl move mysql            to the best other node
+
+A move is an event, not a rule: nothing stays behind that would pin the group.")]
+    Move(MoveArgs),
+    /// Move a group to the best other node
+    #[command(after_help = "Example:
+  hactl failover mysql")]
+    Failover(FailoverArgs),
+    /// Take a node out of service: its groups move away
+    #[command(after_help = "Examples:
+  hactl standby db1           before work on db1
+  hactl online db1            afterwards")]
+    Standby(NodeWaitArgs),
+    /// Let a node run groups again
+    #[command(after_help = "Example:
+  hactl online db1
+
+Groups do not move back by themselves: `hactl move GROUP db1` does.")]
+    Online(NodeWaitArgs),
+    /// Leave all resources alone, or manage them again
+    #[command(after_help = "Examples:
+  hactl maintenance on        nothing is started, stopped or fenced from now on
+  hactl maintenance off")]
+    Maintenance(MaintenanceArgs),
+    /// Restart, clean up, disable or enable a group
+    #[command(subcommand)]
+    Resource(ResourceCommand),
+    /// Fence a node, or vouch that one is off
+    #[command(
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true,
+        after_help = "Examples:
+  hactl fence db1             power db1 off by its fence devices, with proof
+  hactl fence confirm db1     db1 is off: I looked"
+    )]
+    Fence(FenceArgs),
+    /// Bring a cluster without a majority back
+    #[command(subcommand)]
+    Quorum(QuorumCommand),
+    /// Check, show and change the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Why a group is where it is
+    #[command(after_help = "Example:
+  hactl why mysql")]
+    Why(WhyArgs),
+    /// What happened
+    #[command(after_help = "Examples:
+  hactl events --last 50
+  hactl events --follow
+  hactl events --json --last 1000 | jq 'select(.level == \"alert\")'")]
+    Events(EventsArgs),
+    /// See a cluster fail over on this machine; needs no root
+    #[command(after_help = "Examples:
+  hactl demo
+  hactl demo --fault cut --runs 10
+  hactl demo --fault all --json")]
+    Demo(DemoArgs),
+    /// Completions for a shell, on standard output
+    #[command(after_help = "Example:
+  hactl completions bash > /usr/share/bash-completion/completions/hactl")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder
+        dir: PathBuf,
+    },
+}
+
+/// `hactl cluster`.
+#[derive(Subcommand, Debug)]
+pub enum ClusterCommand {
+    /// Make a cluster with this machine as its first node
+    #[command(after_help = "Examples:
+  hactl cluster init --name shop-db --node db1 --links 10.0.0.1,192.168.7.1
+  hactl cluster init --name shop-db --node db1 --config my-holdfast.toml
+
+Then, on the other machines: hactl cluster join TOKEN")]
+    Init(InitArgs),
+    /// Join this machine to a cluster
+    #[command(after_help = "Examples:
+  hactl cluster join TOKEN
+  ssh db1 hactl cluster token | hactl cluster join -
+  hactl cluster join --witness -
+
+The token is used up by the first join and is good for one hour. With `-` (or none) it is read from
+standard input, where no other user of this machine sees it.")]
+    Join(JoinArgs),
+    /// Make a join token, on a node of the cluster
+    #[command(after_help = "Examples:
+  hactl cluster token
+  hactl cluster token --witness")]
+    Token {
+        /// For a witness
+        #[arg(long)]
+        witness: bool,
+    },
+}
+
+/// Where things are on this machine.
+#[derive(Args, Clone, Debug)]
+pub struct Places {
+    /// Folder of the configuration
+    #[arg(long, value_name = "DIR", default_value = "/etc/holdfast")]
+    pub config_dir: PathBuf,
+    /// Folder of had's state
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/holdfast")]
+    pub state_dir: PathBuf,
+    /// Write the files, but leave the services alone
+    #[arg(long)]
+    pub no_start: bool,
+}
+
+/// `hactl cluster init`.
+#[derive(Args, Clone, Debug)]
+pub struct InitArgs {
+    /// Name of the cluster
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Name of this node; the host name if left out
+    #[arg(long)]
+    pub node: Option<String>,
+    /// Addresses of this node, one per link, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "ADDRESS,...")]
+    pub links: Vec<std::net::IpAddr>,
+    /// How fast silence counts as a failure
+    #[arg(long, value_enum, default_value_t = ProfileName::Balanced)]
+    pub profile: ProfileName,
+    /// Begin with this configuration
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// `hactl cluster join`.
+#[derive(Args, Clone, Debug)]
+pub struct JoinArgs {
+    /// The token, or - to read it from standard input
+    #[arg(default_value = "-", hide_default_value = true)]
+    pub token: String,
+    /// Join as the witness
+    #[arg(long)]
+    pub witness: bool,
+    /// Name of this node; the host name if left out
+    #[arg(long)]
+    pub node: Option<String>,
+    /// Addresses of this node, one per link, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "ADDRESS,...")]
+    pub links: Vec<std::net::IpAddr>,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Waiting.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// Detection profiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProfileName {
+    /// 300 ms
+    Fast,
+    /// 1 s
+    Balanced,
+    /// 5 s
+    Wan,
+}
+
+/// `hactl status`.
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    /// Go on and show every change
+    #[arg(long, short)]
+    pub watch: bool,
+    /// Exit 1 when degraded or down, 4 without quorum
+    #[arg(long, conflicts_with = "watch")]
+    pub check: bool,
+}
+
+/// `hactl move`.
+#[derive(Args, Clone, Debug)]
+pub struct MoveArgs {
+    /// The group
+    pub group: String,
+    /// Where to; the best other node if left out
+    pub node: Option<String>,
+    /// Waiting.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// `hactl failover`.
+#[derive(Args, Clone, Debug)]
+pub struct FailoverArgs {
+    /// The group
+    pub group: String,
+    /// Waiting.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// `hactl standby` and `hactl online`.
+#[derive(Args, Clone, Debug)]
+pub struct NodeWaitArgs {
+    /// The node
+    pub node: String,
+    /// Waiting.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// `hactl maintenance`.
+#[derive(Args, Clone, Debug)]
+pub struct MaintenanceArgs {
+    /// on or off
+    #[arg(value_enum)]
+    pub switch: OnOff,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnOff {
+    /// From now on
+    On,
+    /// No longer
+    Off,
+}
+
+/// `hactl resource`.
+#[derive(Subcommand, Debug)]
+pub enum ResourceCommand {
+    /// Stop and start a group, or one resource and what comes after it, in place
+    #[command(after_help = "Examples:
+  hactl resource restart mysql
+  hactl resource restart mysql/db")]
+    Restart {
+        /// GROUP or GROUP/RESOURCE
+        target: String,
+        /// Waiting.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Forget failures, so that nodes become eligible again
+    #[command(after_help = "Examples:
+  hactl resource cleanup mysql
+  hactl resource cleanup          all groups")]
+    Cleanup {
+        /// The group; all of them if left out
+        group: Option<String>,
+    },
+    /// Stop a group and keep it stopped
+    #[command(after_help = "Example:
+  hactl resource disable mysql")]
+    Disable {
+        /// The group
+        group: String,
+        /// Waiting.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Let a disabled group run again
+    #[command(after_help = "Example:
+  hactl resource enable mysql")]
+    Enable {
+        /// The group
+        group: String,
+        /// Waiting.
+        #[command(flatten)]
+        wait: Wait,
+    },
+}
+
+/// `hactl fence`.
+#[derive(Args, Debug)]
+pub struct FenceArgs {
+    /// `confirm`.
+    #[command(subcommand)]
+    pub command: Option<FenceCommand>,
+    /// The node to fence
+    #[arg(required = true)]
+    pub node: Option<String>,
+    /// Waiting.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// `hactl fence confirm`.
+#[derive(Subcommand, Debug)]
+pub enum FenceCommand {
+    /// Give your word that a node is off. If it is not, data is lost.
+    #[command(after_help = "Example:
+  hactl fence confirm db1
+
+Only after you saw that the machine is off or unplugged. It is recorded with your name.")]
+    Confirm {
+        /// The node
+        node: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// `hactl quorum`.
+#[derive(Subcommand, Debug)]
+pub enum QuorumCommand {
+    /// Let this node go on alone. Shows first what could be lost.
+    #[command(after_help = "Examples:
+  hactl quorum force                  shows what could be lost, and a token
+  hactl quorum force TOKEN            does it
+
+Only when the other members are off for certain and will not come back by themselves.")]
+    Force {
+        /// The token that `quorum force` showed
+        token: Option<String>,
+        /// The same, as an option
+        #[arg(long = "token", value_name = "TOKEN", conflicts_with = "token")]
+        token_option: Option<String>,
+    },
+}
+
+/// `hactl config`.
+#[derive(Subcommand, Debug)]
+pub enum ConfigCommand {
+    /// Check a file; changes nothing and needs no cluster
+    #[command(after_help = "Example:
+  hactl config check /etc/holdfast/holdfast.toml")]
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// The configuration in force
+    #[command(after_help = "Example:
+  hactl config show > holdfast.toml")]
+    Show,
+    /// All timers, and how they fit what was measured
+    #[command(after_help = "Examples:
+  hactl config timers              of the running cluster
+  hactl config timers FILE         of a file, without a cluster")]
+    Timers {
+        /// A file to derive them from
+        file: Option<PathBuf>,
+    },
+    /// Check a file, show the plan, and make it the configuration of every node
+    #[command(after_help = "Examples:
+  hactl config apply holdfast.toml --dry-run
+  hactl config apply holdfast.toml")]
+    Apply {
+        /// The file
+        file: PathBuf,
+        /// Show the plan only
+        #[arg(long)]
+        dry_run: bool,
+        /// Waiting.
+        #[command(flatten)]
+        wait: Wait,
+    },
+}
+
+/// `hactl why`.
+#[derive(Args, Clone, Debug)]
+pub struct WhyArgs {
+    /// The group
+    pub group: String,
+}
+
+/// `hactl events`.
+#[derive(Args, Clone, Debug)]
+pub struct EventsArgs {
+    /// Go on with new ones as they happen
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Number of past events
+    #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
+    pub last: u32,
+}
