@@ -7,7 +7,7 @@ use toml::de::DeValue;
 use super::diagnostic::Problem;
 use super::reader::{At, Table};
 use super::redact::is_secret_key;
-use super::schema::{path_fault, read_command};
+use super::schema::path_fault;
 use super::{FenceAction, FenceKind, FenceSection};
 use crate::ids::NodeId;
 
@@ -150,10 +150,7 @@ fn read_params(table: &Table, agent: &str) -> BTreeMap<String, String> {
     let mut params = BTreeMap::new();
     let Some(given) = table.table("params", "params = { ip = \"10.0.9.1\" }") else {
         if agent == EXEC_AGENT && table.span_of("params").is_none() {
-            table.missing(
-                "params",
-                "write params = { command = [\"/usr/local/sbin/power\"] }",
-            );
+            table.missing("params", "write params = { program = \"/usr/local/sbin/power\" }");
         }
         return params;
     };
@@ -176,8 +173,6 @@ fn read_params(table: &Table, agent: &str) -> BTreeMap<String, String> {
             table
                 .problems
                 .add(Problem::new(key.span, "`action` does not belong into `params`").hint(hint));
-        } else if agent == EXEC_AGENT && key.value == "command" {
-            params.extend(read_command("command", &given).map(|command| ("command".to_string(), command)));
         } else if let Some(text) = param_text(&given, key.value, value) {
             params.insert(key.value.to_string(), text);
         }
@@ -199,7 +194,7 @@ fn param_text(given: &Table, key: &str, value: &toml::Spanned<DeValue<'_>>) -> O
             return None;
         }
     };
-    if key.ends_with("_file")
+    if (key.ends_with("_file") || key == "program")
         && let Some(fault) = path_fault(&text)
     {
         given

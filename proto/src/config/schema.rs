@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use super::Requires;
 use super::diagnostic::Problem;
@@ -47,6 +48,10 @@ pub enum ParamForm {
     Path,
     /// A table of environment variables.
     Environment,
+    /// A duration in this range of milliseconds; the agent gets the number, its key with `_ms` at the end.
+    Millis(u32, u32),
+    /// A duration of whole seconds in this range; the agent gets the number, its key with `_s` at the end.
+    Seconds(u32, u32),
 }
 
 /// Every kind of resource.
@@ -118,6 +123,19 @@ impl KindSpec {
     }
 }
 
+impl ParamSpec {
+    /// The key under which the agent gets the value: with the unit, where there is one.
+    #[must_use]
+    pub fn agent_key(&self) -> String {
+        let unit = match self.form {
+            ParamForm::Millis(..) => "_ms",
+            ParamForm::Seconds(..) => "_s",
+            _ => "",
+        };
+        format!("{}{unit}", self.key)
+    }
+}
+
 /// What only one group in the cluster may have: a virtual address or a unit.
 #[derive(Clone, Debug)]
 pub(super) enum Exclusive {
@@ -153,7 +171,7 @@ pub(super) fn read_params(spec: &KindSpec, table: &Table) -> Params {
             continue;
         }
         if let Some(value) = read_param(param, table, &mut params.exclusive) {
-            params.values.insert(param.key.to_string(), value);
+            params.values.insert(param.agent_key(), value);
         }
     }
     params
@@ -168,6 +186,8 @@ fn example(param: &ParamSpec) -> &'static str {
         ParamForm::User => "user = \"www-data\"",
         ParamForm::Path => "cwd = \"/var/lib/app\"",
         ParamForm::Environment => "env = { KEY = \"value\" }",
+        ParamForm::Millis(..) => "a duration such as \"5ms\"",
+        ParamForm::Seconds(..) => "a duration such as \"60s\"",
     }
 }
 
@@ -177,6 +197,10 @@ fn read_param(param: &ParamSpec, table: &Table, exclusive: &mut Vec<At<Exclusive
         ParamForm::Unit => read_unit(param.key, table, exclusive),
         ParamForm::Command => read_command(param.key, table),
         ParamForm::Environment => read_environment(param.key, table),
+        ParamForm::Millis(least, most) => table
+            .duration_ms(param.key, least..=most)
+            .map(|span| span.value.to_string()),
+        ParamForm::Seconds(least, most) => read_seconds(param.key, table, least * 1000..=most * 1000),
         ParamForm::Interface => checked(param, table, |name| {
             let plain = |c: char| !c.is_whitespace() && c != '/' && c != ':';
             let fits = !name.is_empty() && name.len() <= 15 && name.chars().all(plain);
@@ -286,6 +310,17 @@ pub(super) fn read_command(key: &str, table: &Table) -> Option<String> {
         return None;
     }
     Some(words.iter().map(|word| word.value).collect::<Vec<_>>().join("\n"))
+}
+
+fn read_seconds(key: &str, table: &Table, range_ms: RangeInclusive<u32>) -> Option<String> {
+    let span = table.duration_ms(key, range_ms)?;
+    if !span.value.is_multiple_of(1000) {
+        table
+            .problems
+            .add(Problem::new(span.span, format!("`{key}` must be whole seconds")));
+        return None;
+    }
+    Some((span.value / 1000).to_string())
 }
 
 fn read_environment(key: &str, table: &Table) -> Option<String> {

@@ -1,1 +1,489 @@
+use std::sync::Arc;
 
+use proptest::prelude::*;
+
+use super::schema::{Body, GroupWire, MessageWire, StateWire};
+use super::*;
+use crate::config::{self, Config};
+use crate::ids::{ClusterId, Incarnation};
+use crate::operator::{OperatorCall, OperatorOutcome, OperatorRequest};
+use crate::peer::{GroupReport, KnownVoters, NodeReport, RunState, Sender, Verdict};
+use crate::state::{Assignment, Failure, GroupState, MoveIntent, NodeState, ProofKind, ProofRecord, genesis};
+
+const CONFIG: &str = r#"
+[cluster]
+name = "pair"
+id = "00000000000000ff"
+[[node]]
+name = "db1"
+links = ["10.0.0.1"]
+[[node]]
+name = "db2"
+links = ["10.0.0.2"]
+[witness]
+address = "10.0.0.3"
+[[group]]
+name = "web"
+[[group.resource]]
+name = "vip"
+type = "vip"
+address = "10.0.0.100/24"
+"#;
+
+fn sample_config() -> Arc<Config> {
+    Arc::new(config::parse(CONFIG, "test").unwrap())
+}
+
+fn any_node() -> impl Strategy<Value = NodeId> {
+    (0..=NodeId::DATA_MAX).prop_map(NodeId)
+}
+
+fn any_ballot() -> impl Strategy<Value = Ballot> {
+    (any::<u64>(), any_node()).prop_map(|(round, node)| Ballot { round, node: node.0 })
+}
+
+fn any_boot() -> impl Strategy<Value = BootId> {
+    any::<u128>().prop_map(BootId)
+}
+
+fn any_voters() -> impl Strategy<Value = VoterSet> {
+    (1u32..1 << 17).prop_map(VoterSet)
+}
+
+fn any_assignment() -> impl Strategy<Value = Assignment> {
+    let boot = || proptest::option::of(any_boot());
+    prop_oneof![
+        any::<u64>().prop_map(|epoch| Assignment::Stopped { epoch }),
+        (any_node(), boot(), any::<u64>()).prop_map(|(owner, boot, epoch)| Assignment::Owned {
+            owner,
+            boot,
+            epoch
+        }),
+        (any_node(), boot(), any::<u64>(), proptest::option::of(any_node())).prop_map(
+            |(owner, boot, epoch, toward)| Assignment::Releasing {
+                owner,
+                boot,
+                epoch,
+                toward
+            }
+        ),
+    ]
+}
+
+fn any_group() -> impl Strategy<Value = GroupState> {
+    let intent = proptest::option::of((any_node(), ".{0,8}").prop_map(|(to, who)| MoveIntent { to, who }));
+    let failure = (any::<u32>(), ".{0,8}").prop_map(|(count, reason)| Failure { count, reason });
+    let failures = proptest::collection::btree_map(any_node(), failure, 0..3);
+    (any_assignment(), any::<bool>(), intent, failures, ".{0,8}").prop_map(
+        |(assignment, disabled, intent, failures, reason)| GroupState {
+            assignment,
+            disabled,
+            intent,
+            failures,
+            reason,
+        },
+    )
+}
+
+fn any_proof() -> impl Strategy<Value = ProofRecord> {
+    let kind = prop::sample::select(vec![
+        ProofKind::Stopped,
+        ProofKind::Power,
+        ProofKind::Reset,
+        ProofKind::Watchdog,
+        ProofKind::Storage,
+        ProofKind::Operator,
+        ProofKind::Lapsed,
+    ]);
+    (kind, proptest::option::of(any_boot()), ".{0,8}", any::<u64>()).prop_map(
+        |(kind, ended_boot, evidence, version)| ProofRecord {
+            kind,
+            ended_boot,
+            evidence,
+            version,
+        },
+    )
+}
+
+fn any_state() -> impl Strategy<Value = Arc<ClusterState>> {
+    let node = (any::<bool>(), proptest::option::of(any_proof()))
+        .prop_map(|(standby, proof)| NodeState { standby, proof });
+    let groups = proptest::collection::btree_map("[a-z]{1,8}", any_group(), 0..4);
+    let nodes = proptest::collection::btree_map(any_node(), node, 0..4);
+    let numbers = (1..u64::MAX, any_voters(), any_node(), any::<u64>(), any::<bool>());
+    (numbers, groups, nodes, ".{0,20}").prop_map(
+        |((version, voters, survivor, next_epoch, maintenance), groups, nodes, reason)| {
+            Arc::new(ClusterState {
+                version,
+                config: sample_config(),
+                voters,
+                survivor,
+                next_epoch,
+                maintenance,
+                groups: groups
+                    .into_iter()
+                    .map(|(name, group)| (name.as_str().into(), group))
+                    .collect(),
+                nodes,
+                reason,
+            })
+        },
+    )
+}
+
+fn any_verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        Just(Verdict::Granted),
+        any::<u64>().prop_map(|us| Verdict::Bound(Duration::from_micros(us))),
+        Just(Verdict::Stale),
+        Just(Verdict::Stranger),
+        Just(Verdict::Blank),
+    ]
+}
+
+fn any_known() -> impl Strategy<Value = KnownVoters> {
+    (any::<u64>(), 0u32..1 << 17, 0u32..1 << 17).prop_map(|(committed_version, committed, accepted)| {
+        KnownVoters {
+            committed_version,
+            committed: VoterSet(committed),
+            accepted: VoterSet(accepted),
+        }
+    })
+}
+
+fn any_report() -> impl Strategy<Value = NodeReport> {
+    let run = prop::sample::select(vec![
+        RunState::Stopped,
+        RunState::Starting,
+        RunState::Running,
+        RunState::Stopping,
+        RunState::Failed,
+        RunState::Unknown,
+    ]);
+    let group =
+        (any::<u64>(), run, any::<u32>(), ".{0,8}").prop_map(|(epoch, run, restarts, detail)| GroupReport {
+            epoch,
+            run,
+            restarts,
+            detail,
+        });
+    let groups = proptest::collection::btree_map("[a-z]{1,8}", group, 0..4);
+    (any::<u64>(), groups, any::<bool>()).prop_map(|(version, groups, isolated)| NodeReport {
+        version,
+        groups: groups
+            .into_iter()
+            .map(|(name, group)| (name.as_str().into(), group))
+            .collect(),
+        isolated,
+    })
+}
+
+fn any_request() -> impl Strategy<Value = OperatorRequest> {
+    let group = || "[a-z]{1,8}".prop_map(|name| crate::ids::GroupName::from(name.as_str()));
+    prop_oneof![
+        (group(), proptest::option::of(any_node()))
+            .prop_map(|(group, to)| OperatorRequest::Move { group, to }),
+        (any_node(), any::<bool>()).prop_map(|(node, on)| OperatorRequest::Standby { node, on }),
+        any::<bool>().prop_map(|on| OperatorRequest::Maintenance { on }),
+        (group(), proptest::option::of("[a-z]{1,8}"))
+            .prop_map(|(group, resource)| OperatorRequest::Restart { group, resource }),
+        proptest::option::of(group()).prop_map(|group| OperatorRequest::Cleanup { group }),
+        (group(), any::<bool>()).prop_map(|(group, enabled)| OperatorRequest::Enable { group, enabled }),
+        any_node().prop_map(|node| OperatorRequest::Fence { node }),
+        any_node().prop_map(|node| OperatorRequest::FenceConfirm { node }),
+        Just(OperatorRequest::QuorumForce),
+        Just(OperatorRequest::ApplyConfig {
+            config: sample_config()
+        }),
+    ]
+}
+
+fn any_message() -> impl Strategy<Value = Message> {
+    let outcome = prop_oneof![
+        ".{0,8}".prop_map(OperatorOutcome::Done),
+        ".{0,8}".prop_map(OperatorOutcome::Refused)
+    ];
+    prop_oneof![
+        any_ballot().prop_map(|ballot| Message::PreVote { ballot }),
+        (any_ballot(), any_verdict(), any_ballot(), any_known()).prop_map(
+            |(ballot, verdict, promised, voters)| Message::PreVoteReply {
+                ballot,
+                verdict,
+                promised,
+                voters
+            }
+        ),
+        (any_ballot(), proptest::option::of(any_ballot()))
+            .prop_map(|(ballot, transfer)| Message::Prepare { ballot, transfer }),
+        (any_ballot(), any_ballot(), any_state(), any_known()).prop_map(
+            |(ballot, accepted_ballot, accepted, voters)| Message::Promise {
+                ballot,
+                accepted_ballot,
+                accepted,
+                voters
+            }
+        ),
+        (any_ballot(), any_ballot(), any_verdict()).prop_map(|(ballot, promised, verdict)| Message::Refuse {
+            ballot,
+            promised,
+            verdict
+        }),
+        (any_ballot(), any_state()).prop_map(|(ballot, state)| Message::Accept { ballot, state }),
+        (any_ballot(), any::<u64>()).prop_map(|(ballot, version)| Message::Accepted { ballot, version }),
+        (any_ballot(), any_state()).prop_map(|(ballot, state)| Message::Commit { ballot, state }),
+        any_ballot().prop_map(|ballot| Message::Transfer { ballot }),
+        any_report().prop_map(Message::Report),
+        (any::<u64>(), any_request(), ".{0,8}", ".{0,8}").prop_map(|(request, asked, who, at)| {
+            Message::Forward {
+                request,
+                call: OperatorCall {
+                    request: asked,
+                    who,
+                    at,
+                },
+            }
+        }),
+        (any::<u64>(), outcome).prop_map(|(request, outcome)| Message::ForwardReply { request, outcome }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn every_message_survives_the_wire(message in any_message()) {
+        prop_assert_eq!(decode(&encode(&message)).unwrap(), message);
+    }
+
+    #[test]
+    fn every_state_survives_the_disk(state in any_state()) {
+        prop_assert_eq!(decode_state(&encode_state(&state)).unwrap(), (*state).clone());
+    }
+
+    #[test]
+    fn damaged_messages_never_panic(
+        message in any_message(),
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        keep in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = encode(&message);
+        bytes.truncate(keep.index(bytes.len() + 1));
+        for (at, byte) in flips {
+            if !bytes.is_empty() {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+        }
+        drop(decode(&bytes));
+    }
+
+    #[test]
+    fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        drop(decode(&bytes));
+        drop(decode_state(&bytes));
+        drop(Hello::decode(&bytes));
+        drop(HelloReply::decode(&bytes));
+    }
+}
+
+fn wire_bytes(body: Option<Body>) -> Vec<u8> {
+    prost::Message::encode_to_vec(&MessageWire { body })
+}
+
+fn refusal(bytes: &[u8]) -> String {
+    decode(bytes).unwrap_err().to_string()
+}
+
+/// The wire form of a good state, to be spoilt.
+fn state_wire() -> StateWire {
+    StateWire::from(&genesis(sample_config(), NodeId(1)))
+}
+
+fn state_refusal(spoil: impl FnOnce(&mut StateWire)) -> String {
+    let mut wire = state_wire();
+    spoil(&mut wire);
+    decode_state(&prost::Message::encode_to_vec(&wire))
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn genesis_has_one_voter_and_nothing_running() {
+    let state = genesis(sample_config(), NodeId(1));
+    assert_eq!((state.version, state.next_epoch), (1, 1));
+    assert_eq!(state.voters, VoterSet::EMPTY.with(NodeId(1)));
+    assert_eq!(state.groups["web"].assignment, Assignment::Stopped { epoch: 0 });
+    assert_eq!(
+        state.nodes.keys().copied().collect::<Vec<_>>(),
+        [NodeId(1), NodeId(2)]
+    );
+    assert_eq!(decode_state(&encode_state(&state)).unwrap(), state);
+}
+
+#[test]
+fn missing_and_impossible_fields_are_named() {
+    let ballot = Some(schema::BallotWire {
+        round: 1,
+        node: Some(1),
+    });
+    assert_eq!(refusal(&[]), "message.body is missing");
+    let prepare = |ballot| {
+        wire_bytes(Some(Body::Prepare(schema::PrepareWire {
+            ballot,
+            transfer: None,
+        })))
+    };
+    assert_eq!(refusal(&prepare(None)), "prepare.ballot is missing");
+    let nobody = Some(schema::BallotWire { round: 1, node: None });
+    assert_eq!(refusal(&prepare(nobody)), "prepare.ballot is missing");
+    let stranger = Some(schema::BallotWire {
+        round: 1,
+        node: Some(17),
+    });
+    assert_eq!(refusal(&prepare(stranger)), "prepare.ballot is invalid: 17");
+    let refuse = |code| {
+        let verdict = Some(schema::VerdictWire { code, bound_us: 0 });
+        wire_bytes(Some(Body::Refuse(schema::RefuseWire {
+            ballot,
+            promised: ballot,
+            verdict,
+        })))
+    };
+    assert_eq!(refusal(&refuse(0)), "refuse.verdict is missing");
+    assert_eq!(refusal(&refuse(9)), "refuse.verdict is invalid: 9");
+    let accept = wire_bytes(Some(Body::Accept(schema::StateAtBallot { ballot, state: None })));
+    assert_eq!(refusal(&accept), "accept.state is missing");
+}
+
+#[test]
+fn impossible_states_are_refused() {
+    assert_eq!(
+        state_refusal(|state| state.version = 0),
+        "state.version is missing"
+    );
+    assert_eq!(state_refusal(|state| state.voters = 0), "state.voters is missing");
+    assert_eq!(
+        state_refusal(|state| state.voters = 1 << 17),
+        "state.voters is invalid: 0x20000"
+    );
+    assert_eq!(
+        state_refusal(|state| state.survivor = None),
+        "state.survivor is missing"
+    );
+    assert_eq!(
+        state_refusal(|state| state.groups.push(state.groups[0].clone())),
+        "state.groups is invalid: a group is named twice"
+    );
+    assert_eq!(
+        state_refusal(|state| state.config = "[cluster]\nname = 3\n".into()),
+        "the configuration inside is refused: cluster state:1:1: [cluster] needs the key `id` (and 2 more)"
+    );
+    let ownerless = GroupWire {
+        name: "web".into(),
+        assignment: 2,
+        ..GroupWire::default()
+    };
+    assert_eq!(
+        state_refusal(|state| state.groups = vec![prost::Message::encode_to_vec(&ownerless)]),
+        "state.group.owner is missing"
+    );
+}
+
+#[test]
+fn a_short_message_cannot_claim_millions_of_entries() {
+    let wire = StateWire {
+        groups: vec![Vec::new(); 1_000_000],
+        ..state_wire()
+    };
+    let bytes = prost::Message::encode_to_vec(&wire);
+    let error = decode_state(&bytes).unwrap_err().to_string();
+    assert_eq!(error, "state has more than 10064 fields");
+    let long = vec![0u8; MESSAGE_BYTES_MAX + 1];
+    assert_eq!(
+        refusal(&long),
+        "a message of 4194305 bytes is longer than the limit of 4194304"
+    );
+}
+
+fn hello() -> Hello {
+    Hello {
+        cluster: ClusterId(0xff),
+        from: Sender {
+            node: NodeId(1),
+            boot: BootId(7 << 64 | 9),
+            incarnation: Incarnation(4),
+        },
+        to: NodeId::WITNESS,
+        daemon_version: "0.1.0".into(),
+        wire_version: WIRE_VERSION,
+        link: 1,
+        purpose: Purpose::Beats,
+    }
+}
+
+#[test]
+fn hellos_and_their_answers_survive_the_wire() {
+    for purpose in [Purpose::Beats, Purpose::Messages] {
+        let hello = Hello { purpose, ..hello() };
+        assert_eq!(Hello::decode(&hello.encode()).unwrap(), hello);
+    }
+    let accepted = HelloReply::Accepted {
+        from: hello().from,
+        daemon_version: "0.2.0".into(),
+        wire_version: WIRE_VERSION,
+    };
+    assert_eq!(HelloReply::decode(&accepted.encode()).unwrap(), accepted);
+    for refusal in [
+        Refusal::WrongCluster,
+        Refusal::WrongNode,
+        Refusal::UnknownNode,
+        Refusal::WrongKey,
+        Refusal::WrongVersion,
+        Refusal::Busy,
+    ] {
+        let refused = HelloReply::Refused {
+            refusal,
+            sentence: "not today".into(),
+        };
+        assert_eq!(HelloReply::decode(&refused.encode()).unwrap(), refused);
+    }
+}
+
+#[test]
+fn hellos_of_strangers_cannot_write_to_a_terminal() {
+    let sly = Hello {
+        daemon_version: "1\x1b[2J".into(),
+        ..hello()
+    };
+    let error = Hello::decode(&sly.encode()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "hello.daemon_version is invalid: it holds control characters"
+    );
+    let long = Hello {
+        daemon_version: "x".repeat(2000),
+        ..hello()
+    };
+    assert!(Hello::decode(&long.encode()).is_err());
+    assert_eq!(
+        Hello::decode(&[]).unwrap_err().to_string(),
+        "hello.purpose is missing"
+    );
+}
+
+/// The bytes that other versions of Holdfast send and expect.
+#[test]
+fn golden_bytes_fix_the_format() {
+    let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let ballot = Ballot { round: 3, node: 1 };
+    assert_eq!(hex(encode(&Message::PreVote { ballot })), "0a060a0408031001");
+    assert_eq!(
+        hex(encode(&Message::Accepted { ballot, version: 300 })),
+        "3a090a0408031001".to_owned() + "10ac02"
+    );
+    assert_eq!(
+        hex(hello().encode()),
+        "09ff000000000000001001180022120907000000000000001109000000000000002804320".to_owned()
+            + "5302e312e30380140014801"
+    );
+}
