@@ -25,18 +25,25 @@ impl Binaries {
         folders.extend(std::env::split_paths(&path));
         folders.extend(["/usr/sbin".into(), "/usr/libexec/holdfast".into()]);
         let find = |name: &str| {
-            let found = folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file());
+            let found = folders
+                .iter()
+                .map(|folder| folder.join(name))
+                .find(|file| file.is_file());
             found.with_context(|| {
                 format!("{name} is neither beside hactl nor in PATH nor in /usr/sbin: install the holdfast package")
             })
         };
-        Ok(Binaries { had: find("had")?, agentd: find("had-agentd")? })
+        Ok(Binaries {
+            had: find("had")?,
+            agentd: find("had-agentd")?,
+        })
     }
 }
 
 /// `cargo run --bin hactl` builds hactl alone: builds the daemons of the same profile into the same folder.
 fn build(beside: &Path) -> anyhow::Result<()> {
-    let (Some(cargo), Some(manifest)) = (std::env::var_os("CARGO"), std::env::var_os("CARGO_MANIFEST_DIR")) else {
+    let (Some(cargo), Some(manifest)) = (std::env::var_os("CARGO"), std::env::var_os("CARGO_MANIFEST_DIR"))
+    else {
         return Ok(());
     };
     let profile = match beside.file_name().and_then(|name| name.to_str()) {
@@ -44,10 +51,27 @@ fn build(beside: &Path) -> anyhow::Result<()> {
         Some(other) => other,
     };
     let mut command = Command::new(cargo);
-    command.args(["build", "--profile", profile, "-p", "holdfast-daemon", "-p", "holdfast-agents", "--bins"]);
+    command.args([
+        "build",
+        "--profile",
+        profile,
+        "-p",
+        "holdfast-daemon",
+        "-p",
+        "holdfast-agents",
+        "--bins",
+    ]);
     // Cargo's own progress goes to standard error, so that standard output stays the demo's.
-    command.current_dir(manifest).stdin(Stdio::null()).stdout(Stdio::null());
-    let status = command.status().context("cannot run cargo to build the daemons")?;
-    anyhow::ensure!(status.success(), "cargo could not build had and had-agentd: see its messages above");
+    command
+        .current_dir(manifest)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    let status = command
+        .status()
+        .context("cannot run cargo to build the daemons")?;
+    anyhow::ensure!(
+        status.success(),
+        "cargo could not build had and had-agentd: see its messages above"
+    );
     Ok(())
 }

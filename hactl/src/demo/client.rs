@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, connect, recv, send, sendto, setsockopt,
-    socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, connect, recv, send, sendto,
+    setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeSpec;
 
@@ -44,7 +44,8 @@ pub struct Ask {
 
 impl Ask {
     fn missed(&self) -> bool {
-        self.answered_us.is_none_or(|at| at.saturating_sub(self.sent_us + self.stalled_us) > LATE_US)
+        self.answered_us
+            .is_none_or(|at| at.saturating_sub(self.sent_us + self.stalled_us) > LATE_US)
     }
 }
 
@@ -56,7 +57,9 @@ pub struct Client {
 impl Client {
     /// Starts to ask from network namespace `namespace`.
     pub fn start(namespace: OwnedFd, service: Service) -> io::Result<Arc<Client>> {
-        let client = Arc::new(Client { asks: Mutex::default() });
+        let client = Arc::new(Client {
+            asks: Mutex::default(),
+        });
         let thread = Arc::clone(&client);
         std::thread::Builder::new().name("client".into()).spawn(move || {
             // The namespace was made by this process; entering it cannot fail for want of rights.
@@ -74,7 +77,12 @@ impl Client {
 
     /// The asks sent since `since_us`, in the order they were sent.
     pub fn since(&self, since_us: u64) -> Vec<Ask> {
-        let mut asks: Vec<Ask> = self.asks().iter().filter(|ask| ask.sent_us >= since_us).cloned().collect();
+        let mut asks: Vec<Ask> = self
+            .asks()
+            .iter()
+            .filter(|ask| ask.sent_us >= since_us)
+            .cloned()
+            .collect();
         asks.sort_by_key(|ask| ask.sent_us);
         asks
     }
@@ -100,7 +108,11 @@ pub fn outage_us(asks: &[Ask]) -> Option<u64> {
 /// The first answer after the first missed ask.
 pub fn first_answer(asks: &[Ask]) -> Option<Ask> {
     let missed = asks.iter().position(Ask::missed)?;
-    asks[missed..].iter().filter(|ask| ask.answered_us.is_some()).min_by_key(|ask| ask.answered_us).cloned()
+    asks[missed..]
+        .iter()
+        .filter(|ask| ask.answered_us.is_some())
+        .min_by_key(|ask| ask.answered_us)
+        .cloned()
 }
 
 enum Line {
@@ -125,9 +137,23 @@ struct Asker {
 impl Asker {
     fn new(client: Arc<Client>, service: Service) -> Asker {
         let raw = (service == Service::None)
-            .then(|| socket(AddressFamily::Inet, SockType::Raw, nonblocking(), SockProtocol::Icmp).ok())
+            .then(|| {
+                socket(
+                    AddressFamily::Inet,
+                    SockType::Raw,
+                    nonblocking(),
+                    SockProtocol::Icmp,
+                )
+                .ok()
+            })
             .flatten();
-        Asker { client, service, flights: Vec::new(), raw, number: 0 }
+        Asker {
+            client,
+            service,
+            flights: Vec::new(),
+            raw,
+            number: 0,
+        }
     }
 
     fn run(mut self) {
@@ -138,7 +164,9 @@ impl Asker {
             self.wait(Duration::from_micros(wait_us));
             let late_us = now_us().saturating_sub(deadline_us);
             if late_us > INTERVAL_US {
-                self.flights.iter_mut().for_each(|flight| flight.ask.stalled_us += late_us);
+                self.flights
+                    .iter_mut()
+                    .for_each(|flight| flight.ask.stalled_us += late_us);
             }
             self.progress();
             if now_us() >= next_us {
@@ -154,15 +182,27 @@ impl Asker {
             Line::Asked(fd) => Some(PollFd::new(fd.as_fd(), PollFlags::POLLIN)),
             Line::Echo(_) => None,
         });
-        let raw = self.raw.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+        let raw = self
+            .raw
+            .iter()
+            .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
         let mut fds: Vec<PollFd<'_>> = lines.chain(raw).collect();
         // Interrupted or not, the caller looks at every flight.
         let _ = ppoll(&mut fds, Some(TimeSpec::from_duration(span)), None);
     }
 
     fn ask(&mut self) {
-        let ask = Ask { sent_us: now_us(), answered_us: None, stalled_us: 0, text: String::new() };
-        let line = if self.raw.is_some() { self.echo() } else { self.dial() };
+        let ask = Ask {
+            sent_us: now_us(),
+            answered_us: None,
+            stalled_us: 0,
+            text: String::new(),
+        };
+        let line = if self.raw.is_some() {
+            self.echo()
+        } else {
+            self.dial()
+        };
         match line {
             Some(line) => self.flights.push(Flight { line, ask }),
             None => self.client.asks().push(ask),
@@ -172,7 +212,15 @@ impl Asker {
     fn dial(&self) -> Option<Line> {
         let fd = socket(AddressFamily::Inet, SockType::Stream, nonblocking(), None).ok()?;
         // Closing resets the connection: no TIME_WAIT, or the ports would run out within a minute.
-        setsockopt(&fd, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 }).ok()?;
+        setsockopt(
+            &fd,
+            sockopt::Linger,
+            &libc::linger {
+                l_onoff: 1,
+                l_linger: 0,
+            },
+        )
+        .ok()?;
         let [a, b, c, d] = VIP.octets();
         match connect(fd.as_raw_fd(), &SockaddrIn::new(a, b, c, d, PORT)) {
             Ok(()) | Err(Errno::EINPROGRESS) => Some(Line::Connecting(fd)),
@@ -185,7 +233,13 @@ impl Asker {
         self.number = self.number.wrapping_add(1);
         let [a, b, c, d] = VIP.octets();
         let packet = echo_request(self.number);
-        sendto(raw.as_raw_fd(), &packet, &SockaddrIn::new(a, b, c, d, 0), MsgFlags::empty()).ok()?;
+        sendto(
+            raw.as_raw_fd(),
+            &packet,
+            &SockaddrIn::new(a, b, c, d, 0),
+            MsgFlags::empty(),
+        )
+        .ok()?;
         Some(Line::Echo(self.number))
     }
 
@@ -195,7 +249,10 @@ impl Asker {
             let mut packet = [0; 256];
             while let Ok(length) = recv(raw.as_raw_fd(), &mut packet, MsgFlags::empty()) {
                 let number = echo_reply(&packet[..length]);
-                let flight = self.flights.iter_mut().find(|flight| matches!(flight.line, Line::Echo(of) if Some(of) == number));
+                let flight = self
+                    .flights
+                    .iter_mut()
+                    .find(|flight| matches!(flight.line, Line::Echo(of) if Some(of) == number));
                 if let Some(flight) = flight {
                     flight.ask.answered_us = Some(now);
                 }
@@ -279,12 +336,23 @@ mod tests {
     use super::*;
 
     fn ask(sent_us: u64, answered_us: Option<u64>) -> Ask {
-        Ask { sent_us, answered_us, stalled_us: 0, text: String::new() }
+        Ask {
+            sent_us,
+            answered_us,
+            stalled_us: 0,
+            text: String::new(),
+        }
     }
 
     #[test]
     fn outage_runs_from_the_first_missed_ask_to_the_next_answer() {
-        let asks = [ask(0, Some(300)), ask(2_000, None), ask(4_000, None), ask(6_000, Some(6_400)), ask(8_000, Some(8_300))];
+        let asks = [
+            ask(0, Some(300)),
+            ask(2_000, None),
+            ask(4_000, None),
+            ask(6_000, Some(6_400)),
+            ask(8_000, Some(8_300)),
+        ];
         assert_eq!(outage_us(&asks), Some(4_400));
         assert_eq!(outage_us(&asks[..1]), Some(0));
         assert_eq!(outage_us(&asks[..3]), None);
@@ -301,7 +369,10 @@ mod tests {
     #[test]
     fn echo_packets_carry_a_right_checksum() {
         let packet = echo_request(0xfffe);
-        let sum: u32 = packet.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+        let sum: u32 = packet
+            .chunks(2)
+            .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+            .sum();
         assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
     }
 }

@@ -44,11 +44,18 @@ impl Cluster {
         let story = Arc::new(Story::default());
         switch::build().context("cannot build the switches (is the kernel's bridge module there?)")?;
         let truth = Truth::start(TRUTH_SOCKET.as_ref(), Arc::clone(&story))?;
-        let outlets = Outlets::new(config::machines(), paths.clone(), Arc::clone(&truth), Arc::clone(&story));
+        let outlets = Outlets::new(
+            config::machines(),
+            paths.clone(),
+            Arc::clone(&truth),
+            Arc::clone(&story),
+        );
         power::serve(Arc::clone(&outlets), Arc::clone(&story))?;
         prepare(args, paths)?;
         for machine in MACHINES {
-            outlets.on(machine).with_context(|| format!("cannot power {machine} on"))?;
+            outlets
+                .on(machine)
+                .with_context(|| format!("cannot power {machine} on"))?;
         }
         for node in NODES {
             control::follow(paths, node, Arc::clone(&story))?;
@@ -58,7 +65,15 @@ impl Cluster {
             Profile::Fast => 300,
             Profile::Balanced => 1000,
         });
-        Ok(Cluster { paths: paths.clone(), story, truth, outlets, client, lease, service: args.service })
+        Ok(Cluster {
+            paths: paths.clone(),
+            story,
+            truth,
+            outlets,
+            client,
+            lease,
+            service: args.service,
+        })
     }
 
     /// Waits until every member is back in its place and the client is answered. Returns the active node.
@@ -89,9 +104,14 @@ impl Cluster {
             trouble_in(&view)?;
         }
         let recent = self.client.since(now_us().saturating_sub(300_000));
-        let (asked, answered) = (recent.len(), recent.iter().filter(|ask| ask.answered_us.is_some()).count());
+        let (asked, answered) = (
+            recent.len(),
+            recent.iter().filter(|ask| ask.answered_us.is_some()).count(),
+        );
         if asked < 50 || answered < asked {
-            return Err(format!("the client got {answered} answers to its last {asked} asks"));
+            return Err(format!(
+                "the client got {answered} answers to its last {asked} asks"
+            ));
         }
         Ok(active)
     }
@@ -107,16 +127,26 @@ fn trouble_in(view: &StatusView) -> Result<(), String> {
         return Err(format!("{} knows no leader: {}", view.node, view.quorum));
     }
     if view.voters.len() < MACHINES.len() {
-        return Err(format!("{} sees only the voters {}", view.node, view.voters.join(", ")));
+        return Err(format!(
+            "{} sees only the voters {}",
+            view.node,
+            view.voters.join(", ")
+        ));
     }
     for member in &view.nodes {
         let synced = member.synced || member.role == "witness";
         if member.state != "online" || !synced || !member.links.iter().all(|link| link.state == "up") {
-            return Err(format!("{} sees {} as {} {}", view.node, member.name, member.state, member.detail));
+            return Err(format!(
+                "{} sees {} as {} {}",
+                view.node, member.name, member.state, member.detail
+            ));
         }
     }
     match view.groups.iter().find(|group| group.state != "running") {
-        Some(group) => Err(format!("{} sees group {} as {}: {}", view.node, group.name, group.state, group.reason)),
+        Some(group) => Err(format!(
+            "{} sees group {} as {}: {}",
+            view.node, group.name, group.state, group.reason
+        )),
         None => Ok(()),
     }
 }
@@ -132,7 +162,10 @@ fn prepare(args: &DemoArgs, paths: &Paths) -> anyhow::Result<()> {
         let output = had(paths, machine, &["keygen"], &[])?;
         let is_pin = |word: &&str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
         let pin = output.split_whitespace().find(is_pin);
-        pins.push(pin.with_context(|| format!("`had keygen` printed no key pin: {output}"))?.to_string());
+        pins.push(
+            pin.with_context(|| format!("`had keygen` printed no key pin: {output}"))?
+                .to_string(),
+        );
     }
     let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")?.replace('-', "");
     let text = config::text(&uuid[..16], &pins, args.profile, args.service, paths);
@@ -142,11 +175,21 @@ fn prepare(args: &DemoArgs, paths: &Paths) -> anyhow::Result<()> {
     for node in NODES {
         paths.write_programs(node)?;
     }
-    had(paths, NODES[0], &["init", "--node", NODES[0]], &[("--config", paths.config(NODES[0]))])?;
+    had(
+        paths,
+        NODES[0],
+        &["init", "--node", NODES[0]],
+        &[("--config", paths.config(NODES[0]))],
+    )?;
     Ok(())
 }
 
-fn had(paths: &Paths, machine: &str, words: &[&str], files: &[(&str, std::path::PathBuf)]) -> anyhow::Result<String> {
+fn had(
+    paths: &Paths,
+    machine: &str,
+    words: &[&str],
+    files: &[(&str, std::path::PathBuf)],
+) -> anyhow::Result<String> {
     let mut command = Command::new(paths.had_program(machine));
     command.args(words).arg("--state-dir").arg(paths.state(machine));
     for (option, file) in files {
@@ -154,6 +197,11 @@ fn had(paths: &Paths, machine: &str, words: &[&str], files: &[(&str, std::path::
     }
     let output = command.stdin(Stdio::null()).output().context("cannot run had")?;
     let error = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success(), "`had {}` failed: {}", words[0], error.trim());
+    anyhow::ensure!(
+        output.status.success(),
+        "`had {}` failed: {}",
+        words[0],
+        error.trim()
+    );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -14,9 +14,24 @@ pub const GROUP: &str = "demo";
 /// The machines of the demo.
 pub fn machines() -> Vec<Machine> {
     vec![
-        Machine { name: "n1", host: 1, links: 2, role: "data" },
-        Machine { name: "n2", host: 2, links: 2, role: "data" },
-        Machine { name: "witness", host: 3, links: 1, role: "witness" },
+        Machine {
+            name: "n1",
+            host: 1,
+            links: 2,
+            role: "data",
+        },
+        Machine {
+            name: "n2",
+            host: 2,
+            links: 2,
+            role: "data",
+        },
+        Machine {
+            name: "witness",
+            host: 3,
+            links: 1,
+            role: "witness",
+        },
     ]
 }
 
@@ -28,11 +43,17 @@ pub fn text(id: &str, pins: &[String], profile: Profile, service: Service, paths
     };
     let mut text = format!("[cluster]\nname = \"demo\"\nid = \"{id}\"\nprofile = \"{profile}\"\n");
     for (machine, pin) in machines().iter().zip(pins) {
-        let addresses: Vec<String> = (0..machine.links).map(|lan| switch::address(lan, machine.host).to_string()).collect();
+        let addresses: Vec<String> = (0..machine.links)
+            .map(|lan| switch::address(lan, machine.host).to_string())
+            .collect();
         // Writing to a String cannot fail.
         let _ = match machine.role {
             "witness" => {
-                write!(text, "\n[witness]\nname = \"{}\"\naddress = \"{}\"\nkeys = [\"{pin}\"]\n", machine.name, addresses[0])
+                write!(
+                    text,
+                    "\n[witness]\nname = \"{}\"\naddress = \"{}\"\nkeys = [\"{pin}\"]\n",
+                    machine.name, addresses[0]
+                )
             }
             _ => data_node(&mut text, machine, &addresses, pin, paths),
         };
@@ -41,9 +62,18 @@ pub fn text(id: &str, pins: &[String], profile: Profile, service: Service, paths
     text
 }
 
-fn data_node(text: &mut String, machine: &Machine, addresses: &[String], pin: &str, paths: &Paths) -> std::fmt::Result {
+fn data_node(
+    text: &mut String,
+    machine: &Machine,
+    addresses: &[String],
+    pin: &str,
+    paths: &Paths,
+) -> std::fmt::Result {
     let name = machine.name;
-    write!(text, "\n[[node]]\nname = \"{name}\"\nlinks = {addresses:?}\nkeys = [\"{pin}\"]\n")?;
+    write!(
+        text,
+        "\n[[node]]\nname = \"{name}\"\nlinks = {addresses:?}\nkeys = [\"{pin}\"]\n"
+    )?;
     let program = paths.fence_program(name);
     write!(
         text,
@@ -58,18 +88,42 @@ fn group(text: &mut String, service: Service, paths: &Paths) {
         Service::Redis => Some("redis"),
         Service::None => None,
     };
-    text.push_str(&format!("\n[[group]]\nname = \"{GROUP}\"\nprefer = [\"n1\"]\nrequires = \"fencing\"\n"));
+    text.push_str(&format!(
+        "\n[[group]]\nname = \"{GROUP}\"\nprefer = [\"n1\"]\nrequires = \"fencing\"\n"
+    ));
     if let Some(kind) = kind {
         text.push_str(&format!(
             "\n[[group.resource]]\nname = \"service\"\ntype = \"exec\"\ncommand = [\"{}\", \"{kind}\"]\n",
             paths.service_program().display()
         ));
         if kind == "redis" {
-            text.push_str(&format!("\n[[group.resource.probe]]\ntcp = \"127.0.0.1:{PORT}\"\n"));
+            text.push_str(&format!(
+                "\n[[group.resource.probe]]\ntcp = \"127.0.0.1:{PORT}\"\n"
+            ));
         }
     }
     text.push_str(&format!(
         "\n[[group.resource]]\nname = \"vip\"\ntype = \"vip\"\naddress = \"{VIP}/{}\"\n",
         switch::PREFIX
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_proto::config::parse;
+
+    use super::*;
+
+    #[test]
+    fn the_demo_configuration_is_valid() {
+        let pins = ["11", "22", "33"].map(|pair| pair.repeat(32));
+        for profile in [Profile::Fast, Profile::Balanced] {
+            for service in [Service::Builtin, Service::Redis, Service::None] {
+                let text = text("00000000000000aa", &pins, profile, service, &Paths::in_stage());
+                let config = parse(&text, "holdfast.toml").unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
+                assert_eq!(config.groups.len(), 1);
+                assert_eq!(config.fences.len(), 2);
+            }
+        }
+    }
 }

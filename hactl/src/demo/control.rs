@@ -25,25 +25,38 @@ pub fn status(paths: &Paths, node: &str) -> Option<StatusView> {
 
 /// Moves the group to the other node, asking `node`.
 pub fn move_group(paths: &Paths, node: &str, to: &str) -> anyhow::Result<String> {
-    Endpoint::new(&paths.control(node)).ask(Request::Move(MoveRequest { group: GROUP.into(), to: to.into() }))
+    Endpoint::new(&paths.control(node)).ask(Request::Move(MoveRequest {
+        group: GROUP.into(),
+        to: to.into(),
+    }))
 }
 
 /// Copies the events of `node` into `story` for as long as the demo lives.
 pub fn follow(paths: &Paths, node: &'static str, story: Arc<Story>) -> std::io::Result<()> {
     let endpoint = Endpoint::new(&paths.control(node));
-    std::thread::Builder::new().name(format!("events-{node}")).spawn(move || {
-        let mut known = BTreeSet::new();
-        loop {
-            // A node that is off, or a daemon that was killed, ends the stream: that is part of the demo.
-            let _ = copy(&endpoint, node, &story, &mut known);
-            std::thread::sleep(RECONNECT);
-        }
-    })?;
+    std::thread::Builder::new()
+        .name(format!("events-{node}"))
+        .spawn(move || {
+            let mut known = BTreeSet::new();
+            loop {
+                // A node that is off, or a daemon that was killed, ends the stream: that is part of the demo.
+                let _ = copy(&endpoint, node, &story, &mut known);
+                std::thread::sleep(RECONNECT);
+            }
+        })?;
     Ok(())
 }
 
-fn copy(endpoint: &Endpoint, node: &str, story: &Story, known: &mut BTreeSet<(u64, String)>) -> anyhow::Result<()> {
-    let mut replies = endpoint.send(Request::Events(EventsRequest { follow: true, last: BACKLOG }))?;
+fn copy(
+    endpoint: &Endpoint,
+    node: &str,
+    story: &Story,
+    known: &mut BTreeSet<(u64, String)>,
+) -> anyhow::Result<()> {
+    let mut replies = endpoint.send(Request::Events(EventsRequest {
+        follow: true,
+        last: BACKLOG,
+    }))?;
     while let Some(reply) = replies.next(None)? {
         let Reply::Event(event) = reply else { continue };
         if known.insert((event.boot_us, event.text.clone())) {

@@ -6,11 +6,11 @@ use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{FaultChoice, Service};
 use super::clock::now_us;
 use super::cluster::Cluster;
 use super::link::{self, Carries};
 use super::switch::{self, VIP};
+use super::{FaultChoice, Service};
 use super::{control, node};
 
 impl FaultChoice {
@@ -70,7 +70,9 @@ impl FaultChoice {
     /// How long at least is watched for what the fault does.
     pub fn watch(self, lease: Duration) -> Duration {
         match self {
-            FaultChoice::Switchover | FaultChoice::VipDeleted | FaultChoice::ServiceDies => Duration::from_millis(800),
+            FaultChoice::Switchover | FaultChoice::VipDeleted | FaultChoice::ServiceDies => {
+                Duration::from_millis(800)
+            }
             FaultChoice::KillHad => lease * 4 + Duration::from_secs(1),
             _ => lease * 2 + Duration::from_millis(500),
         }
@@ -79,16 +81,28 @@ impl FaultChoice {
     /// How long is waited for an outage to begin, where the fault causes one sooner or later.
     pub fn outage_begins_within(self, lease: Duration) -> Duration {
         match self {
-            FaultChoice::HangHad | FaultChoice::HangAgentd | FaultChoice::HangBoth => lease * 4 + Duration::from_secs(6),
+            FaultChoice::HangHad | FaultChoice::HangAgentd | FaultChoice::HangBoth => {
+                lease * 4 + Duration::from_secs(6)
+            }
             _ => Duration::ZERO,
         }
     }
 
     /// Does it to active node `active`. Returns when it was done, in microseconds.
     pub fn strike(self, cluster: &Cluster, active: &str) -> anyhow::Result<u64> {
-        let init = cluster.outlets.init_pid(active).with_context(|| format!("{active} is off"))?;
-        let daemon = |name, signal| node::signal_daemon(init, name, signal);
+        let init = cluster
+            .outlets
+            .init_pid(active)
+            .with_context(|| format!("{active} is off"))?;
+        // Found before the clock is read: looking through /proc takes a millisecond.
+        let daemons = node::daemons_of(init);
+        let daemon = |name: &str, signal| -> anyhow::Result<()> {
+            let found = daemons.iter().find(|(found, _)| found == name);
+            let (_, pid) = found.with_context(|| format!("no {name} runs on {active}"))?;
+            Ok(kill(*pid, signal)?)
+        };
         let at_us = now_us();
+        cluster.story.add(at_us, "demo", "fault", self.words(active));
         match self {
             FaultChoice::Crash => cluster.outlets.off(active)?,
             FaultChoice::Cut => cluster.outlets.carry(active, Carries::Nothing)?,
@@ -105,8 +119,13 @@ impl FaultChoice {
                 cluster.story.now("demo", "move-answered", answer);
             }
             FaultChoice::VipDeleted => {
-                let namespace = cluster.outlets.namespace(active).context("the node has no network")?;
-                link::inside(&namespace, || link::delete_address(&switch::interface(0), VIP, switch::PREFIX))?;
+                let namespace = cluster
+                    .outlets
+                    .namespace(active)
+                    .context("the node has no network")?;
+                link::inside(&namespace, || {
+                    link::delete_address(&switch::interface(0), VIP, switch::PREFIX)
+                })?;
             }
             FaultChoice::ServiceDies => {
                 let pid: Pid = cluster.truth.service_pid(active).context("no service runs")?;
@@ -123,7 +142,9 @@ impl FaultChoice {
             FaultChoice::Crash => cluster.outlets.on(struck),
             FaultChoice::Cut | FaultChoice::CutOneway => cluster.outlets.carry(struck, Carries::All),
             FaultChoice::HangHad | FaultChoice::HangAgentd | FaultChoice::HangBoth => {
-                let Some(init) = cluster.outlets.init_pid(struck) else { return Ok(()) };
+                let Some(init) = cluster.outlets.init_pid(struck) else {
+                    return Ok(());
+                };
                 for (_, pid) in node::daemons_of(init) {
                     // One that has just been fenced is gone, which is as good.
                     let _ = kill(pid, Signal::SIGCONT);

@@ -14,6 +14,7 @@ const CREATE: i32 = libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_ACK;
 const CHANGE: i32 = libc::NLM_F_ACK;
 const UP: u32 = libc::IFF_UP as u32;
 const VETH_INFO_PEER: u16 = 1;
+const IFLA_GROUP: u16 = 27;
 const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_LEARNING: u16 = 8;
 const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
@@ -50,26 +51,31 @@ pub fn add_bridge(name: &str) -> io::Result<()> {
     let request = Request::new(libc::RTM_NEWLINK, CREATE)
         .link(libc::AF_UNSPEC, 0, UP, UP)
         .name(libc::IFLA_IFNAME, name)
-        .nest(libc::IFLA_LINKINFO, |info| info.name(libc::IFLA_INFO_KIND, "bridge"));
+        .nest(libc::IFLA_LINKINFO, |info| {
+            info.name(libc::IFLA_INFO_KIND, "bridge")
+        });
     Netlink::open(0)?.apply(request)
 }
 
 /// Makes a veth pair: `port` here, on `bridge`, and `far` in namespace `namespace`. Both ends are still down.
-pub fn add_port(bridge: &str, port: &str, far: &str, namespace: &OwnedFd) -> io::Result<()> {
+/// The port belongs to `group`, with which it is removed.
+pub fn add_port(bridge: &str, port: &str, far: &str, group: u32, namespace: &OwnedFd) -> io::Result<()> {
     let mut netlink = Netlink::open(0)?;
     let namespace = (namespace.as_raw_fd() as u32).to_ne_bytes();
     netlink.apply(
         Request::new(libc::RTM_NEWLINK, CREATE)
             .link(libc::AF_UNSPEC, 0, 0, 0)
             .name(libc::IFLA_IFNAME, port)
+            .attr(IFLA_GROUP, &group.to_ne_bytes())
             .nest(libc::IFLA_LINKINFO, |info| {
-                info.name(libc::IFLA_INFO_KIND, "veth").nest(libc::IFLA_INFO_DATA, |data| {
-                    data.nest(VETH_INFO_PEER, |peer| {
-                        peer.link(libc::AF_UNSPEC, 0, 0, 0)
-                            .name(libc::IFLA_IFNAME, far)
-                            .attr(libc::IFLA_NET_NS_FD, &namespace)
+                info.name(libc::IFLA_INFO_KIND, "veth")
+                    .nest(libc::IFLA_INFO_DATA, |data| {
+                        data.nest(VETH_INFO_PEER, |peer| {
+                            peer.link(libc::AF_UNSPEC, 0, 0, 0)
+                                .name(libc::IFLA_IFNAME, far)
+                                .attr(libc::IFLA_NET_NS_FD, &namespace)
+                        })
                     })
-                })
             }),
     )?;
     let master = if_nametoindex(bridge)?;
@@ -84,14 +90,18 @@ pub fn add_port(bridge: &str, port: &str, far: &str, namespace: &OwnedFd) -> io:
 /// Brings an interface of this namespace up or down.
 pub fn set_up(name: &str, up: bool) -> io::Result<()> {
     let index = if_nametoindex(name)?;
-    let request = Request::new(libc::RTM_NEWLINK, CHANGE).link(libc::AF_UNSPEC, index, if up { UP } else { 0 }, UP);
+    let request =
+        Request::new(libc::RTM_NEWLINK, CHANGE).link(libc::AF_UNSPEC, index, if up { UP } else { 0 }, UP);
     Netlink::open(0)?.apply(request)
 }
 
-/// Removes an interface of this namespace, and with it the other end of its pair.
-pub fn remove(name: &str) -> io::Result<()> {
-    let index = if_nametoindex(name)?;
-    Netlink::open(0)?.apply(Request::new(libc::RTM_DELLINK, CHANGE).link(libc::AF_UNSPEC, index, 0, 0))
+/// Removes the interfaces of this namespace that belong to `group`, and with them the other ends of their pairs, in
+/// one go: the kernel waits for its readers once and not once for each.
+pub fn remove_group(group: u32) -> io::Result<()> {
+    let request = Request::new(libc::RTM_DELLINK, CHANGE)
+        .link(libc::AF_UNSPEC, 0, 0, 0)
+        .attr(IFLA_GROUP, &group.to_ne_bytes());
+    Netlink::open(0)?.apply(request)
 }
 
 /// True when this namespace has an interface called `name`.
@@ -114,7 +124,9 @@ pub fn add_address(name: &str, address: Ipv4Addr, prefix: u8) -> io::Result<()> 
 /// Deletes an address from an interface of this namespace.
 pub fn delete_address(name: &str, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
     let index = if_nametoindex(name)?;
-    let request = Request::new(libc::RTM_DELADDR, CHANGE).address(prefix, index).attr(libc::IFA_LOCAL, &address.octets());
+    let request = Request::new(libc::RTM_DELADDR, CHANGE)
+        .address(prefix, index)
+        .attr(libc::IFA_LOCAL, &address.octets());
     Netlink::open(0)?.apply(request)
 }
 
@@ -133,18 +145,21 @@ pub enum Carries {
 pub fn set_port(port: &str, carries: Carries) -> io::Result<()> {
     let index = if_nametoindex(port)?;
     let delivers = [u8::from(carries != Carries::OutwardOnly)];
-    let state = if carries == Carries::Nothing { BR_STATE_DISABLED } else { BR_STATE_FORWARDING };
+    let state = if carries == Carries::Nothing {
+        BR_STATE_DISABLED
+    } else {
+        BR_STATE_FORWARDING
+    };
     // A port that neither learns nor floods gets no frame: its forgotten addresses are unknown to the bridge.
-    let request = Request::new(libc::RTM_SETLINK, CHANGE).link(libc::AF_BRIDGE, index, 0, 0).nest(
-        libc::IFLA_PROTINFO,
-        |port| {
+    let request = Request::new(libc::RTM_SETLINK, CHANGE)
+        .link(libc::AF_BRIDGE, index, 0, 0)
+        .nest(libc::IFLA_PROTINFO, |port| {
             port.attr(IFLA_BRPORT_STATE, &[state])
                 .attr(IFLA_BRPORT_LEARNING, &delivers)
                 .attr(IFLA_BRPORT_UNICAST_FLOOD, &delivers)
                 .attr(IFLA_BRPORT_MCAST_FLOOD, &delivers)
                 .attr(IFLA_BRPORT_BCAST_FLOOD, &delivers)
                 .attr(IFLA_BRPORT_FLUSH, &[])
-        },
-    );
+        });
     Netlink::open(0)?.apply(request)
 }

@@ -27,9 +27,15 @@ pub fn hogs(cluster: &Cluster, screen: &Screen, count: u32, span: Duration) -> a
     let active = cluster.truth.vip_owner();
     let hog = || -> std::io::Result<Child> {
         let mut command = Command::new(&cluster.paths.hactl);
-        command.args(["demo", "--internal", "hog"]).stdin(Stdio::null()).spawn()
+        command
+            .args(["demo", "--internal", "hog"])
+            .stdin(Stdio::null())
+            .spawn()
     };
-    let hogs: Vec<Child> = (0..count).map(|_| hog()).collect::<Result<_, _>>().context("cannot start the hogs")?;
+    let hogs: Vec<Child> = (0..count)
+        .map(|_| hog())
+        .collect::<Result<_, _>>()
+        .context("cannot start the hogs")?;
     screen.say(&format!("{count} CPU hogs run for {} s ...", span.as_secs()));
     std::thread::sleep(span);
     for mut hog in hogs {
@@ -53,7 +59,11 @@ pub fn hogs(cluster: &Cluster, screen: &Screen, count: u32, span: Duration) -> a
     if !good {
         moments.iter().for_each(|moment| screen.live(moment, from_us));
     }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Measures memory and CPU of the daemons for `span`.
@@ -72,7 +82,8 @@ pub fn idle(cluster: &Cluster, screen: &Screen, span: Duration) -> anyhow::Resul
             "processes": after.names,
         }));
     }
-    let figures = json!({ "seconds": span.as_secs(), "lease_ms": cluster.lease.as_millis() as u64, "nodes": rows });
+    let figures =
+        json!({ "seconds": span.as_secs(), "lease_ms": cluster.lease.as_millis() as u64, "nodes": rows });
     println!("{}", serde_json::to_string_pretty(&figures)?);
     Ok(ExitCode::SUCCESS)
 }
@@ -85,19 +96,44 @@ struct Usage {
 
 /// Use of had and had-agentd on `node`; each node has its own copies of the programs, so that none is shared.
 fn usage(cluster: &Cluster, node: &str) -> anyhow::Result<Usage> {
-    let init = cluster.outlets.init_pid(node).with_context(|| format!("{node} is off"))?;
+    let init = cluster
+        .outlets
+        .init_pid(node)
+        .with_context(|| format!("{node} is off"))?;
     let ticks = sysconf(SysconfVar::CLK_TCK)?.context("the kernel does not tell its clock tick")? as f64;
-    let mut usage = Usage { pss_kb: 0, cpu_s: 0.0, names: Vec::new() };
-    for (name, pid) in node::daemons_of(init).into_iter().filter(|(name, _)| name.starts_with("had")) {
+    let mut usage = Usage {
+        pss_kb: 0,
+        cpu_s: 0.0,
+        names: Vec::new(),
+    };
+    for (name, pid) in node::daemons_of(init)
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("had"))
+    {
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-        let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or_default();
+        let pss = rollup
+            .lines()
+            .find_map(|line| line.strip_prefix("Pss:"))
+            .unwrap_or_default();
         let pss_kb: u64 = pss.trim().trim_end_matches("kB").trim().parse().unwrap_or(0);
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let field = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let field = |index: usize| {
+            fields
+                .get(index)
+                .and_then(|text| text.parse::<f64>().ok())
+                .unwrap_or(0.0)
+        };
         usage.pss_kb += pss_kb;
         usage.cpu_s += (field(11) + field(12)) / ticks;
-        usage.names.push(format!("{name} {:.1} MB", pss_kb as f64 / 1024.0));
+        usage
+            .names
+            .push(format!("{name} {:.1} MB", pss_kb as f64 / 1024.0));
     }
     Ok(usage)
 }

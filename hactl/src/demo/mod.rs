@@ -141,7 +141,9 @@ pub fn run(mut args: DemoArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
 /// Reads `60s`, `500ms`, `2m` or a number of seconds.
 fn parse_span(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let number: u64 = digits.parse().map_err(|_| format!("`{text}` is not a span of time such as 60s"))?;
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("`{text}` is not a span of time such as 60s"))?;
     match &text[digits.len()..] {
         "" | "s" => Ok(Duration::from_secs(number)),
         "ms" => Ok(Duration::from_millis(number)),

@@ -97,8 +97,17 @@ impl AsFd for Netlink {
 impl Netlink {
     /// Opens a socket that hears `groups`.
     pub fn open(groups: u32) -> io::Result<Netlink> {
-        let flags = if groups == 0 { SockFlag::SOCK_CLOEXEC } else { SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK };
-        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+        let flags = if groups == 0 {
+            SockFlag::SOCK_CLOEXEC
+        } else {
+            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK
+        };
+        let socket = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            flags,
+            SockProtocol::NetlinkRoute,
+        )?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
         Ok(Netlink { socket, sequence: 0 })
     }
@@ -126,7 +135,9 @@ impl Netlink {
     /// Reads what arrived; returns nothing when there is nothing.
     pub fn changes(&self, buffer: &mut [u8]) -> io::Result<Vec<AddressChange>> {
         match recv(self.socket.as_raw_fd(), buffer, MsgFlags::empty()) {
-            Ok(length) => Ok(Messages(&buffer[..length]).filter_map(|message| message.address_change()).collect()),
+            Ok(length) => Ok(Messages(&buffer[..length])
+                .filter_map(|message| message.address_change())
+                .collect()),
             Err(Errno::EAGAIN) => Ok(Vec::new()),
             Err(error) => Err(error.into()),
         }
@@ -167,7 +178,10 @@ impl<'a> Iterator for Messages<'a> {
 
 impl Message<'_> {
     fn word(&self, at: usize) -> u32 {
-        self.body.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_ne_bytes)
+        self.body
+            .get(at..at + 4)
+            .and_then(|word| word.try_into().ok())
+            .map_or(0, u32::from_ne_bytes)
     }
 
     fn address_change(&self) -> Option<AddressChange> {
@@ -182,7 +196,10 @@ impl Message<'_> {
             let kind = u16::from_ne_bytes([attributes[2], attributes[3]]);
             let value = attributes.get(4..length)?;
             if let (libc::IFA_LOCAL, Ok(octets)) = (kind, <[u8; 4]>::try_from(value)) {
-                return Some(AddressChange { address: octets.into(), present });
+                return Some(AddressChange {
+                    address: octets.into(),
+                    present,
+                });
             }
             attributes = attributes.get(length.next_multiple_of(4)..)?;
         }
@@ -198,7 +215,9 @@ mod tests {
     fn nested_attributes_carry_their_length() {
         let request = Request::new(libc::RTM_NEWLINK, 0)
             .link(0, 0, 0, 0)
-            .nest(libc::IFLA_LINKINFO, |inner| inner.name(libc::IFLA_INFO_KIND, "veth"))
+            .nest(libc::IFLA_LINKINFO, |inner| {
+                inner.name(libc::IFLA_INFO_KIND, "veth")
+            })
             .finish(7);
         assert_eq!(request.len(), 16 + 16 + 4 + 4 + 8);
         assert_eq!(u16::from_ne_bytes([request[32], request[33]]), 16);
@@ -207,9 +226,20 @@ mod tests {
 
     #[test]
     fn an_address_message_is_read_and_a_torn_one_is_not() {
-        let bytes = Request::new(libc::RTM_NEWADDR, 0).address(24, 2).attr(libc::IFA_LOCAL, &[10, 0, 0, 9]).finish(1);
-        let change = AddressChange { address: Ipv4Addr::new(10, 0, 0, 9), present: true };
-        assert_eq!(Messages(&bytes).next().and_then(|message| message.address_change()), Some(change));
+        let bytes = Request::new(libc::RTM_NEWADDR, 0)
+            .address(24, 2)
+            .attr(libc::IFA_LOCAL, &[10, 0, 0, 9])
+            .finish(1);
+        let change = AddressChange {
+            address: Ipv4Addr::new(10, 0, 0, 9),
+            present: true,
+        };
+        assert_eq!(
+            Messages(&bytes)
+                .next()
+                .and_then(|message| message.address_change()),
+            Some(change)
+        );
         assert!(Messages(&bytes[..30]).next().is_none());
     }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nix::mount::{MsFlags, mount};
-use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, sethostname};
 
@@ -45,7 +44,10 @@ pub fn init(name: &str, role: &str) -> anyhow::Result<ExitCode> {
 
 impl Daemon {
     fn start(&mut self) -> anyhow::Result<()> {
-        let child = self.command.spawn().with_context(|| format!("cannot start {}", self.name))?;
+        let child = self
+            .command
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.name))?;
         self.pid = Some(Pid::from_raw(child.id() as i32));
         Ok(())
     }
@@ -86,27 +88,51 @@ fn daemons(name: &str, role: &str, paths: &Paths) -> anyhow::Result<Vec<Daemon>>
     let mut daemons = Vec::new();
     if role == "data" {
         let mut agentd = daemon_command(&paths.agentd_program(name), paths.log(name, "had-agentd")?)?;
-        agentd.args(["--socket".as_ref(), format!("{RUN_HAD}/agentd.sock").as_ref(), "--state-dir".as_ref(), Path::new(RUN_AGENTD).as_os_str()]);
-        daemons.push(Daemon { name: "had-agentd", command: agentd, pid: None });
+        agentd.args([
+            "--socket".as_ref(),
+            format!("{RUN_HAD}/agentd.sock").as_ref(),
+            "--state-dir".as_ref(),
+            Path::new(RUN_AGENTD).as_os_str(),
+        ]);
+        daemons.push(Daemon {
+            name: "had-agentd",
+            command: agentd,
+            pid: None,
+        });
     }
     let mut had = daemon_command(&paths.had_program(name), paths.log(name, "had")?)?;
     had.args(["run", "--node", name, "--run-dir", RUN_HAD]);
-    had.arg("--config").arg(paths.config(name)).arg("--state-dir").arg(paths.state(name));
+    had.arg("--config")
+        .arg(paths.config(name))
+        .arg("--state-dir")
+        .arg(paths.state(name));
     had.env("HOLDFAST_BOOT_ID_FILE", paths.boot_id(name));
-    daemons.push(Daemon { name: "had", command: had, pid: None });
+    daemons.push(Daemon {
+        name: "had",
+        command: had,
+        pid: None,
+    });
     Ok(daemons)
 }
 
 fn daemon_command(program: &Path, log: File) -> anyhow::Result<Command> {
     let mut command = Command::new(program);
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0);
     Ok(command)
 }
 
 /// The daemons of the node whose PID 1 is `init`, as this PID namespace numbers them: name and process.
 pub fn daemons_of(init: Pid) -> Vec<(String, Pid)> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let pids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter_map(|pid| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
@@ -114,11 +140,4 @@ pub fn daemons_of(init: Pid) -> Vec<(String, Pid)> {
         (parent == init.as_raw()).then(|| (name.to_string(), Pid::from_raw(pid)))
     })
     .collect()
-}
-
-/// Sends `signal` to the daemon called `name` of the node whose PID 1 is `init`.
-pub fn signal_daemon(init: Pid, name: &str, signal: Signal) -> anyhow::Result<()> {
-    let daemons = daemons_of(init);
-    let (_, pid) = daemons.iter().find(|(found, _)| found == name).with_context(|| format!("no {name} runs there"))?;
-    Ok(kill(*pid, signal)?)
 }

@@ -62,9 +62,20 @@ pub struct Outlets {
 impl Outlets {
     /// Outlets for `machines`, all off.
     pub fn new(machines: Vec<Machine>, paths: Paths, truth: Arc<Truth>, story: Arc<Story>) -> Arc<Outlets> {
-        let lines = machines.iter().map(|machine| (machine.name, Line::default())).collect();
+        let lines = machines
+            .iter()
+            .map(|machine| (machine.name, Line::default()))
+            .collect();
         let (lines, changed, order) = (Mutex::new(lines), Condvar::new(), Mutex::new(()));
-        Arc::new(Outlets { machines, lines, changed, order, paths, truth, story })
+        Arc::new(Outlets {
+            machines,
+            lines,
+            changed,
+            order,
+            paths,
+            truth,
+            story,
+        })
     }
 
     /// Powers `name` on; nothing happens if it is on.
@@ -91,14 +102,15 @@ impl Outlets {
         }
         let command = self.init_command(&machine, Arc::clone(&namespace))?;
         self.boot(machine.name, command)?;
-        self.story.now("demo", "power-on", format!("{name} is powered on (boot {boots})"));
+        self.story
+            .now("demo", "power-on", format!("{name} is powered on (boot {boots})"));
         Ok(())
     }
 
     /// Cuts the power of `name` and returns when the last of its processes is gone.
     pub fn off(&self, name: &str) -> anyhow::Result<()> {
         let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        let machine = self.machine(name)?.name;
+        let Machine { name: machine, host, .. } = self.machine(name)?.clone();
         let init = self.lines()[machine].init;
         if let Some(init) = init {
             kill(init, Signal::SIGKILL)?;
@@ -106,17 +118,27 @@ impl Outlets {
         }
         let lines = self.lines();
         let running = |lines: &mut BTreeMap<&'static str, Line>| lines[machine].init.is_some();
-        let (mut lines, wait) =
-            self.changed.wait_timeout_while(lines, KILL_WAIT, running).unwrap_or_else(PoisonError::into_inner);
-        anyhow::ensure!(!wait.timed_out(), "processes of {name} survived SIGKILL for {} s", KILL_WAIT.as_secs());
+        let (mut lines, wait) = self
+            .changed
+            .wait_timeout_while(lines, KILL_WAIT, running)
+            .unwrap_or_else(PoisonError::into_inner);
+        anyhow::ensure!(
+            !wait.timed_out(),
+            "processes of {name} survived SIGKILL for {} s",
+            KILL_WAIT.as_secs()
+        );
         if let Some(line) = lines.get_mut(machine) {
             line.namespace = None;
         }
         drop(lines);
-        switch::unplug(name)?;
+        switch::unplug(name, host)?;
         self.truth.forget_addresses(name);
         if init.is_some() {
-            self.story.now("demo", "power-off", format!("{name} is off: its last process is gone"));
+            self.story.now(
+                "demo",
+                "power-off",
+                format!("{name} is off: its last process is gone"),
+            );
         }
         Ok(())
     }
@@ -164,7 +186,10 @@ impl Outlets {
         let log = self.paths.log(machine.name, "init")?;
         let mut command = Command::new(&self.paths.hactl);
         command.args(["demo", "--internal", "node", machine.name, machine.role]);
-        command.current_dir("/").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+            .current_dir("/")
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         sys::before_exec(&mut command, move || {
             setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
@@ -179,27 +204,33 @@ impl Outlets {
     fn boot(self: &Arc<Self>, name: &'static str, mut command: Command) -> anyhow::Result<()> {
         let (sender, started) = mpsc::channel::<io::Result<Pid>>();
         let outlets = Arc::clone(self);
-        std::thread::Builder::new().name(format!("outlet-{name}")).spawn(move || {
-            let child = unshare(CloneFlags::CLONE_NEWPID).map_err(io::Error::from).and_then(|()| command.spawn());
-            let mut child: Child = match child {
-                Ok(child) => child,
-                Err(error) => {
-                    let _ = sender.send(Err(error));
-                    return;
+        std::thread::Builder::new()
+            .name(format!("outlet-{name}"))
+            .spawn(move || {
+                let child = unshare(CloneFlags::CLONE_NEWPID)
+                    .map_err(io::Error::from)
+                    .and_then(|()| command.spawn());
+                let mut child: Child = match child {
+                    Ok(child) => child,
+                    Err(error) => {
+                        let _ = sender.send(Err(error));
+                        return;
+                    }
+                };
+                let pid = Pid::from_raw(child.id() as i32);
+                if let Some(line) = outlets.lines().get_mut(name) {
+                    line.init = Some(pid);
                 }
-            };
-            let pid = Pid::from_raw(child.id() as i32);
-            if let Some(line) = outlets.lines().get_mut(name) {
-                line.init = Some(pid);
-            }
-            let _ = sender.send(Ok(pid));
-            let _ = child.wait();
-            if let Some(line) = outlets.lines().get_mut(name) {
-                line.init = None;
-            }
-            outlets.changed.notify_all();
-        })?;
-        started.recv().map_err(|_| anyhow::anyhow!("the outlet of {name} broke"))??;
+                let _ = sender.send(Ok(pid));
+                let _ = child.wait();
+                if let Some(line) = outlets.lines().get_mut(name) {
+                    line.init = None;
+                }
+                outlets.changed.notify_all();
+            })?;
+        started
+            .recv()
+            .map_err(|_| anyhow::anyhow!("the outlet of {name} broke"))??;
         Ok(())
     }
 }

@@ -25,11 +25,13 @@ pub fn serve(outlets: Arc<Outlets>, story: Arc<Story>) -> anyhow::Result<()> {
     std::thread::Builder::new().name("power".into()).spawn(move || {
         for stream in listener.incoming().flatten() {
             let (outlets, story) = (Arc::clone(&outlets), Arc::clone(&story));
-            let served = std::thread::Builder::new().name("power-order".into()).spawn(move || {
-                if let Err(error) = answer(&stream, &outlets, &story) {
-                    story.now("demo", "power-failed", format!("a power order failed: {error:#}"));
-                }
-            });
+            let served = std::thread::Builder::new()
+                .name("power-order".into())
+                .spawn(move || {
+                    if let Err(error) = answer(&stream, &outlets, &story) {
+                        story.now("demo", "power-failed", format!("a power order failed: {error:#}"));
+                    }
+                });
             // Without a thread the order is not answered, and the fence agent reports that.
             drop(served);
         }
@@ -46,15 +48,25 @@ fn answer(mut stream: &UnixStream, outlets: &Arc<Outlets>, story: &Story) -> any
     let state = |on: bool| if on { "on" } else { "off" };
     let result = match action {
         "off" => {
-            story.now("power", "power-order", format!("order to cut the power of {node}"));
+            story.now(
+                "power",
+                "power-order",
+                format!("order to cut the power of {node}"),
+            );
             outlets.off(node).and_then(|()| outlets.is_on(node))
         }
         "on" => outlets.on(node).and_then(|()| outlets.is_on(node)),
-        "reboot" => outlets.off(node).and_then(|()| outlets.on(node)).and_then(|()| outlets.is_on(node)),
+        "reboot" => outlets
+            .off(node)
+            .and_then(|()| outlets.on(node))
+            .and_then(|()| outlets.is_on(node)),
         "status" => outlets.is_on(node),
         other => Err(anyhow::anyhow!("unknown order `{other}`")),
     };
-    let reply = result.map_or_else(|error| format!("error {error:#}\n"), |on| format!("{}\n", state(on)));
+    let reply = result.map_or_else(
+        |error| format!("error {error:#}\n"),
+        |on| format!("{}\n", state(on)),
+    );
     stream.write_all(reply.as_bytes())?;
     Ok(())
 }
@@ -62,7 +74,10 @@ fn answer(mut stream: &UnixStream, outlets: &Arc<Outlets>, story: &Story) -> any
 /// The fence agent of `node`: reads `action=` from standard input as every fence agent does.
 pub fn ask(node: &str) -> anyhow::Result<ExitCode> {
     let mut input = String::new();
-    std::io::stdin().take(65536).read_to_string(&mut input).context("cannot read the fence agent's input")?;
+    std::io::stdin()
+        .take(65536)
+        .read_to_string(&mut input)
+        .context("cannot read the fence agent's input")?;
     let params: BTreeMap<&str, &str> = input.lines().filter_map(|line| line.split_once('=')).collect();
     let action = params.get("action").copied().unwrap_or("reboot");
     if matches!(action, "metadata" | "validate-all") {
@@ -73,7 +88,9 @@ pub fn ask(node: &str) -> anyhow::Result<ExitCode> {
     stream.set_read_timeout(Some(ANSWER_WAIT))?;
     stream.write_all(format!("{order} {node}\n").as_bytes())?;
     let mut reply = String::new();
-    BufReader::new(&stream).read_line(&mut reply).context("the power controller does not answer")?;
+    BufReader::new(&stream)
+        .read_line(&mut reply)
+        .context("the power controller does not answer")?;
     let reply = reply.trim();
     println!("{node} is {reply}");
     Ok(match (action, reply) {

@@ -26,8 +26,15 @@ pub struct Screen {
 impl Screen {
     /// A screen; with `json`, standard output is kept for the figures.
     pub fn new(json: bool) -> Screen {
-        let terminal = if json { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
-        Screen { json, colour: terminal && std::env::var_os("NO_COLOR").is_none() }
+        let terminal = if json {
+            std::io::stderr().is_terminal()
+        } else {
+            std::io::stdout().is_terminal()
+        };
+        Screen {
+            json,
+            colour: terminal && std::env::var_os("NO_COLOR").is_none(),
+        }
     }
 
     /// Prints a line.
@@ -41,13 +48,24 @@ impl Screen {
     }
 
     fn bold(&self, text: &str) -> String {
-        if self.colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_string() }
+        if self.colour {
+            format!("\x1b[1m{text}\x1b[0m")
+        } else {
+            text.to_string()
+        }
     }
 
     /// Announces a run.
     pub fn title(&self, fault: FaultChoice, number: u32, of: u32, active: &str) {
-        let count = if of > 1 { format!(" ({number} of {of})") } else { String::new() };
-        self.say(&format!("\n{}", self.bold(&format!("{}{count}: {}", fault.name(), fault.words(active)))));
+        let count = if of > 1 {
+            format!(" ({number} of {of})")
+        } else {
+            String::new()
+        };
+        self.say(&format!(
+            "\n{}",
+            self.bold(&format!("{}{count}: {}", fault.name(), fault.words(active)))
+        ));
     }
 
     /// Prints a moment as it happens.
@@ -64,7 +82,10 @@ impl Screen {
             };
             println!("{text}");
         } else if all.iter().map(|figures| figures.runs.len()).sum::<usize>() > 1 {
-            self.say(&format!("\n{}", self.bold("fault         runs  recovered  outage ms: median      worst  two active ms")));
+            self.say(&format!(
+                "\n{}",
+                self.bold("fault         runs  recovered  outage ms: median      worst  two active ms")
+            ));
             all.iter().for_each(|figures| self.say(&row(figures)));
         }
         Ok(())
@@ -86,7 +107,10 @@ fn row(figures: &Figures) -> String {
 
 fn line(moment: &Moment, struck_us: u64) -> String {
     let at = ms(moment.at_us.saturating_sub(struck_us));
-    format!("{at:>9.1} ms  {:<8} {:<16} {}", moment.source, moment.kind, moment.text)
+    format!(
+        "{at:>9.1} ms  {:<8} {:<16} {}",
+        moment.source, moment.kind, moment.text
+    )
 }
 
 /// Prints the timeline of a run and how it ended.
@@ -110,9 +134,15 @@ pub fn outcome(
     ];
     for (step, at) in steps {
         if let Some(at) = at {
-            let said = moments.iter().find(|moment| ms(moment.at_us.saturating_sub(struck_us)) == at);
-            let text = said.map_or(String::new(), |moment| format!("{}: {}", moment.source, moment.text));
-            let text = first.filter(|_| step == "first answer").map_or(text, answer_words);
+            let said = moments
+                .iter()
+                .find(|moment| ms(moment.at_us.saturating_sub(struck_us)) == at);
+            let text = said.map_or(String::new(), |moment| {
+                format!("{}: {}", moment.source, moment.text)
+            });
+            let text = first
+                .filter(|_| step == "first answer")
+                .map_or(text, answer_words);
             screen.say(&format!("  {at:>9.1}  {step:<13} {text}"));
         }
     }
@@ -125,7 +155,11 @@ pub fn outcome(
         (true, Some(node)) => format!("the service answers from {node}"),
         _ => "the service did NOT come back".to_string(),
     };
-    screen.say(&format!("  outage {:.1} ms, {dual}; {}", run.outage_ms, screen.bold(&end)));
+    screen.say(&format!(
+        "  outage {:.1} ms, {dual}; {}",
+        run.outage_ms,
+        screen.bold(&end)
+    ));
 }
 
 fn answer_words(ask: &Ask) -> String {

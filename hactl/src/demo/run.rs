@@ -81,7 +81,10 @@ pub fn perform(args: &DemoArgs, paths: &Paths) -> anyhow::Result<ExitCode> {
 fn act(args: &DemoArgs, cluster: &Cluster, screen: &Screen) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let active = cluster.wait_healthy(HEALTHY_WAIT)?;
-    screen.say(&format!("The service answers from {active}; the cluster formed in {:.1} s.", begun.elapsed().as_secs_f64()));
+    screen.say(&format!(
+        "The service answers from {active}; the cluster formed in {:.1} s.",
+        begun.elapsed().as_secs_f64()
+    ));
     if let Some(count) = args.hogs {
         return load::hogs(cluster, screen, count, args.hogs_for);
     }
@@ -95,14 +98,28 @@ fn act(args: &DemoArgs, cluster: &Cluster, screen: &Screen) -> anyhow::Result<Ex
     };
     let mut all = Vec::new();
     for fault in faults.into_iter().filter(|fault| fault.applies_to(args.service)) {
-        let runs = (1..=args.runs).map(|number| run(fault, number, args.runs, cluster, screen)).collect::<Result<Vec<Run>, _>>()?;
+        let runs = (1..=args.runs)
+            .map(|number| run(fault, number, args.runs, cluster, screen))
+            .collect::<Result<Vec<Run>, _>>()?;
         let median_outage_ms = median(runs.iter().map(|run| run.outage_ms).collect());
         let lease_ms = cluster.lease.as_millis() as u64;
-        all.push(Figures { fault: fault.name(), lease_ms, runs, median_outage_ms });
+        all.push(Figures {
+            fault: fault.name(),
+            lease_ms,
+            runs,
+            median_outage_ms,
+        });
     }
     screen.figures(&all, args.fault == Some(FaultChoice::All))?;
-    let good = all.iter().flat_map(|figures| &figures.runs).all(|run| run.recovered && run.dual_active_ms == 0.0);
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let good = all
+        .iter()
+        .flat_map(|figures| &figures.runs)
+        .all(|run| run.recovered && run.dual_active_ms == 0.0);
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// One run: strike, watch, measure, heal, wait until all is well again.
@@ -112,16 +129,25 @@ fn run(fault: FaultChoice, number: u32, of: u32, cluster: &Cluster, screen: &Scr
     cluster.client.forget_before(now_us().saturating_sub(1_000_000));
     screen.title(fault, number, of, &active);
     let struck_us = fault.strike(cluster, &active)?;
-    cluster.story.add(struck_us, "demo", "fault", fault.words(&active));
+    cluster
+        .story
+        .add(struck_us, "demo", "fault", fault.words(&active));
     let answered = watch(fault, struck_us, from, cluster, screen);
     let watched_until_us = now_us();
     fault.heal(cluster, &active)?;
     let whole = cluster.wait_healthy(HEALTHY_WAIT);
     let asks: Vec<Ask> = cluster.client.since(struck_us.saturating_sub(5_000));
-    let asks: Vec<Ask> = asks.into_iter().filter(|ask| ask.sent_us <= watched_until_us).collect();
+    let asks: Vec<Ask> = asks
+        .into_iter()
+        .filter(|ask| ask.sent_us <= watched_until_us)
+        .collect();
     let outage_us = client::outage_us(&asks).unwrap_or(watched_until_us - struck_us);
-    let moments: Vec<Moment> =
-        cluster.story.since(struck_us).into_iter().filter(|moment| moment.at_us <= watched_until_us).collect();
+    let moments: Vec<Moment> = cluster
+        .story
+        .since(struck_us)
+        .into_iter()
+        .filter(|moment| moment.at_us <= watched_until_us)
+        .collect();
     let first = client::first_answer(&asks);
     let phases = phases(&moments, struck_us, outage_us, first.as_ref());
     let dual_active_us = cluster.truth.dual_active_us(struck_us);
@@ -132,7 +158,14 @@ fn run(fault: FaultChoice, number: u32, of: u32, cluster: &Cluster, screen: &Scr
         phases,
     };
     let now_on = cluster.truth.vip_owner();
-    report::outcome(screen, &run, &moments, struck_us, first.as_ref(), now_on.as_deref());
+    report::outcome(
+        screen,
+        &run,
+        &moments,
+        struck_us,
+        first.as_ref(),
+        now_on.as_deref(),
+    );
     // A cluster that is not whole again cannot take the next fault.
     whole.map(|_| run)
 }
@@ -140,13 +173,18 @@ fn run(fault: FaultChoice, number: u32, of: u32, cluster: &Cluster, screen: &Scr
 /// Shows what happens until the service answers steadily. False if it does not in time.
 fn watch(fault: FaultChoice, struck_us: u64, from: usize, cluster: &Cluster, screen: &Screen) -> bool {
     let begun = Instant::now();
-    let (least, begins) = (fault.watch(cluster.lease), fault.outage_begins_within(cluster.lease));
+    let (least, begins) = (
+        fault.watch(cluster.lease),
+        fault.outage_begins_within(cluster.lease),
+    );
     let mut shown = from;
     loop {
         std::thread::sleep(Duration::from_millis(10));
         let news = cluster.story.from(shown);
         shown += news.len();
-        news.iter().filter(|moment| moment.at_us + 1_000 >= struck_us).for_each(|moment| screen.live(moment, struck_us));
+        news.iter()
+            .filter(|moment| moment.at_us + 1_000 >= struck_us)
+            .for_each(|moment| screen.live(moment, struck_us));
         let asks = cluster.client.since(struck_us);
         let outage = client::outage_us(&asks);
         let begun_yet = outage != Some(0) || begun.elapsed() >= begins;
@@ -165,17 +203,28 @@ fn watch(fault: FaultChoice, struck_us: u64, from: usize, cluster: &Cluster, scr
 fn phases(moments: &[Moment], struck_us: u64, outage_us: u64, first: Option<&Ask>) -> Phases {
     let span = |at_us: u64| ms(at_us.saturating_sub(struck_us));
     let earliest = |kinds: &[&str]| {
-        moments.iter().find(|moment| kinds.contains(&moment.kind.as_str())).map(|moment| span(moment.at_us))
+        moments
+            .iter()
+            .find(|moment| kinds.contains(&moment.kind.as_str()))
+            .map(|moment| span(moment.at_us))
     };
     let latest_of_first = |kinds: &[&str]| {
-        kinds.iter().filter_map(|kind| earliest(&[kind])).fold(None, |max: Option<f64>, at| Some(max.map_or(at, |max| max.max(at))))
+        kinds
+            .iter()
+            .filter_map(|kind| earliest(&[kind]))
+            .fold(None, |max: Option<f64>, at| {
+                Some(max.map_or(at, |max| max.max(at)))
+            })
     };
     Phases {
         detected_ms: earliest(&report::DETECTED),
         proved_ms: earliest(&report::PROVED),
         started_ms: latest_of_first(&report::STARTED),
         announced_ms: earliest(&report::ANNOUNCED),
-        answered_ms: first.filter(|_| outage_us > 0).and_then(|ask| ask.answered_us).map(span),
+        answered_ms: first
+            .filter(|_| outage_us > 0)
+            .and_then(|ask| ask.answered_us)
+            .map(span),
     }
 }
 

@@ -63,7 +63,16 @@ fn redis(node: &str, witness: &UnixStream) -> anyhow::Result<ExitCode> {
     let folder = Paths::in_stage().redis(node);
     std::fs::create_dir_all(&folder)?;
     let error = Command::new("redis-server")
-        .args(["--port", &PORT.to_string(), "--bind", "0.0.0.0", "--protected-mode", "no", "--daemonize", "no"])
+        .args([
+            "--port",
+            &PORT.to_string(),
+            "--bind",
+            "0.0.0.0",
+            "--protected-mode",
+            "no",
+            "--daemonize",
+            "no",
+        ])
         .args(["--save", "", "--appendonly", "no", "--dir"])
         .arg(folder)
         .exec();

@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Uid, geteuid, getegid, getppid, setsid};
+use nix::unistd::{ForkResult, Uid, getegid, geteuid, getppid, setsid};
 
 use super::binaries::Binaries;
 use super::{DemoArgs, run, sys};
@@ -78,7 +78,10 @@ pub fn enter(args: &DemoArgs, parent: &str, had: &Path, agentd: &Path) -> anyhow
 
 fn hung_up(pipe: &io::PipeReader) -> anyhow::Result<bool> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    Ok(poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO)? > 0)
+    Ok(poll(
+        &mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)],
+        PollTimeout::ZERO,
+    )? > 0)
 }
 
 /// As root without a user namespace, so that the daemons get real-time scheduling as in production.
@@ -100,7 +103,8 @@ fn new_namespaces() -> anyhow::Result<()> {
         ),
         other => anyhow::anyhow!("cannot make namespaces for the demo: {other}"),
     })?;
-    let write = |file: &str, text: String| fs::write(file, text).with_context(|| format!("cannot write {file}"));
+    let write =
+        |file: &str, text: String| fs::write(file, text).with_context(|| format!("cannot write {file}"));
     write("/proc/self/setgroups", "deny".into())?;
     write("/proc/self/uid_map", format!("0 {user} 1"))?;
     write("/proc/self/gid_map", format!("0 {group} 1"))
@@ -109,18 +113,39 @@ fn new_namespaces() -> anyhow::Result<()> {
 /// Mounts the stage's own /proc, /run and /tmp, and puts the programs where every node finds them.
 fn furnish(args: &DemoArgs, had: &Path, agentd: &Path) -> anyhow::Result<Paths> {
     let none = None::<&str>;
-    let logs = args.keep_logs.as_ref().map(File::open).transpose().context("cannot open the folder for logs")?;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("cannot make mounts private")?;
-    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none)
-        .context("cannot mount /proc in a namespace: a container that hides parts of /proc does not allow it")?;
+    let logs = args
+        .keep_logs
+        .as_ref()
+        .map(File::open)
+        .transpose()
+        .context("cannot open the folder for logs")?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .context("cannot make mounts private")?;
+    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none).context(
+        "cannot mount /proc in a namespace: a container that hides parts of /proc does not allow it",
+    )?;
     let hactl = std::env::current_exe().context("cannot tell where hactl itself is")?;
     let programs = [("had", had), ("had-agentd", agentd), ("hactl", hactl.as_path())];
     // Opened before /run is covered, in case they live there.
     let opened = programs.map(|(name, path)| (name, File::open(path)));
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=755")).context("cannot mount /run")?;
+    mount(
+        Some("tmpfs"),
+        "/run",
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("mode=755"),
+    )
+    .context("cannot mount /run")?;
     // A cgroup hierarchy of the machine must not be written to from here.
     if Path::new("/sys/fs/cgroup").is_dir() {
-        mount(Some("tmpfs"), "/sys/fs/cgroup", Some("tmpfs"), MsFlags::MS_RDONLY, none).context("cannot hide cgroups")?;
+        mount(
+            Some("tmpfs"),
+            "/sys/fs/cgroup",
+            Some("tmpfs"),
+            MsFlags::MS_RDONLY,
+            none,
+        )
+        .context("cannot hide cgroups")?;
     }
     let bin = Path::new(ROOT).join("bin");
     for folder in [bin.as_path(), RUN_HAD.as_ref(), RUN_AGENTD.as_ref()] {
@@ -130,10 +155,19 @@ fn furnish(args: &DemoArgs, had: &Path, agentd: &Path) -> anyhow::Result<Paths> 
         let file = file.with_context(|| format!("cannot open {name}"))?;
         File::create(bin.join(name))?;
         let source = format!("/proc/self/fd/{}", file.as_raw_fd());
-        mount(Some(source.as_str()), &bin.join(name), none, MsFlags::MS_BIND, none)
-            .with_context(|| format!("cannot bind {name} into the stage"))?;
+        mount(
+            Some(source.as_str()),
+            &bin.join(name),
+            none,
+            MsFlags::MS_BIND,
+            none,
+        )
+        .with_context(|| format!("cannot bind {name} into the stage"))?;
     }
-    Ok(Paths { hactl: bin.join("hactl"), logs: logs.map(Arc::new) })
+    Ok(Paths {
+        hactl: bin.join("hactl"),
+        logs: logs.map(Arc::new),
+    })
 }
 
 /// Where things are on the stage.
@@ -147,7 +181,10 @@ pub struct Paths {
 impl Paths {
     /// The paths as processes inside the stage know them.
     pub fn in_stage() -> Paths {
-        Paths { hactl: Path::new(ROOT).join("bin/hactl"), logs: None }
+        Paths {
+            hactl: Path::new(ROOT).join("bin/hactl"),
+            logs: None,
+        }
     }
 
     fn of(&self, node: &str, rest: &str) -> PathBuf {
@@ -156,7 +193,11 @@ impl Paths {
 
     fn program(&self, node: &str, name: &str) -> PathBuf {
         let own = self.of(node, "bin").join(name);
-        if own.exists() { own } else { Path::new(ROOT).join("bin").join(name) }
+        if own.exists() {
+            own
+        } else {
+            Path::new(ROOT).join("bin").join(name)
+        }
     }
 
     /// The node's `had`.
@@ -173,7 +214,10 @@ impl Paths {
     pub fn copy_programs(&self, node: &str) -> io::Result<()> {
         fs::create_dir_all(self.of(node, "bin"))?;
         for name in ["had", "had-agentd"] {
-            fs::copy(Path::new(ROOT).join("bin").join(name), self.of(node, "bin").join(name))?;
+            fs::copy(
+                Path::new(ROOT).join("bin").join(name),
+                self.of(node, "bin").join(name),
+            )?;
         }
         Ok(())
     }
@@ -221,8 +265,14 @@ impl Paths {
     /// Writes the small programs that call hactl with the right words.
     pub fn write_programs(&self, node: &str) -> io::Result<()> {
         let hactl = self.hactl.display();
-        script(&self.fence_program(node), &format!("exec {hactl} demo --internal power {node}"))?;
-        script(&self.service_program(), &format!("exec {hactl} demo --internal service \"$1\""))
+        script(
+            &self.fence_program(node),
+            &format!("exec {hactl} demo --internal power {node}"),
+        )?;
+        script(
+            &self.service_program(),
+            &format!("exec {hactl} demo --internal service \"$1\""),
+        )
     }
 
     /// The control socket of the node.
@@ -251,7 +301,10 @@ impl Paths {
     pub fn log(&self, node: &str, name: &str) -> io::Result<File> {
         let folder = self.of(node, "log");
         fs::create_dir_all(&folder)?;
-        File::options().create(true).append(true).open(folder.join(format!("{name}.log")))
+        File::options()
+            .create(true)
+            .append(true)
+            .open(folder.join(format!("{name}.log")))
     }
 
     /// Copies the logs of `nodes` to the folder asked for, if one was.
@@ -264,7 +317,10 @@ impl Paths {
                 let name = format!("{node}-{}", entry.file_name().to_string_lossy());
                 fs::write(target.join(name), fs::read(entry.path())?)?;
             }
-            fs::write(target.join(format!("{node}-holdfast.toml")), fs::read(self.config(node))?)?;
+            fs::write(
+                target.join(format!("{node}-holdfast.toml")),
+                fs::read(self.config(node))?,
+            )?;
         }
         Ok(())
     }

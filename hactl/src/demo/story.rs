@@ -26,7 +26,12 @@ pub struct Story {
 impl Story {
     /// Adds something that happened at `at_us`.
     pub fn add(&self, at_us: u64, source: &str, kind: &str, text: impl Into<String>) {
-        let moment = Moment { at_us, source: source.into(), kind: kind.into(), text: text.into() };
+        let moment = Moment {
+            at_us,
+            source: source.into(),
+            kind: kind.into(),
+            text: text.into(),
+        };
         self.lock().push(moment);
     }
 
@@ -47,13 +52,19 @@ impl Story {
 
     /// The moments since `since_us`, in order of time.
     pub fn since(&self, since_us: u64) -> Vec<Moment> {
-        let mut moments: Vec<Moment> =
-            self.lock().iter().filter(|moment| moment.at_us >= since_us).cloned().collect();
+        let mut moments: Vec<Moment> = self
+            .lock()
+            .iter()
+            .filter(|moment| moment.at_us >= since_us)
+            .cloned()
+            .collect();
         moments.sort_by_key(|moment| moment.at_us);
         moments
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Moment>> {
-        self.moments.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.moments
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

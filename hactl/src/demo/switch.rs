@@ -39,7 +39,7 @@ pub fn build() -> io::Result<()> {
 /// Plugs machine `name` with network namespace `namespace` into the first `links` switches.
 pub fn plug(name: &str, host: u8, links: usize, namespace: &OwnedFd) -> io::Result<()> {
     for (lan, bridge) in BRIDGES.iter().enumerate().take(links) {
-        link::add_port(bridge, &port(name, lan), &interface(lan), namespace)?;
+        link::add_port(bridge, &port(name, lan), &interface(lan), host.into(), namespace)?;
         link::inside(namespace, || {
             link::add_address(&interface(lan), address(lan, host), PREFIX)?;
             link::set_up(&interface(lan), true)
@@ -50,8 +50,8 @@ pub fn plug(name: &str, host: u8, links: usize, namespace: &OwnedFd) -> io::Resu
 }
 
 /// Pulls all plugs of machine `name`: the carrier is gone at once, and so are its interfaces.
-pub fn unplug(name: &str) -> io::Result<()> {
-    ports(name).try_for_each(|port| link::remove(&port))
+pub fn unplug(name: &str, host: u8) -> io::Result<()> {
+    if plugged(name) { link::remove_group(host.into()) } else { Ok(()) }
 }
 
 /// Takes the carrier away from machine `name`.
@@ -71,7 +71,9 @@ pub fn set(name: &str, carries: Carries) -> io::Result<()> {
 
 fn ports(name: &str) -> impl Iterator<Item = String> {
     let name = name.to_string();
-    (0..BRIDGES.len()).map(move |lan| port(&name, lan)).filter(|port| link::exists(port))
+    (0..BRIDGES.len())
+        .map(move |lan| port(&name, lan))
+        .filter(|port| link::exists(port))
 }
 
 /// The client's machine: a network namespace on the first switch.

@@ -32,9 +32,16 @@ struct Change {
 }
 
 enum Source {
-    Addresses { node: String, netlink: Netlink },
+    Addresses {
+        node: String,
+        netlink: Netlink,
+    },
     Listener(UnixListener),
-    Service { node: String, stream: UnixStream, pid: Pid },
+    Service {
+        node: String,
+        stream: UnixStream,
+        pid: Pid,
+    },
 }
 
 #[derive(Default)]
@@ -56,22 +63,35 @@ impl Truth {
     /// Starts the monitor; service processes report to the socket at `path`.
     pub fn start(path: &Path, story: Arc<Story>) -> std::io::Result<Arc<Truth>> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let truth = Arc::new(Truth { epoll, seen: Mutex::default(), story });
+        let truth = Arc::new(Truth {
+            epoll,
+            seen: Mutex::default(),
+            story,
+        });
         truth.add(&mut truth.lock(), Source::Listener(UnixListener::bind(path)?))?;
         let thread = Arc::clone(&truth);
-        std::thread::Builder::new().name("truth".into()).spawn(move || thread.watch())?;
+        std::thread::Builder::new()
+            .name("truth".into())
+            .spawn(move || thread.watch())?;
         Ok(truth)
     }
 
     /// Begins to watch the addresses of `node`; `netlink` was opened in its namespace.
     pub fn watch_addresses(&self, node: &str, netlink: Netlink) -> std::io::Result<()> {
-        self.add(&mut self.lock(), Source::Addresses { node: node.into(), netlink })
+        self.add(
+            &mut self.lock(),
+            Source::Addresses {
+                node: node.into(),
+                netlink,
+            },
+        )
     }
 
     /// Stops watching the addresses of `node`, whose interfaces are gone.
     pub fn forget_addresses(&self, node: &str) {
         let mut seen = self.lock();
-        seen.sources.retain(|_, source| !matches!(source, Source::Addresses { node: of, .. } if of == node));
+        seen.sources
+            .retain(|_, source| !matches!(source, Source::Addresses { node: of, .. } if of == node));
         self.set_vip(&mut seen, node, false, now_us());
     }
 
@@ -90,7 +110,11 @@ impl Truth {
 
     /// The node that has the virtual IP now.
     pub fn vip_owner(&self) -> Option<String> {
-        self.lock().vips.iter().find(|(_, present)| **present).map(|(node, _)| node.clone())
+        self.lock()
+            .vips
+            .iter()
+            .find(|(_, present)| **present)
+            .map(|(node, _)| node.clone())
     }
 
     /// How long more than one node was active since `since_us`, in microseconds.
@@ -100,7 +124,13 @@ impl Truth {
 
     /// How long no node had the virtual IP since `since_us`, in microseconds.
     pub fn vip_gone_us(&self, since_us: u64) -> u64 {
-        span_where(&self.lock().changes, since_us, now_us(), |change| change.vip, |count| count == 0)
+        span_where(
+            &self.lock().changes,
+            since_us,
+            now_us(),
+            |change| change.vip,
+            |count| count == 0,
+        )
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -123,7 +153,9 @@ impl Truth {
     fn watch(&self) {
         let mut events = [EpollEvent::empty(); 16];
         loop {
-            let Ok(count) = self.epoll.wait(&mut events, EpollTimeout::NONE) else { continue };
+            let Ok(count) = self.epoll.wait(&mut events, EpollTimeout::NONE) else {
+                continue;
+            };
             let at_us = now_us();
             let mut seen = self.lock();
             for event in &events[..count] {
@@ -134,7 +166,9 @@ impl Truth {
 
     fn look(&self, seen: &mut Seen, key: u64, at_us: u64) {
         // Taken out while it is looked at, and put back unless it has ended.
-        let Some(source) = seen.sources.remove(&key) else { return };
+        let Some(source) = seen.sources.remove(&key) else {
+            return;
+        };
         match source {
             Source::Listener(listener) => {
                 if let Ok((stream, _)) = listener.accept() {
@@ -156,7 +190,12 @@ impl Truth {
             }
             Source::Service { node, stream, .. } => {
                 drop(stream);
-                self.story.add(at_us, "truth", "service-gone", format!("the service process on {node} is gone"));
+                self.story.add(
+                    at_us,
+                    "truth",
+                    "service-gone",
+                    format!("the service process on {node} is gone"),
+                );
                 self.record(seen, &node, at_us);
             }
         }
@@ -165,12 +204,31 @@ impl Truth {
     /// A service process says where it runs; from now on it lives until its connection closes.
     fn greet(&self, seen: &mut Seen, mut stream: UnixStream, at_us: u64) {
         let mut name = [0; 16];
-        let told = stream.set_read_timeout(Some(Duration::from_millis(200))).and_then(|()| stream.read(&mut name));
-        let (Ok(length), Ok(peer)) = (told, getsockopt(&stream.as_fd(), PeerCredentials)) else { return };
+        let told = stream
+            .set_read_timeout(Some(Duration::from_millis(200)))
+            .and_then(|()| stream.read(&mut name));
+        let (Ok(length), Ok(peer)) = (told, getsockopt(&stream.as_fd(), PeerCredentials)) else {
+            return;
+        };
         let node = String::from_utf8_lossy(&name[..length]).into_owned();
         let pid = Pid::from_raw(peer.pid());
-        self.story.add(at_us, "truth", "service-there", format!("a service process runs on {node}"));
-        if self.add(seen, Source::Service { node: node.clone(), stream, pid }).is_ok() {
+        self.story.add(
+            at_us,
+            "truth",
+            "service-there",
+            format!("a service process runs on {node}"),
+        );
+        if self
+            .add(
+                seen,
+                Source::Service {
+                    node: node.clone(),
+                    stream,
+                    pid,
+                },
+            )
+            .is_ok()
+        {
             self.record(seen, &node, at_us);
         }
     }
@@ -182,27 +240,48 @@ impl Truth {
         let (kind, text) = if present {
             ("vip-there", format!("{node}'s kernel has the virtual IP"))
         } else {
-            ("vip-gone", format!("{node}'s kernel no longer has the virtual IP"))
+            (
+                "vip-gone",
+                format!("{node}'s kernel no longer has the virtual IP"),
+            )
         };
         self.story.add(at_us, "truth", kind, text);
         self.record(seen, node, at_us);
     }
 
     fn record(&self, seen: &mut Seen, node: &str, at_us: u64) {
-        let serves = seen.sources.values().any(|source| matches!(source, Source::Service { node: of, .. } if of == node));
+        let serves = seen
+            .sources
+            .values()
+            .any(|source| matches!(source, Source::Service { node: of, .. } if of == node));
         let vip = seen.vips.get(node).copied().unwrap_or(false);
-        seen.changes.push(Change { at_us, node: node.into(), active: serves || vip, vip });
+        seen.changes.push(Change {
+            at_us,
+            node: node.into(),
+            active: serves || vip,
+            vip,
+        });
     }
 }
 
 fn readable(netlink: &Netlink) -> bool {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    poll(&mut [PollFd::new(netlink.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    poll(
+        &mut [PollFd::new(netlink.as_fd(), PollFlags::POLLIN)],
+        PollTimeout::ZERO,
+    )
+    .is_ok_and(|ready| ready > 0)
 }
 
 /// Time from `since_us` to `until_us` during which more than one node was active.
 fn overlap(changes: &[Change], since_us: u64, until_us: u64) -> u64 {
-    span_where(changes, since_us, until_us, |change| change.active, |count| count > 1)
+    span_where(
+        changes,
+        since_us,
+        until_us,
+        |change| change.active,
+        |count| count > 1,
+    )
 }
 
 /// Time from `since_us` to `until_us` during which the number of nodes whose latest change `is` so was as `wanted`.
@@ -230,14 +309,27 @@ mod tests {
     use super::*;
 
     fn change(at_us: u64, node: &str, active: bool) -> Change {
-        Change { at_us, node: node.into(), active, vip: active }
+        Change {
+            at_us,
+            node: node.into(),
+            active,
+            vip: active,
+        }
     }
 
     #[test]
     fn overlap_counts_only_time_with_two_active_nodes() {
-        let handover = [change(10, "n1", true), change(20, "n1", false), change(25, "n2", true)];
+        let handover = [
+            change(10, "n1", true),
+            change(20, "n1", false),
+            change(25, "n2", true),
+        ];
         assert_eq!(overlap(&handover, 0, 100), 0);
-        let both = [change(10, "n1", true), change(20, "n2", true), change(26, "n1", false)];
+        let both = [
+            change(10, "n1", true),
+            change(20, "n2", true),
+            change(26, "n1", false),
+        ];
         assert_eq!(overlap(&both, 0, 100), 6);
         assert_eq!(overlap(&both, 24, 100), 2);
         assert_eq!(overlap(&both[..2], 0, 100), 80);
