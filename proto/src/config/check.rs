@@ -109,6 +109,7 @@ fn check_witness_family(nodes: &[NodeDraft], witness: &WitnessDraft, problems: &
                 node.name.value
             );
             problems.add(Problem::new(witness.address_span.clone(), message));
+            return;
         }
     }
 }

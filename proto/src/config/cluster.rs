@@ -36,7 +36,7 @@ pub(super) struct WitnessDraft {
 }
 
 pub(super) fn read_cluster(root: &Table) -> Option<ClusterSection> {
-    let Some(table) = root.table("cluster", "[cluster]") else {
+    let Some(table) = root.table("cluster", "[cluster]", "write [cluster]") else {
         if root.span_of("cluster").is_none() {
             let message = "the table [cluster] is missing";
             let hint = "`hactl cluster init` writes a configuration to begin with";
@@ -312,7 +312,7 @@ fn read_node(index: usize, table: &Table) -> NodeDraft {
 }
 
 pub(super) fn read_witness(root: &Table, cluster_port: u16) -> Option<WitnessDraft> {
-    let table = root.table("witness", "[witness]")?;
+    let table = root.table("witness", "[witness]", "write [witness]")?;
     table.only(&["name", "address", "port", "keys"]);
     let name = table
         .text("name")

@@ -148,17 +148,14 @@ fn choice<T: Copy>(table: &Table, key: &str, choices: &[(&'static str, T)]) -> O
 
 fn read_params(table: &Table, agent: &str) -> BTreeMap<String, String> {
     let mut params = BTreeMap::new();
-    let Some(given) = table.table("params", "params = { ip = \"10.0.9.1\" }") else {
+    let Some(given) = table.table("params", "`params`", "write params = { ip = \"10.0.9.1\" }") else {
         if agent == EXEC_AGENT && table.span_of("params").is_none() {
             table.missing("params", "write params = { program = \"/usr/local/sbin/power\" }");
         }
         return params;
     };
-    if agent == EXEC_AGENT && given.span_of("command").is_none() {
-        given.missing(
-            "command",
-            "the program, such as command = [\"/usr/local/sbin/power\"]",
-        );
+    if agent == EXEC_AGENT && given.span_of("program").is_none() {
+        given.missing("program", "such as program = \"/usr/local/sbin/power\"");
     }
     for (key, value) in given.entries() {
         if is_secret_key(key.value) {

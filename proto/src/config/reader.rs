@@ -235,10 +235,10 @@ impl<'a> Table<'a> {
     }
 
     /// A table that may be absent.
-    pub fn table(&self, key: &str, what: &'static str) -> Option<Table<'a>> {
+    pub fn table(&self, key: &str, what: &'static str, hint: &str) -> Option<Table<'a>> {
         let value = self.value(key)?;
         let Some(table) = value.get_ref().as_table() else {
-            self.wrong_type(key, value, "a table", format!("write {what}"));
+            self.wrong_type(key, value, "a table", hint.to_string());
             return None;
         };
         Some(Table::new(what, table, value.span(), self.problems))

@@ -54,57 +54,47 @@ pub enum ParamForm {
     Seconds(u32, u32),
 }
 
+const fn required(key: &'static str, form: ParamForm) -> ParamSpec {
+    ParamSpec {
+        key,
+        form,
+        required: true,
+    }
+}
+
+const fn optional(key: &'static str, form: ParamForm) -> ParamSpec {
+    ParamSpec {
+        key,
+        form,
+        required: false,
+    }
+}
+
 /// Every kind of resource.
 pub const RESOURCE_KINDS: &[KindSpec] = &[
     KindSpec {
         kind: "vip",
         requires: Requires::Lease,
         params: &[
-            ParamSpec {
-                key: "address",
-                form: ParamForm::Addresses,
-                required: true,
-            },
-            ParamSpec {
-                key: "interface",
-                form: ParamForm::Interface,
-                required: false,
-            },
+            required("address", ParamForm::Addresses),
+            optional("interface", ParamForm::Interface),
+            optional("duplicate_check", ParamForm::Millis(0, 5000)),
+            optional("announce_interval", ParamForm::Seconds(1, 3600)),
         ],
     },
     KindSpec {
         kind: "systemd",
         requires: Requires::Fencing,
-        params: &[ParamSpec {
-            key: "unit",
-            form: ParamForm::Unit,
-            required: true,
-        }],
+        params: &[required("unit", ParamForm::Unit)],
     },
     KindSpec {
         kind: "exec",
         requires: Requires::Fencing,
         params: &[
-            ParamSpec {
-                key: "command",
-                form: ParamForm::Command,
-                required: true,
-            },
-            ParamSpec {
-                key: "user",
-                form: ParamForm::User,
-                required: false,
-            },
-            ParamSpec {
-                key: "cwd",
-                form: ParamForm::Path,
-                required: false,
-            },
-            ParamSpec {
-                key: "env",
-                form: ParamForm::Environment,
-                required: false,
-            },
+            required("command", ParamForm::Command),
+            optional("user", ParamForm::User),
+            optional("cwd", ParamForm::Path),
+            optional("env", ParamForm::Environment),
         ],
     },
 ];
@@ -324,7 +314,7 @@ fn read_seconds(key: &str, table: &Table, range_ms: RangeInclusive<u32>) -> Opti
 }
 
 fn read_environment(key: &str, table: &Table) -> Option<String> {
-    let environment = table.table(key, "env = { KEY = \"value\" }")?;
+    let environment = table.table(key, "`env`", "write env = { KEY = \"value\" }")?;
     let mut lines = Vec::new();
     for (name, _) in environment.entries() {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
