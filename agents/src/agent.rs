@@ -229,3 +229,34 @@ impl AgentMeta {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A context for tests that build an agent without running it.
+    pub fn context() -> AgentContext {
+        let (notes, _) = mpsc::channel(1);
+        let (failures, _) = mpsc::unbounded_channel();
+        AgentContext {
+            group: "group".into(),
+            resource: "resource".into(),
+            params: BTreeMap::new(),
+            lease: Duration::from_secs(1),
+            permit: watch::channel(PermitView { epoch: 1, until: Time(u64::MAX) }).1,
+            events: EventSink::new(0, notes, failures),
+            saved: String::new(),
+            state_dir: std::env::temp_dir(),
+        }
+    }
+
+    #[test]
+    fn unknown_and_missing_keys_are_refused_by_name() {
+        let params = &[ParamMeta { name: "unit", required: true, help: "the unit" }];
+        let meta = AgentMeta { kind: "systemd", summary: "", params };
+        let check = |key: &str| meta.check_keys(&BTreeMap::from([(key.to_owned(), "x".to_owned())]));
+        assert!(check("unit").is_ok());
+        assert!(check("units").unwrap_err().0.contains("it has: unit"));
+        assert!(meta.check_keys(&BTreeMap::new()).unwrap_err().0.contains("needs the parameter \"unit\""));
+    }
+}

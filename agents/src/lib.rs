@@ -1,9 +1,22 @@
 //! `had-agentd`: runs resource and fence agents, holds the watchdog, and enforces permits.
 //!
-//! - [`agent`]: what a resource agent is; [`registry`] lists the ones built in (vip, systemd, exec).
-//! - [`clock`], [`sys`]: time and system calls.
+//! Two threads. The [`guard`] enforces [`permits`], talks with `had` and pets the [`watchdog`]; it never blocks. The
+//! agents' thread runs the [`supervisor`], one task per [`group`], their agents and their [`probe`]s.
+//!
+//! - [`agent`]: what a resource agent is; [`registry`] lists the ones built in: [`vip`], [`systemd`], [`exec`].
+//! - [`rt`], [`clock`], [`sys`]: privileges and scheduling, time, system calls.
 
 pub mod agent;
 pub mod clock;
+pub mod exec;
+pub mod group;
+pub mod guard;
+pub mod permits;
+pub mod probe;
 pub mod registry;
+pub mod rt;
+pub mod supervisor;
 pub mod sys;
+pub mod systemd;
+pub mod vip;
+pub mod watchdog;

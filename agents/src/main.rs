@@ -1,2 +1,129 @@
-//! Placeholder until the crate has its first module.
-fn main() {}
+//! had-agentd: runs resource and fence agents, holds the watchdog, and enforces permits.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use holdfast_agents::group::Surroundings;
+use holdfast_agents::guard::{self, Command, Parts};
+use holdfast_agents::supervisor::{self, Supervisor};
+use holdfast_agents::watchdog::{Device, Watchdog};
+use holdfast_agents::{registry, rt};
+use nix::fcntl::{Flock, FlockArg};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+/// Runs resource and fence agents for had, and stops them by itself when a permit lapses.
+///
+/// Resources keep running when it ends; the next had-agentd takes them over.
+#[derive(Parser)]
+#[command(name = "had-agentd", version)]
+struct Args {
+    /// Socket that had connects to.
+    #[arg(long, default_value = "/run/holdfast/agentd.sock")]
+    socket: PathBuf,
+    /// Folder for state that a restart needs, but not a reboot.
+    #[arg(long, default_value = "/run/holdfast-agentd")]
+    state_dir: PathBuf,
+    /// Watchdog device to hold (/dev/watchdog). Without it none is opened.
+    #[arg(long)]
+    watchdog: Option<PathBuf>,
+    /// Timeout asked of the watchdog, in milliseconds; devices count whole seconds.
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1000..))]
+    watchdog_timeout_ms: u32,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    rt::narrow_capabilities();
+    rt::lock_memory();
+    let _lock = lock_state_dir(&args.state_dir)?;
+    let watchdog = args.watchdog.as_deref().map(|path| open_watchdog(path, args.watchdog_timeout_ms)).transpose()?;
+    let listener = guard::listen(&args.socket)
+        .with_context(|| format!("cannot listen on {}", args.socket.display()))?;
+    let (commands, command_receiver) = mpsc::unbounded_channel();
+    let (request_sender, requests) = mpsc::channel(guard::REQUESTS_MAX);
+    let maintenance = supervisor::saved_maintenance(&args.state_dir);
+    let guard = guard::spawn(Parts {
+        listener,
+        admission: guard::Admission::read(),
+        commands: command_receiver,
+        requests: request_sender,
+        watchdog,
+        kinds: registry::AGENTS.iter().map(|meta| meta.kind.to_owned()).collect(),
+        maintenance,
+    })?;
+    let around = Surroundings { guard: commands, state_dir: args.state_dir, maintenance };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(around, requests))?;
+    match guard.join() {
+        Ok(outcome) => outcome.context("the thread that enforces permits failed"),
+        Err(_) => bail!("the thread that enforces permits panicked"),
+    }
+}
+
+/// Runs agents until a signal or the end of the guard.
+async fn serve(around: Surroundings, mut requests: mpsc::Receiver<guard::Request>) -> anyhow::Result<()> {
+    let guard = around.guard.clone();
+    let mut supervisor = Supervisor::new(around).context("cannot read the state folder")?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let period = sd_notify::watchdog_enabled().map_or(Duration::from_secs(3600), |timeout| timeout / 3);
+    let mut pets = tokio::time::interval(period);
+    notify(&[NotifyState::Ready]);
+    loop {
+        tokio::select! {
+            request = requests.recv() => match request {
+                Some(request) => supervisor.obey(request),
+                // The guard is gone, and with it the enforcement: end, so that systemd starts us anew.
+                None => bail!("the thread that enforces permits ended"),
+            },
+            // Both threads have to live for systemd to hear of it.
+            _ = pets.tick() => if ping(&guard).await { notify(&[NotifyState::Watchdog]) },
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    notify(&[NotifyState::Stopping]);
+    tracing::info!("ending; resources keep running for the next had-agentd");
+    let (done, ended) = oneshot::channel();
+    if guard.send(Command::Shutdown(done)).is_ok() {
+        let _ = ended.await;
+    }
+    Ok(())
+}
+
+async fn ping(guard: &mpsc::UnboundedSender<Command>) -> bool {
+    let (answer, answered) = oneshot::channel();
+    guard.send(Command::Ping(answer)).is_ok() && answered.await.is_ok()
+}
+
+fn notify(states: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!("systemd cannot be notified: {error}");
+    }
+}
+
+/// Makes the folder, and sees to it that only one had-agentd uses it.
+fn lock_state_dir(path: &Path) -> anyhow::Result<Flock<fs::File>> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("cannot make the state folder {}", path.display()))?;
+    let file = fs::File::create(path.join("lock")).with_context(|| format!("cannot write to {}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, error)| anyhow::anyhow!("another had-agentd uses {}: {error}", path.display()))
+}
+
+fn open_watchdog(path: &Path, timeout_ms: u32) -> anyhow::Result<Box<dyn Watchdog>> {
+    let device = Device::open(path, Duration::from_millis(timeout_ms.into())).with_context(|| {
+        let path = path.display();
+        format!("cannot hold the watchdog {path}: is it there, and is systemd's RuntimeWatchdogSec off?")
+    })?;
+    tracing::info!("watchdog {} armed, {} ms", path.display(), device.timeout().as_millis());
+    Ok(Box::new(device))
+}

@@ -1,16 +1,23 @@
 //! The resource agents that are built in.
 
 use crate::agent::{AgentContext, AgentError, AgentMeta, ResourceAgent};
+use crate::{exec, systemd, vip};
 
 /// All agents.
-pub const AGENTS: [&AgentMeta; 0] = [];
+pub const AGENTS: [&AgentMeta; 3] = [&vip::META, &systemd::META, &exec::META];
 
 /// Builds the agent `kind` for one resource, checking its parameters. Touches nothing.
 ///
 /// # Errors
 /// An unknown kind, or parameters that the agent refuses.
 pub fn build(kind: &str, context: AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError> {
-    let _ = context;
-    let known: Vec<_> = AGENTS.iter().map(|meta| meta.kind).collect();
-    Err(AgentError(format!("there is no agent {kind:?}; this had-agentd has: {}", known.join(", "))))
+    match kind {
+        "vip" => vip::build(context),
+        "systemd" => systemd::build(context),
+        "exec" => exec::build(context),
+        _ => {
+            let known: Vec<_> = AGENTS.iter().map(|meta| meta.kind).collect();
+            Err(AgentError(format!("there is no agent {kind:?}; this had-agentd has: {}", known.join(", "))))
+        }
+    }
 }

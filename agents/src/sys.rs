@@ -1,1 +1,121 @@
 //! The system calls that nix has no safe wrapper for. The only `unsafe` of this crate.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Who a program runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// All group ids.
+    pub groups: Vec<u32>,
+}
+
+/// Puts this thread under SCHED_FIFO at `priority`; its children are not.
+///
+/// # Errors
+/// As sched_setscheduler(2): EPERM without CAP_SYS_NICE.
+pub fn schedule_fifo(priority: i32) -> io::Result<()> {
+    let param = libc::sched_param { sched_priority: priority };
+    // SAFETY: 0 is the calling thread, and `param` lives through the call.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &param) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Locks memory, pages that are touched only: without ONFAULT it would cost the whole address space.
+///
+/// # Errors
+/// As mlockall(2): EPERM or ENOMEM without CAP_IPC_LOCK.
+pub fn lock_memory() -> io::Result<()> {
+    // SAFETY: no pointers are passed.
+    let result = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A descriptor that becomes readable when process `pid` has ended.
+///
+/// # Errors
+/// As pidfd_open(2): ESRCH when there is no such process.
+pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: plain integers; flag 0 sets O_CLOEXEC by itself.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Waits on `fd` becoming readable, within the runtime.
+///
+/// # Errors
+/// When the runtime cannot watch it.
+pub fn watch_readable<T: AsFd + AsRawFd>(fd: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: what implements AsFd names an open descriptor as long as it lives, and the AsyncFd owns it.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
+}
+
+/// Has the child enter a session of its own, the cgroup behind `cgroup_procs`, and `identity`, before it executes.
+pub fn prepare_child(command: &mut Command, cgroup_procs: Option<OwnedFd>, identity: Option<Identity>) {
+    let enter = move || {
+        // SAFETY: only async-signal-safe system calls on values that were prepared before the fork.
+        unsafe {
+            if libc::setsid() < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            if let Some(procs) = &cgroup_procs
+                && libc::write(procs.as_raw_fd(), b"0".as_ptr().cast(), 1) < 0
+            {
+                return Err(io::Error::last_os_error());
+            }
+            if let Some(Identity { uid, gid, groups }) = &identity
+                && (libc::setgroups(groups.len(), groups.as_ptr()) < 0
+                    || libc::setgid(*gid) < 0
+                    || libc::setuid(*uid) < 0)
+            {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: the closure allocates nothing, takes no locks and calls only async-signal-safe functions.
+    unsafe { command.pre_exec(enter) };
+}
+
+/// The watchdog's requests, from linux/watchdog.h.
+mod wdioc {
+    #![allow(missing_docs)]
+    nix::ioctl_readwrite!(set_timeout, b'W', 6, libc::c_int);
+    nix::ioctl_read!(get_timeout, b'W', 7, libc::c_int);
+}
+
+/// Asks the watchdog device `file` for a timeout and returns the one it chose, in seconds.
+///
+/// # Errors
+/// When it is no watchdog, or its timeout is fixed.
+pub fn watchdog_set_timeout(file: &File, seconds: u64) -> io::Result<u64> {
+    let mut value = libc::c_int::try_from(seconds).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the descriptor is open, and the kernel reads and writes one int through a valid pointer.
+    unsafe { wdioc::set_timeout(file.as_raw_fd(), &raw mut value) }?;
+    Ok(u64::try_from(value).unwrap_or(0))
+}
+
+/// The timeout of the watchdog device `file`, in seconds.
+///
+/// # Errors
+/// When it is no watchdog.
+pub fn watchdog_timeout(file: &File) -> io::Result<u64> {
+    let mut value: libc::c_int = 0;
+    // SAFETY: the descriptor is open, and the kernel writes one int through a valid pointer.
+    unsafe { wdioc::get_timeout(file.as_raw_fd(), &raw mut value) }?;
+    Ok(u64::try_from(value).unwrap_or(0))
+}

@@ -1,0 +1,136 @@
+//! All processes that belong to one program: its cgroup where one could be made, otherwise its session, its process
+//! group, and whatever inherited a marker in its environment (which finds daemons that left both).
+
+use std::fs::{self, OpenOptions};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::process;
+
+/// The environment variable that marks members.
+pub const MARKER: &str = "HOLDFAST_RESOURCE";
+
+/// How to find the members.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Members {
+    marker: String,
+    cgroup: Option<PathBuf>,
+    leader: i32,
+}
+
+impl Members {
+    /// Prepares for a new program: makes its cgroup if that is possible here.
+    pub fn create(group: &str, resource: &str) -> Members {
+        let marker = format!("{group}/{resource}");
+        let cgroup = own_cgroup().map(|base| base.join(format!("exec-{group}.{resource}")));
+        let cgroup = cgroup.filter(|path| {
+            (path.is_dir() || fs::create_dir(path).is_ok()) && open_procs(path).is_some()
+        });
+        Members { marker, cgroup, leader: 0 }
+    }
+
+    /// The same, with the program's pid, which is its session and process group as well.
+    pub fn with_leader(self, leader: i32) -> Members {
+        Members { leader, ..self }
+    }
+
+    /// Value of [`MARKER`].
+    pub fn marker(&self) -> &str {
+        &self.marker
+    }
+
+    /// Where the child writes to enter the cgroup.
+    pub fn entrance(&self) -> Option<OwnedFd> {
+        self.cgroup.as_deref().and_then(open_procs)
+    }
+
+    /// All members that run.
+    pub fn list(&self) -> Vec<i32> {
+        match self.cgroup.as_deref().and_then(|path| read_pids(&path.join("cgroup.procs"))) {
+            Some(pids) => pids.into_iter().filter(|pid| lives(*pid)).collect(),
+            None => self.scan(),
+        }
+    }
+
+    fn scan(&self) -> Vec<i32> {
+        let wanted = format!("{MARKER}={}", self.marker);
+        let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        pids.filter(|pid| {
+            let Some(stat) = process::stat(*pid).filter(|stat| !matches!(stat.state, 'Z' | 'X')) else { return false };
+            let related = self.leader > 0 && (stat.session == self.leader || stat.group == self.leader);
+            related || has_variable(*pid, wanted.as_bytes())
+        })
+        .collect()
+    }
+
+    /// Sends `signal` to all members.
+    pub fn signal(&self, signal: Signal) {
+        if signal == Signal::SIGKILL
+            && let Some(path) = &self.cgroup
+            && fs::write(path.join("cgroup.kill"), "1").is_ok()
+        {
+            return;
+        }
+        for pid in self.list() {
+            // One that has just ended needs no signal.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+
+    /// Stops members from running without ending them.
+    pub fn freeze(&self) -> Result<(), String> {
+        match &self.cgroup {
+            Some(path) => fs::write(path.join("cgroup.freeze"), "1").map_err(|error| format!("cgroup.freeze: {error}")),
+            None => {
+                self.signal(Signal::SIGSTOP);
+                Ok(())
+            }
+        }
+    }
+
+    /// Undoes [`Members::freeze`], so that signals are acted on.
+    pub fn thaw(&self) {
+        match &self.cgroup {
+            Some(path) => drop(fs::write(path.join("cgroup.freeze"), "0")),
+            None => self.signal(Signal::SIGCONT),
+        }
+    }
+
+    /// Removes the cgroup, which must be empty.
+    pub fn remove(&self) {
+        if let Some(path) = &self.cgroup {
+            // A zombie may still hold it: the next start finds and reuses it.
+            let _ = fs::remove_dir(path);
+        }
+    }
+}
+
+fn lives(pid: i32) -> bool {
+    process::stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+}
+
+fn has_variable(pid: i32, wanted: &[u8]) -> bool {
+    let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environ.split(|byte| *byte == 0).any(|variable| variable == wanted)
+}
+
+fn read_pids(path: &Path) -> Option<Vec<i32>> {
+    Some(fs::read_to_string(path).ok()?.lines().filter_map(|line| line.parse().ok()).collect())
+}
+
+fn open_procs(cgroup: &Path) -> Option<OwnedFd> {
+    OpenOptions::new().write(true).open(cgroup.join("cgroup.procs")).ok().map(OwnedFd::from)
+}
+
+/// The cgroup v2 folder of this process. None without one that can be written to.
+fn own_cgroup() -> Option<PathBuf> {
+    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let folder = Path::new("/sys/fs/cgroup").join(path);
+    folder.join("cgroup.procs").exists().then_some(folder)
+}

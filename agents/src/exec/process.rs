@@ -1,0 +1,106 @@
+//! One process, known by pid and start time so that a reused pid is never taken for it.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+use tokio::io::unix::AsyncFd;
+
+use crate::sys;
+
+/// A process that runs, or ran when it was looked up.
+pub struct Process {
+    pub start_ticks: u64,
+    pidfd: OwnedFd,
+}
+
+impl Process {
+    /// Opens process `pid`, our own child that was not reaped yet.
+    pub fn open(pid: i32) -> io::Result<Process> {
+        let pidfd = sys::pidfd_open(pid)?;
+        let start_ticks = stat(pid).map_or(0, |stat| stat.start_ticks);
+        Ok(Process { start_ticks, pidfd })
+    }
+
+    /// The process `pid` that began at `start_ticks`, if it still runs.
+    pub fn find(pid: i32, start_ticks: u64) -> Option<Process> {
+        let pidfd = sys::pidfd_open(pid).ok()?;
+        // Looked at after the descriptor was opened: it is this process that has the start time.
+        let stat = stat(pid)?;
+        (stat.start_ticks == start_ticks && stat.state != 'Z').then_some(Process { start_ticks, pidfd })
+    }
+
+    /// Begins to wait for its end.
+    pub fn watch(self) -> io::Result<Watched> {
+        sys::watch_readable(self.pidfd).map(Watched)
+    }
+}
+
+/// A process that is waited for.
+pub struct Watched(AsyncFd<OwnedFd>);
+
+impl Watched {
+    /// Returns when the process has ended, with its status if it was our child.
+    pub async fn ended(self) -> Option<ExitStatus> {
+        // A pidfd stays readable for ever once the process has ended.
+        drop(self.0.readable().await.ok()?);
+        match waitid(Id::PIDFd(self.0.get_ref().as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+            Ok(WaitStatus::Exited(_, code)) => Some(ExitStatus::from_raw(code << 8)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Some(ExitStatus::from_raw(signal as i32)),
+            _ => None,
+        }
+    }
+}
+
+/// Takes away our own child if it is a zombie; nothing happens to what is not our child.
+pub fn reap(pid: i32) {
+    let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+}
+
+/// What /proc/PID/stat says.
+pub struct Stat {
+    pub state: char,
+    pub group: i32,
+    pub session: i32,
+    pub start_ticks: u64,
+}
+
+/// Reads /proc/PID/stat. None when there is no such process.
+pub fn stat(pid: i32) -> Option<Stat> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name in parentheses may itself hold blanks and parentheses: fields are counted from the last one.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let fields: Vec<_> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        group: fields.get(2)?.parse().ok()?,
+        session: fields.get(3)?.parse().ok()?,
+        start_ticks: fields.get(19)?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_the_fields() {
+        let text = "77 (a) b) S 1 70 60 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987 1 2";
+        let stat = parse_stat(text).unwrap();
+        assert_eq!((stat.state, stat.group, stat.session, stat.start_ticks), ('S', 70, 60, 987));
+    }
+
+    #[test]
+    fn a_process_is_found_only_by_its_own_start_time() {
+        let pid = std::process::id() as i32;
+        let own = stat(pid).unwrap().start_ticks;
+        assert!(Process::find(pid, own).is_some());
+        assert!(Process::find(pid, own + 1).is_none());
+    }
+}

@@ -1,0 +1,54 @@
+//! One resource of a group.
+
+use holdfast_proto::agent::{ResourceSpec, ResourceStatus};
+use tokio::task::JoinHandle;
+
+use super::Run;
+use crate::agent::{EventSink, ResourceAgent};
+use crate::probe;
+
+/// A resource with its agent.
+pub struct Member {
+    pub spec: ResourceSpec,
+    pub agent: Box<dyn ResourceAgent>,
+    pub run: Run,
+    /// Trouble with it, one sentence; the agent's own detail otherwise.
+    pub trouble: String,
+    pub events: EventSink,
+    probes: Vec<JoinHandle<()>>,
+}
+
+impl Member {
+    pub fn new(spec: ResourceSpec, agent: Box<dyn ResourceAgent>, events: EventSink) -> Member {
+        Member { spec, agent, run: Run::Stopped, trouble: String::new(), events, probes: Vec::new() }
+    }
+
+    pub fn status(&self) -> ResourceStatus {
+        let detail = if self.trouble.is_empty() { self.agent.detail() } else { self.trouble.clone() };
+        ResourceStatus {
+            name: self.spec.name.clone(),
+            kind: self.spec.kind.clone(),
+            run: self.run.word().into(),
+            detail,
+        }
+    }
+
+    /// It runs: from now on its probes run too.
+    pub fn running(&mut self) {
+        self.run = Run::Running;
+        self.trouble.clear();
+        self.stop_probes();
+        let watch = |spec: &_| tokio::spawn(probe::watch(Clone::clone(spec), self.events.clone()));
+        self.probes = self.spec.probes.iter().map(watch).collect();
+    }
+
+    pub fn stop_probes(&mut self) {
+        self.probes.drain(..).for_each(|probe| probe.abort());
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.stop_probes();
+    }
+}

@@ -1,0 +1,329 @@
+//! One task per group: starts, stops, watches and restarts its resources in order.
+//!
+//! - this file: the task and its orders
+//! - [`start`], [`stop`]: the two sequences; [`stop`] holds the ladder
+//! - [`failure`]: restarts in place, and giving up
+//! - [`store`]: what survives a restart of had-agentd
+//! - [`member`]: one resource of the group
+
+mod failure;
+mod member;
+mod resume;
+mod start;
+mod stop;
+pub mod store;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use holdfast_proto::agent::{GroupSpec, GroupStatus, Note};
+use holdfast_proto::time::Time;
+use tokio::sync::{mpsc, watch};
+
+use crate::agent::{AgentEvent, PermitView};
+use crate::clock;
+use crate::guard::Command;
+use member::Member;
+use store::SavedGroup;
+
+/// Pause between attempts to stop what survived a stop.
+const RETRY_STOP: Duration = Duration::from_secs(5);
+/// Notes of agents that may wait for the group's task.
+const NOTES_MAX: usize = 256;
+
+/// What a group's task is told.
+#[derive(Debug)]
+pub enum Order {
+    /// Start under a permit.
+    Start {
+        /// The permit.
+        permit: PermitView,
+        /// What to run.
+        spec: GroupSpec,
+        /// Length of a lease.
+        lease: Duration,
+    },
+    /// Stop.
+    Stop {
+        /// Epoch of the decision.
+        epoch: u64,
+        /// Why.
+        reason: String,
+    },
+    /// Restart a resource and those after it; the whole group if empty.
+    Restart {
+        /// Epoch the group runs under.
+        epoch: u64,
+        /// The resource.
+        resource: String,
+    },
+    /// The permit lapsed and access was cut.
+    Lapsed {
+        /// What happened, for people.
+        text: String,
+    },
+    /// Maintenance.
+    Maintenance(bool),
+}
+
+/// State of a group or resource; the words of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// Nothing of it runs.
+    Stopped,
+    /// Being started.
+    Starting,
+    /// All of it runs.
+    Running,
+    /// Being stopped.
+    Stopping,
+    /// Stopped after failures.
+    Failed,
+    /// A stop failed: it may be running.
+    Unknown,
+}
+
+impl Run {
+    /// The word in the protocol.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Run::Stopped => "stopped",
+            Run::Starting => "starting",
+            Run::Running => "running",
+            Run::Stopping => "stopping",
+            Run::Failed => "failed",
+            Run::Unknown => "unknown",
+        }
+    }
+}
+
+/// What a group's task needs from the process.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The thread that enforces permits and talks with `had`.
+    pub guard: mpsc::UnboundedSender<Command>,
+    /// Folder of state files.
+    pub state_dir: PathBuf,
+    /// Maintenance when the task begins.
+    pub maintenance: bool,
+}
+
+/// Orders, with those that came while another was carried out.
+struct Mailbox {
+    receiver: mpsc::UnboundedReceiver<Order>,
+    waiting: VecDeque<Order>,
+}
+
+impl Mailbox {
+    async fn next(&mut self) -> Option<Order> {
+        match self.waiting.pop_front() {
+            Some(order) => Some(order),
+            None => self.receiver.recv().await,
+        }
+    }
+}
+
+/// A group on this node.
+pub struct Group {
+    name: String,
+    around: Surroundings,
+    mailbox: Mailbox,
+    own_sender: mpsc::WeakUnboundedSender<Order>,
+    spec: GroupSpec,
+    lease: Duration,
+    epoch: u64,
+    run: Run,
+    detail: String,
+    since: Time,
+    members: Vec<Member>,
+    permit: watch::Receiver<PermitView>,
+    /// Until the guard has it.
+    permit_sender: Option<watch::Sender<PermitView>>,
+    /// True once the permit lapsed: what is left of a stop has to be quick.
+    emergency: bool,
+    maintenance: bool,
+    restarts: VecDeque<Time>,
+    /// A failure that may not be acted on yet: maintenance, or no permit since had-agentd was restarted.
+    held: Option<(usize, String)>,
+    /// Set after a restart of had-agentd until `had` renews the permit: the grace that was assumed.
+    grace: Option<Time>,
+    notes: mpsc::Receiver<(usize, AgentEvent)>,
+    failures: mpsc::UnboundedReceiver<(usize, AgentEvent)>,
+    sinks: (mpsc::Sender<(usize, AgentEvent)>, mpsc::UnboundedSender<(usize, AgentEvent)>),
+}
+
+/// What woke the task.
+enum Wake {
+    Order(Option<Order>),
+    Agent(usize, AgentEvent),
+    Permit,
+    RetryStop,
+}
+
+impl Group {
+    /// Begins the task of group `name`; with `saved`, it first takes over what runs.
+    pub fn spawn(name: &str, around: Surroundings, saved: Option<SavedGroup>) -> mpsc::UnboundedSender<Order> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let (note_sender, notes) = mpsc::channel(NOTES_MAX);
+        let (failure_sender, failures) = mpsc::unbounded_channel();
+        let (_, permit) = watch::channel(PermitView { epoch: 0, until: Time::ZERO });
+        let group = Group {
+            name: name.to_owned(),
+            mailbox: Mailbox { receiver, waiting: VecDeque::new() },
+            own_sender: sender.downgrade(),
+            spec: GroupSpec::default(),
+            lease: Duration::from_secs(1),
+            epoch: 0,
+            run: Run::Stopped,
+            detail: String::new(),
+            since: clock::now(),
+            members: Vec::new(),
+            permit,
+            permit_sender: None,
+            emergency: false,
+            maintenance: around.maintenance,
+            restarts: VecDeque::new(),
+            held: None,
+            grace: None,
+            notes,
+            failures,
+            sinks: (note_sender, failure_sender),
+            around,
+        };
+        tokio::spawn(group.live(saved));
+        sender
+    }
+
+    async fn live(mut self, saved: Option<SavedGroup>) {
+        if let Some(saved) = saved {
+            self.resume(saved).await;
+        }
+        loop {
+            match self.wake().await {
+                Wake::Order(None) => return,
+                Wake::Order(Some(order)) => self.obey(order).await,
+                Wake::Agent(index, event) => self.on_agent(index, event).await,
+                Wake::Permit | Wake::RetryStop if self.run == Run::Unknown => self.retry_stop().await,
+                Wake::Permit => self.on_permit().await,
+                Wake::RetryStop => {}
+            }
+        }
+    }
+
+    async fn wake(&mut self) -> Wake {
+        let unknown = self.run == Run::Unknown;
+        let graced = self.grace.is_some() && self.permit.has_changed().is_ok();
+        tokio::select! {
+            biased;
+            order = self.mailbox.next() => Wake::Order(order),
+            Some((index, event)) = self.failures.recv() => Wake::Agent(index, event),
+            Some((index, event)) = self.notes.recv() => Wake::Agent(index, event),
+            Ok(()) = self.permit.changed(), if graced => Wake::Permit,
+            () = tokio::time::sleep(RETRY_STOP), if unknown => Wake::RetryStop,
+        }
+    }
+
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Start { permit, spec, lease } => self.order_start(permit, spec, lease).await,
+            Order::Stop { epoch, reason } => self.order_stop(epoch, reason).await,
+            Order::Restart { epoch, resource } => self.order_restart(epoch, &resource).await,
+            Order::Lapsed { text } => self.on_lapse(text).await,
+            Order::Maintenance(on) => {
+                self.maintenance = on;
+                if !on {
+                    self.release_held().await;
+                }
+            }
+        }
+    }
+
+    /// True, and told to `had`, when `epoch` is older than what was seen of this group.
+    fn refuses(&mut self, what: &str, epoch: u64) -> bool {
+        let old = epoch < self.epoch;
+        if old {
+            let seen = self.epoch;
+            self.note("warn", "epoch-refused", format!("refused to {what}: epoch {epoch} is older than {seen}"));
+            self.report();
+        }
+        old
+    }
+
+    async fn on_permit(&mut self) {
+        let renewed = self.grace.is_some_and(|grace| self.permit.borrow_and_update().until > grace);
+        if renewed {
+            self.grace = None;
+            self.release_held().await;
+        }
+    }
+
+    async fn on_agent(&mut self, index: usize, event: AgentEvent) {
+        match event {
+            AgentEvent::Failed(reason) if self.run == Run::Running => self.on_failure(index, reason).await,
+            // While it is being stopped, or after: nothing new.
+            AgentEvent::Failed(_) => {}
+            AgentEvent::Note { level, kind, text, at } => {
+                let group = self.name.clone();
+                let text = format!("{}: {text}", self.member_name(index));
+                let note = Note { group, text, level: level.into(), kind: kind.into(), at_us: at.0 };
+                self.tell(Command::Note(note));
+            }
+            AgentEvent::Detail => self.report(),
+        }
+    }
+
+    fn member_name(&self, index: usize) -> String {
+        self.members.get(index).map(|member| member.spec.name.clone()).unwrap_or_default()
+    }
+
+    fn enter(&mut self, run: Run, detail: impl Into<String>) {
+        self.run = run;
+        self.detail = detail.into();
+        self.since = clock::now();
+        tracing::info!(group = self.name, epoch = self.epoch, run = run.word(), "{}", self.detail);
+        self.report();
+    }
+
+    fn report(&self) {
+        self.tell(Command::Status(GroupStatus {
+            group: self.name.clone(),
+            epoch: self.epoch,
+            run: self.run.word().into(),
+            resources: self.members.iter().map(Member::status).collect(),
+            restarts: self.restarts.len() as u32,
+            detail: self.detail.clone(),
+            since_us: self.since.0,
+        }));
+    }
+
+    fn note(&self, level: &str, kind: &str, text: String) {
+        let group = self.name.clone();
+        self.tell(Command::Note(Note { group, text, level: level.into(), kind: kind.into(), at_us: clock::now().0 }));
+    }
+
+    fn tell(&self, command: Command) {
+        // The guard outlives all groups, except while the process ends.
+        let _ = self.around.guard.send(command);
+    }
+
+    fn save(&self) {
+        if let Err(error) = store::save(&self.around.state_dir, &self.to_saved()) {
+            let text = format!("the state of group {} cannot be saved: {error}", self.name);
+            self.note("warn", "state-unsaved", text);
+        }
+    }
+
+    fn to_saved(&self) -> SavedGroup {
+        SavedGroup {
+            group: self.name.clone(),
+            boot: store::boot_id(),
+            epoch: self.epoch,
+            run: self.run.word().into(),
+            spec: Some(self.spec.clone()).filter(|spec| !spec.name.is_empty()),
+            lease_ms: self.lease.as_millis() as u64,
+            agents: self.members.iter().map(|member| member.agent.saved()).collect(),
+        }
+    }
+}

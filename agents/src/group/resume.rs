@@ -1,0 +1,60 @@
+//! After a restart of had-agentd: take over what runs, without touching it.
+
+use std::time::Duration;
+
+use super::store::{self, SavedGroup};
+use super::{Group, Run};
+use crate::agent::{PermitView, Presence};
+use crate::clock;
+
+impl Group {
+    /// Takes up where the had-agentd before this one left off.
+    pub(super) async fn resume(&mut self, saved: SavedGroup) {
+        self.epoch = saved.epoch;
+        let may_run = matches!(saved.run.as_str(), "starting" | "running" | "stopping" | "unknown");
+        let Some(spec) = saved.spec.filter(|_| may_run && saved.boot == store::boot_id()) else {
+            return;
+        };
+        let lease = Duration::from_millis(saved.lease_ms);
+        if let Err(error) = self.build(spec, lease, &saved.agents) {
+            self.enter(Run::Unknown, format!("it ran before had-agentd was restarted, but: {error}"));
+            return;
+        }
+        // `had` renews the permit within a heartbeat if it may. Its last permit is not known here, so one lease is
+        // allowed; addresses do not outlive the real one, the kernel sees to that.
+        let grace = clock::now() + lease;
+        self.grace = Some(grace);
+        self.arm(PermitView { epoch: self.epoch, until: grace });
+        self.permit.mark_unchanged();
+        if saved.run == "running" {
+            self.adopt_members().await;
+        } else {
+            self.members.iter_mut().for_each(|member| member.run = Run::Unknown);
+            let text = format!("had-agentd was restarted while the group was {}", saved.run);
+            self.stop_members(&text, Run::Stopped).await;
+        }
+    }
+
+    async fn adopt_members(&mut self) {
+        let mut failed = None;
+        for (index, member) in self.members.iter_mut().enumerate() {
+            let limit = Duration::from_millis(member.spec.start_timeout_ms.into());
+            let found = tokio::time::timeout(limit, member.agent.probe()).await;
+            let trouble = match found {
+                Ok(Presence::Active) => member.agent.adopt().await.err().map(|error| error.0),
+                Ok(Presence::Inactive) => Some("it does not run any more".to_owned()),
+                Ok(Presence::Partial(what) | Presence::Unknown(what)) => Some(what),
+                Err(_) => Some("the look at it took too long".to_owned()),
+            };
+            member.running();
+            if let Some(trouble) = trouble {
+                failed.get_or_insert((index, format!("after a restart of had-agentd: {trouble}")));
+            }
+        }
+        self.enter(Run::Running, "taken over after a restart of had-agentd");
+        self.save();
+        if let Some((index, reason)) = failed {
+            self.on_failure(index, reason).await;
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What `had` has yet to be told. Bounded however long it does not listen: only the newest state of each group is kept.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use holdfast_proto::agent::{AgentReport, Attached, FenceOutcome, GroupStatus, Note, agent_report::Body};
+
+/// Notes kept; the oldest go first.
+const NOTES_MAX: usize = 256;
+/// Outcomes of fence devices kept.
+const FENCED_MAX: usize = 256;
+
+/// Reports that wait, and the newest state of every group.
+pub struct Book {
+    kinds: Vec<String>,
+    watchdog_ms: u32,
+    groups: BTreeMap<String, GroupStatus>,
+    /// In the order they changed.
+    changed: VecDeque<String>,
+    waiting: BTreeSet<String>,
+    notes: VecDeque<Note>,
+    fenced: VecDeque<FenceOutcome>,
+    attach: bool,
+}
+
+impl Book {
+    pub fn new(kinds: Vec<String>, watchdog_ms: u32) -> Book {
+        Book {
+            kinds,
+            watchdog_ms,
+            groups: BTreeMap::new(),
+            changed: VecDeque::new(),
+            waiting: BTreeSet::new(),
+            notes: VecDeque::new(),
+            fenced: VecDeque::new(),
+            attach: false,
+        }
+    }
+
+    /// `had` attached: it is told everything anew.
+    pub fn attached(&mut self) {
+        self.attach = true;
+        self.changed.clear();
+        self.waiting.clear();
+    }
+
+    pub fn status(&mut self, status: GroupStatus) {
+        if self.waiting.insert(status.group.clone()) {
+            self.changed.push_back(status.group.clone());
+        }
+        self.groups.insert(status.group.clone(), status);
+    }
+
+    pub fn note(&mut self, note: Note) {
+        if self.notes.len() == NOTES_MAX {
+            self.notes.pop_front();
+        }
+        self.notes.push_back(note);
+    }
+
+    pub fn fenced(&mut self, outcome: FenceOutcome) {
+        if self.fenced.len() == FENCED_MAX {
+            self.fenced.pop_front();
+        }
+        self.fenced.push_back(outcome);
+    }
+
+    /// The next report to send: what decisions rest on before what is only told.
+    pub fn next(&mut self) -> Option<AgentReport> {
+        let body = if std::mem::take(&mut self.attach) {
+            let groups = self.groups.values().filter(|status| status.run != "stopped").cloned().collect();
+            Body::Attached(Attached { groups, watchdog_ms: self.watchdog_ms, kinds: self.kinds.clone() })
+        } else if let Some(outcome) = self.fenced.pop_front() {
+            Body::Fenced(outcome)
+        } else if let Some(group) = self.changed.pop_front() {
+            self.waiting.remove(&group);
+            Body::Group(self.groups.get(&group)?.clone())
+        } else {
+            Body::Note(self.notes.pop_front()?)
+        };
+        Some(AgentReport { body: Some(body) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(group: &str, run: &str) -> GroupStatus {
+        GroupStatus { group: group.into(), run: run.into(), ..GroupStatus::default() }
+    }
+
+    #[test]
+    fn a_deaf_had_gets_the_newest_state_once() {
+        let mut book = Book::new(Vec::new(), 0);
+        for _ in 0..1000 {
+            book.status(status("web", "starting"));
+            book.note(Note::default());
+        }
+        book.status(status("web", "running"));
+        let reports: Vec<_> = std::iter::from_fn(|| book.next()).collect();
+        assert_eq!(reports.len(), 1 + NOTES_MAX);
+        assert_eq!(reports[0].body, Some(Body::Group(status("web", "running"))));
+    }
+
+    #[test]
+    fn attach_is_answered_first_with_all_that_is_not_stopped() {
+        let mut book = Book::new(vec!["exec".into()], 9);
+        book.status(status("web", "running"));
+        book.status(status("db", "stopped"));
+        book.attached();
+        let Some(Body::Attached(attached)) = book.next().unwrap().body else { panic!("not the answer to attach") };
+        assert_eq!((attached.groups.len(), attached.watchdog_ms), (1, 9));
+        assert!(book.next().is_none());
+    }
+}

@@ -1,0 +1,294 @@
+//! The guard: one thread, under SCHED_FIFO where that is allowed, that enforces permits, talks with `had` and pets the
+//! watchdog. Nothing on it blocks, and no work of agents runs on it, so a lapse is acted on whatever they do.
+
+mod book;
+mod link;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener as StdListener;
+use std::thread;
+use std::time::Duration;
+
+use holdfast_proto::agent::{FenceDevice, FenceOutcome, GroupSpec, GroupStatus, Note, Permit};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+
+use crate::group::Order;
+use crate::permits::{Armed, PermitTable};
+use crate::watchdog::Watchdog;
+use crate::{clock, rt, sys};
+use book::Book;
+use link::Link;
+pub use link::{Admission, listen};
+
+/// Requests from `had` that may wait for the agents' thread.
+pub const REQUESTS_MAX: usize = 1024;
+/// Stack of the thread: locked memory counts.
+const STACK_BYTES: usize = 512 << 10;
+
+/// From the agents' thread to the guard.
+pub enum Command {
+    /// A group needs a permit from now on.
+    Arm {
+        /// The group.
+        group: String,
+        /// Its permit, and what to do when that lapses.
+        armed: Armed,
+    },
+    /// Nothing of the group runs any more.
+    Disarm(String),
+    /// A group changed.
+    Status(GroupStatus),
+    /// Something to tell the operator.
+    Note(Note),
+    /// A fence device ended.
+    Fenced(FenceOutcome),
+    /// Answered at once: shows that this thread lives.
+    Ping(oneshot::Sender<()>),
+    /// The process ends. Answered when the watchdog was dealt with.
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// From `had`, by way of the guard, to the agents' thread.
+#[derive(Debug)]
+pub enum Request {
+    /// Start a group.
+    Start {
+        /// The permit.
+        permit: Permit,
+        /// What to run.
+        spec: GroupSpec,
+        /// Length of a lease.
+        lease: Duration,
+    },
+    /// An order for a group.
+    Group(String, Order),
+    /// Run a fence device.
+    Fence(FenceDevice),
+    /// Maintenance.
+    Maintenance(bool),
+}
+
+/// What the guard is made from.
+pub struct Parts {
+    /// Where `had` connects.
+    pub listener: StdListener,
+    /// Who may connect.
+    pub admission: Admission,
+    /// From the agents' thread.
+    pub commands: mpsc::UnboundedReceiver<Command>,
+    /// To the agents' thread.
+    pub requests: mpsc::Sender<Request>,
+    /// The armed watchdog, if any.
+    pub watchdog: Option<Box<dyn Watchdog>>,
+    /// Agent kinds, told to `had`.
+    pub kinds: Vec<String>,
+    /// Maintenance as it was before a restart.
+    pub maintenance: bool,
+}
+
+/// Starts the thread. It ends on [`Command::Shutdown`].
+///
+/// # Errors
+/// When the thread cannot be made.
+pub fn spawn(parts: Parts) -> io::Result<thread::JoinHandle<io::Result<()>>> {
+    thread::Builder::new().name("guard".into()).stack_size(STACK_BYTES).spawn(move || {
+        rt::schedule_guard();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        runtime.block_on(async { Guard::new(parts)?.run().await })
+    })
+}
+
+struct Guard {
+    permits: PermitTable,
+    book: Book,
+    link: Link,
+    timer: TimerFd,
+    /// The timer's descriptor, for tokio.
+    timer_ready: AsyncFd<OwnedFd>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    requests: mpsc::Sender<Request>,
+    watchdog: Option<Box<dyn Watchdog>>,
+    lease: Duration,
+    petting: bool,
+}
+
+enum Wake {
+    Timer,
+    Command(Option<Command>),
+    Link,
+    Pet,
+}
+
+impl Guard {
+    fn new(parts: Parts) -> io::Result<Guard> {
+        parts.listener.set_nonblocking(true)?;
+        let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+        let watchdog_ms = parts.watchdog.as_ref().map_or(0, |watchdog| watchdog.timeout().as_millis() as u32);
+        let mut permits = PermitTable::default();
+        permits.set_maintenance(parts.maintenance);
+        Ok(Guard {
+            permits,
+            book: Book::new(parts.kinds, watchdog_ms),
+            link: Link::new(UnixListener::from_std(parts.listener)?, parts.admission),
+            timer_ready: sys::watch_readable(timer.as_fd().try_clone_to_owned()?)?,
+            timer,
+            commands: parts.commands,
+            requests: parts.requests,
+            watchdog: parts.watchdog,
+            lease: Duration::from_secs(1),
+            petting: true,
+        })
+    }
+
+    async fn run(mut self) -> io::Result<()> {
+        let period = self.watchdog.as_ref().map_or(Duration::from_secs(3600), |dog| dog.timeout() / 4);
+        let mut pets = tokio::time::interval(period.max(Duration::from_millis(100)));
+        pets.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.enforce()?;
+            self.link.fill(&mut self.book);
+            let wake = tokio::select! {
+                biased;
+                ready = self.timer_ready.readable() => { ready?.clear_ready(); Wake::Timer }
+                () = self.link.turn() => Wake::Link,
+                command = self.commands.recv() => Wake::Command(command),
+                _ = pets.tick() => Wake::Pet,
+            };
+            match wake {
+                Wake::Timer => {}
+                Wake::Link => self.serve(),
+                Wake::Command(Some(Command::Shutdown(done))) => {
+                    self.shut_down();
+                    let _ = done.send(());
+                    return Ok(());
+                }
+                Wake::Command(Some(command)) => self.obey(command),
+                Wake::Command(None) => return Ok(()),
+                Wake::Pet => self.pet(),
+            }
+        }
+    }
+
+    /// Acts on permits that have lapsed, and sets the timer for the next one.
+    fn enforce(&mut self) -> io::Result<()> {
+        let now = clock::now();
+        for lapse in self.permits.lapse(now) {
+            let mut text = format!("the permit of epoch {} lapsed", lapse.epoch);
+            for cut in &lapse.cutters {
+                if let Err(error) = cut() {
+                    text = format!("{text}; access not cut: {error}");
+                }
+            }
+            let (late, took) = (now.since(lapse.until), clock::now().since(now));
+            tracing::warn!(group = lapse.group, ?late, ?took, "{text}");
+            self.book.note(Note {
+                group: lapse.group,
+                text: format!("{text}: stopping it without word from had"),
+                level: "warn".into(),
+                kind: "permit-lapsed".into(),
+                at_us: now.0,
+            });
+            // The task is gone only when the process ends.
+            let _ = lapse.runner.send(Order::Lapsed { text });
+        }
+        match self.permits.next_lapse() {
+            Some(at) => {
+                let at = TimeSpec::from_duration(Duration::from_micros(at.0.max(1)));
+                self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+            }
+            None => self.timer.unset()?,
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Arm { group, armed } => self.permits.arm(&group, armed),
+            Command::Disarm(group) => self.permits.disarm(&group),
+            Command::Status(status) => self.book.status(status),
+            Command::Note(note) => self.book.note(note),
+            Command::Fenced(outcome) => self.book.fenced(outcome),
+            Command::Ping(answer) => drop(answer.send(())),
+            Command::Shutdown(_) => {}
+        }
+    }
+
+    fn pet(&mut self) {
+        let Some(watchdog) = &mut self.watchdog else { return };
+        let may = self.permits.may_pet(clock::now());
+        if may != std::mem::replace(&mut self.petting, may) {
+            let text = if may { "watchdog petted again" } else { "watchdog no longer petted: a group without permit" };
+            tracing::warn!("{text}");
+        }
+        if may && let Err(error) = watchdog.pet() {
+            tracing::error!("the watchdog cannot be petted: {error}");
+        }
+    }
+
+    /// With something running the watchdog stays armed: the next had-agentd pets it in time, or the node goes.
+    fn shut_down(&mut self) {
+        if let Some(watchdog) = &mut self.watchdog
+            && self.permits.is_idle()
+            && let Err(error) = watchdog.disarm()
+        {
+            tracing::error!("the watchdog cannot be disarmed: {error}");
+        }
+    }
+
+    /// Deals with what came from `had`.
+    fn serve(&mut self) {
+        use holdfast_proto::agent::agent_request::Body;
+        while let Some(request) = self.link.next_request() {
+            let forward = match request.body {
+                Some(Body::Attach(attach)) => {
+                    self.lease = Duration::from_millis(attach.lease_ms.max(1).into());
+                    tracing::info!("{} of cluster {} attached", attach.node, attach.cluster);
+                    self.book.attached();
+                    continue;
+                }
+                Some(Body::Permits(permits)) => {
+                    permits.permits.iter().for_each(|permit| self.permits.offer(permit));
+                    continue;
+                }
+                Some(Body::Start(start)) => match (start.permit, start.spec) {
+                    (Some(permit), Some(spec)) if !permit.group.is_empty() && permit.group == spec.name => {
+                        self.permits.offer(&permit);
+                        self.permits.raise(&permit);
+                        Request::Start { permit, spec, lease: self.lease }
+                    }
+                    _ => {
+                        tracing::warn!("had asked for a start without a permit and a definition that belong together");
+                        continue;
+                    }
+                },
+                Some(Body::Stop(stop)) => {
+                    Request::Group(stop.group, Order::Stop { epoch: stop.epoch, reason: stop.reason })
+                }
+                Some(Body::Restart(restart)) => {
+                    let order = Order::Restart { epoch: restart.epoch, resource: restart.resource };
+                    Request::Group(restart.group, order)
+                }
+                Some(Body::Fence(fence)) => Request::Fence(fence),
+                Some(Body::Maintenance(maintenance)) => {
+                    self.permits.set_maintenance(maintenance.on);
+                    Request::Maintenance(maintenance.on)
+                }
+                None => {
+                    tracing::warn!("had sent a request that this had-agentd does not know: it is of a newer version");
+                    continue;
+                }
+            };
+            if self.requests.try_send(forward).is_err() {
+                // A connection that lost a request is of no use: had attaches again and asks again.
+                tracing::error!("{REQUESTS_MAX} requests wait for the agents: closing the connection");
+                self.link.close();
+            }
+        }
+    }
+}

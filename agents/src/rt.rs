@@ -1,0 +1,63 @@
+//! Privileges, scheduling and memory of this process. What cannot be had is reported and done without: inside an
+//! unprivileged user namespace much of it is missing.
+
+use caps::{CapSet, Capability, CapsHashSet};
+
+use crate::sys;
+
+/// Priority of the guard: below `had`, whose renewals it waits for.
+const GUARD_PRIORITY: i32 = 9;
+
+/// All that agents need: addresses, announcements, mounts, reboot, scheduling, memory, signals, files, other users.
+const NEEDED: [Capability; 11] = [
+    Capability::CAP_NET_ADMIN,
+    Capability::CAP_NET_RAW,
+    Capability::CAP_SYS_ADMIN,
+    Capability::CAP_SYS_BOOT,
+    Capability::CAP_SYS_NICE,
+    Capability::CAP_IPC_LOCK,
+    Capability::CAP_KILL,
+    Capability::CAP_DAC_OVERRIDE,
+    Capability::CAP_SETUID,
+    Capability::CAP_SETGID,
+    Capability::CAP_SYS_PTRACE,
+];
+
+/// Gives up every capability that is not needed, for this process and all it executes. Capabilities belong to threads:
+/// call it before there is a second one.
+pub fn narrow_capabilities() {
+    let needed: CapsHashSet = NEEDED.into_iter().collect();
+    for capability in caps::all().difference(&needed) {
+        // Those that this kernel does not know, or this namespace never had, cannot be dropped and need not be.
+        if caps::has_cap(None, CapSet::Bounding, *capability).unwrap_or(false)
+            && let Err(error) = caps::drop(None, CapSet::Bounding, *capability)
+        {
+            tracing::info!("{capability} stays in the bounding set: {error}");
+        }
+    }
+    let kept: CapsHashSet = caps::read(None, CapSet::Permitted).unwrap_or_default().intersection(&needed).copied().collect();
+    let narrowed = caps::set(None, CapSet::Effective, &kept).and_then(|()| caps::set(None, CapSet::Permitted, &kept));
+    if let Err(error) = narrowed {
+        tracing::warn!("capabilities cannot be narrowed: {error}");
+    }
+    let missing: Vec<_> = needed.difference(&kept).map(ToString::to_string).collect();
+    if !missing.is_empty() {
+        tracing::warn!("without {}: agents that need them will fail", missing.join(", "));
+    }
+}
+
+/// Keeps this process in memory.
+pub fn lock_memory() {
+    match sys::lock_memory() {
+        Ok(()) => tracing::info!("memory locked"),
+        Err(error) => tracing::warn!("memory is not locked ({error}): under memory pressure permits may be enforced late"),
+    }
+}
+
+/// Puts the calling thread under SCHED_FIFO.
+pub fn schedule_guard() {
+    match sys::schedule_fifo(GUARD_PRIORITY) {
+        Ok(()) => tracing::info!("guard runs under SCHED_FIFO {GUARD_PRIORITY}"),
+        Err(error) => tracing::warn!("guard runs without SCHED_FIFO ({error}): under load permits may be enforced late"),
+    }
+}

@@ -1,0 +1,120 @@
+//! The agents' thread: hands what `had` asks for to the task of the group it concerns.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use holdfast_proto::agent::{FenceDevice, FenceOutcome, GroupStatus, Note};
+use tokio::sync::mpsc;
+
+use crate::agent::PermitView;
+use crate::clock;
+
+use crate::group::{Group, Order, Surroundings, store};
+use crate::guard::{Command, Request};
+use holdfast_proto::time::Time;
+
+/// Fence devices that may run at once.
+const FENCES_MAX: usize = 64;
+
+/// Where maintenance is remembered.
+fn maintenance_file(state_dir: &Path) -> PathBuf {
+    state_dir.join("maintenance")
+}
+
+/// Whether maintenance was on when had-agentd ended.
+#[must_use]
+pub fn saved_maintenance(state_dir: &Path) -> bool {
+    maintenance_file(state_dir).exists()
+}
+
+/// All groups of this node.
+pub struct Supervisor {
+    around: Surroundings,
+    groups: BTreeMap<String, mpsc::UnboundedSender<Order>>,
+    fences: std::sync::Arc<tokio::sync::Semaphore>,
+}
+
+impl Supervisor {
+    /// Takes over the groups that an earlier had-agentd left running.
+    ///
+    /// # Errors
+    /// When the state folder cannot be read.
+    pub fn new(around: Surroundings) -> io::Result<Supervisor> {
+        let mut groups = BTreeMap::new();
+        for saved in store::load_all(&around.state_dir)? {
+            match saved {
+                Ok(saved) => {
+                    let name = saved.group.clone();
+                    groups.insert(name.clone(), Group::spawn(&name, around.clone(), Some(saved)));
+                }
+                Err(error) => {
+                    tracing::error!("{error}");
+                    let _ = around.guard.send(Command::Note(Note {
+                        text: format!("{error}: what it describes may be running here without supervision"),
+                        level: "warn".into(),
+                        kind: "state-damaged".into(),
+                        at_us: clock::now().0,
+                        ..Note::default()
+                    }));
+                }
+            }
+        }
+        let fences = std::sync::Arc::new(tokio::sync::Semaphore::new(FENCES_MAX));
+        Ok(Supervisor { around, groups, fences })
+    }
+
+    /// Carries out one request.
+    pub fn obey(&mut self, request: Request) {
+        match request {
+            Request::Start { permit, spec, lease } => {
+                let view = PermitView { epoch: permit.epoch, until: Time(permit.until_us) };
+                self.tell(&permit.group, Order::Start { permit: view, spec, lease });
+            }
+            Request::Group(group, order) => self.tell(&group, order),
+            Request::Fence(device) => self.fence(device),
+            Request::Maintenance(on) => self.maintenance(on),
+        }
+    }
+
+    fn tell(&mut self, group: &str, order: Order) {
+        if group.is_empty() {
+            return;
+        }
+        let around = &self.around;
+        let sender =
+            self.groups.entry(group.to_owned()).or_insert_with(|| Group::spawn(group, around.clone(), None));
+        if sender.send(order).is_err() {
+            // Its task panicked: that it cannot be controlled any more is all that is known.
+            let _ = self.around.guard.send(Command::Status(GroupStatus {
+                group: group.to_owned(),
+                run: "unknown".into(),
+                detail: "its task in had-agentd failed; restart had-agentd".into(),
+                since_us: clock::now().0,
+                ..GroupStatus::default()
+            }));
+        }
+    }
+
+    fn fence(&self, device: FenceDevice) {
+        let (guard, fences) = (self.around.guard.clone(), self.fences.clone());
+        tokio::spawn(async move {
+            let _turn = fences.acquire().await;
+            let outcome = FenceOutcome { id: device.id, error: "this had-agentd has no fence agents".into(), ..FenceOutcome::default() };
+            let _ = guard.send(Command::Fenced(outcome));
+        });
+    }
+
+    fn maintenance(&mut self, on: bool) {
+        self.around.maintenance = on;
+        let file = maintenance_file(&self.around.state_dir);
+        let saved = if on { fs::write(&file, "") } else { fs::remove_file(&file) };
+        if let Err(error) = saved
+            && (on || error.kind() != io::ErrorKind::NotFound)
+        {
+            tracing::error!("{}: {error}", file.display());
+        }
+        self.groups.values().for_each(|group| drop(group.send(Order::Maintenance(on))));
+    }
+}

@@ -1,0 +1,185 @@
+//! A real had-agentd, and a stand-in for `had` at the other end of its socket.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use holdfast_agents::clock;
+use holdfast_proto::agent::agent_report::Body as Report;
+use holdfast_proto::agent::agent_request::Body as Ask;
+use holdfast_proto::agent::*;
+use holdfast_proto::stream::{Deframer, frame_message};
+
+/// Far beyond anything that is waited for: reaching it is a failure.
+const PATIENCE: Duration = Duration::from_secs(30);
+pub const LONG: Duration = Duration::from_secs(3600);
+
+/// A running had-agentd in a folder of its own.
+pub struct Agentd {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Agentd {
+    pub fn start() -> Agentd {
+        let folder = tempfile::tempdir().unwrap();
+        Agentd { child: Self::run(folder.path()), folder }
+    }
+
+    fn run(folder: &Path) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_had-agentd"));
+        command.arg("--socket").arg(folder.join("agentd.sock")).arg("--state-dir").arg(folder.join("state"));
+        command.stdin(Stdio::null()).stderr(Stdio::null()).env_remove("NOTIFY_SOCKET").spawn().unwrap()
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// SIGKILL, and a new one in its place.
+    pub fn crash_and_restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = Self::run(self.folder.path());
+    }
+
+    pub fn attach(&self) -> Had {
+        let begun = std::time::Instant::now();
+        let stream = loop {
+            match UnixStream::connect(self.file("agentd.sock")) {
+                Ok(stream) => break stream,
+                Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut had = Had { stream, deframer: Deframer::new(), attached: Attached::default() };
+        had.ask(Ask::Attach(Attach { node: "a".into(), cluster: "test".into(), lease_ms: 1000 }));
+        had.attached = had.until(|report| match report {
+            Report::Attached(attached) => Some(attached.clone()),
+            _ => None,
+        });
+        had
+    }
+}
+
+impl Drop for Agentd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // Nothing is left behind, whatever a test that failed had running.
+        for pid in pids_with(self.folder.path().to_str().unwrap()) {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}
+
+/// Processes with `text` in their arguments or environment, other than this one.
+pub fn pids_with(text: &str) -> Vec<i32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| {
+        let read = |file| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let texts = [read("cmdline"), read("environ")];
+        *pid != std::process::id() as i32
+            && texts.iter().any(|bytes| String::from_utf8_lossy(bytes).contains(text))
+    })
+    .collect()
+}
+
+pub struct Had {
+    stream: UnixStream,
+    deframer: Deframer,
+    pub attached: Attached,
+}
+
+impl Had {
+    pub fn ask(&mut self, body: Ask) {
+        self.stream.write_all(&frame_message(&AgentRequest { body: Some(body) })).unwrap();
+    }
+
+    pub fn start(&mut self, epoch: u64, lifetime: Duration, spec: &GroupSpec) {
+        let until_us = (clock::now() + lifetime).0;
+        let permit = Some(Permit { group: spec.name.clone(), epoch, until_us });
+        self.ask(Ask::Start(StartGroup { permit, spec: Some(spec.clone()) }));
+    }
+
+    pub fn permit(&mut self, group: &str, epoch: u64, lifetime: Duration) {
+        let until_us = (clock::now() + lifetime).0;
+        self.ask(Ask::Permits(Permits { permits: vec![Permit { group: group.into(), epoch, until_us }] }));
+    }
+
+    pub fn stop(&mut self, group: &str, epoch: u64) {
+        self.ask(Ask::Stop(StopGroup { group: group.into(), epoch, reason: "test".into() }));
+    }
+
+    /// Reads reports until `wanted` finds what it looks for.
+    pub fn until<T>(&mut self, mut wanted: impl FnMut(&Report) -> Option<T>) -> T {
+        let mut piece = [0; 4096];
+        loop {
+            while let Some(report) = self.deframer.next::<AgentReport>().unwrap() {
+                if let Some(found) = report.body.as_ref().and_then(&mut wanted) {
+                    return found;
+                }
+            }
+            let bytes = self.stream.read(&mut piece).expect("a report that was waited for did not come");
+            assert!(bytes > 0, "had-agentd closed the connection");
+            self.deframer.push(&piece[..bytes]);
+        }
+    }
+
+    pub fn group(&mut self, run: &str) -> GroupStatus {
+        self.until(|report| match report {
+            Report::Group(status) if status.run == run => Some(status.clone()),
+            _ => None,
+        })
+    }
+
+    pub fn note(&mut self, kind: &str) -> Note {
+        self.until(|report| match report {
+            Report::Note(note) if note.kind == kind => Some(note.clone()),
+            _ => None,
+        })
+    }
+}
+
+/// A group of one exec resource that runs `script` in a shell.
+pub fn shell(script: &str) -> GroupSpec {
+    let resource = ResourceSpec {
+        name: "program".into(),
+        kind: "exec".into(),
+        params: BTreeMap::from([("command".into(), format!("/bin/sh\n-c\n{script}"))]),
+        probes: Vec::new(),
+        start_timeout_ms: 20_000,
+        stop_timeout_ms: 10_000,
+    };
+    GroupSpec { name: "web".into(), resources: vec![resource], max_restarts: 1, restart_window_ms: 600_000 }
+}
+
+/// The pid in an exec resource's detail.
+pub fn pid_of(status: &GroupStatus) -> i32 {
+    let detail = &status.resources[0].detail;
+    let digits: String = detail.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or_else(|_| panic!("no pid in {detail:?}"))
+}
+
+pub fn lives(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+}
+
+/// Waits for `condition`.
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
