@@ -10,7 +10,7 @@ use crate::outcome::EXIT_CODES;
 
 /// Keeps services up on a pair of servers: look at the cluster, change it, understand it.
 #[derive(Parser, Debug)]
-#[command(name = "hactl", version, about, after_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "hactl", version, after_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
 #[command(infer_long_args = true, disable_help_subcommand = true, max_term_width = 100)]
 pub struct Cli {
     /// Options of every command.
