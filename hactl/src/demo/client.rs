@@ -17,10 +17,10 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeSpec;
 
-use super::Service;
 use super::clock::now_us;
 use super::service::PORT;
 use super::switch::VIP;
+use super::{Service, sys};
 
 /// Time between asks.
 const INTERVAL_US: u64 = 2_000;
@@ -62,6 +62,7 @@ impl Client {
         });
         let thread = Arc::clone(&client);
         std::thread::Builder::new().name("client".into()).spawn(move || {
+            sys::hurry();
             // The namespace was made by this process; entering it cannot fail for want of rights.
             if setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET).is_ok() {
                 Asker::new(thread, service).run();

@@ -120,7 +120,8 @@ mod tests {
         for profile in [Profile::Fast, Profile::Balanced] {
             for service in [Service::Builtin, Service::Redis, Service::None] {
                 let text = text("00000000000000aa", &pins, profile, service, &Paths::in_stage());
-                let config = parse(&text, "holdfast.toml").unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
+                let config =
+                    parse(&text, "holdfast.toml").unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
                 assert_eq!(config.groups.len(), 1);
                 assert_eq!(config.fences.len(), 2);
             }

@@ -110,7 +110,9 @@ impl Outlets {
     /// Cuts the power of `name` and returns when the last of its processes is gone.
     pub fn off(&self, name: &str) -> anyhow::Result<()> {
         let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        let Machine { name: machine, host, .. } = self.machine(name)?.clone();
+        let Machine {
+            name: machine, host, ..
+        } = self.machine(name)?.clone();
         let init = self.lines()[machine].init;
         if let Some(init) = init {
             kill(init, Signal::SIGKILL)?;

@@ -114,14 +114,7 @@ fn line(moment: &Moment, struck_us: u64) -> String {
 }
 
 /// Prints the timeline of a run and how it ended.
-pub fn outcome(
-    screen: &Screen,
-    run: &Run,
-    moments: &[Moment],
-    struck_us: u64,
-    first: Option<&Ask>,
-    now_on: Option<&str>,
-) {
+pub fn outcome(screen: &Screen, run: &Run, moments: &[Moment], struck_us: u64, first: Option<&Ask>) {
     screen.say("  timeline, milliseconds after the fault:");
     let phases = &run.phases;
     let steps = [
@@ -151,7 +144,7 @@ pub fn outcome(
     } else {
         format!("ACTIVE ON TWO NODES for {:.1} ms", run.dual_active_ms)
     };
-    let end = match (run.recovered, now_on) {
+    let end = match (run.recovered, &run.answers_from) {
         (true, Some(node)) => format!("the service answers from {node}"),
         _ => "the service did NOT come back".to_string(),
     };

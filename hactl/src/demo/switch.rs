@@ -51,7 +51,11 @@ pub fn plug(name: &str, host: u8, links: usize, namespace: &OwnedFd) -> io::Resu
 
 /// Pulls all plugs of machine `name`: the carrier is gone at once, and so are its interfaces.
 pub fn unplug(name: &str, host: u8) -> io::Result<()> {
-    if plugged(name) { link::remove_group(host.into()) } else { Ok(()) }
+    if plugged(name) {
+        link::remove_group(host.into())
+    } else {
+        Ok(())
+    }
 }
 
 /// Takes the carrier away from machine `name`.

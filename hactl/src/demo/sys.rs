@@ -20,3 +20,11 @@ pub fn fork() -> nix::Result<ForkResult> {
     // SAFETY: `stage::enter` calls this before it starts any thread, so that no lock can be held in the child.
     unsafe { nix::unistd::fork() }
 }
+
+/// Puts this thread ahead of ordinary ones where that is allowed, so that what it measures is not its own delay.
+pub fn hurry() {
+    // SAFETY: the call takes numbers only; 0 is the calling thread. Without the right to do so nothing changes.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, -20);
+    }
+}

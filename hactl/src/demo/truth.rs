@@ -21,6 +21,7 @@ use super::clock::now_us;
 use super::netlink::Netlink;
 use super::story::Story;
 use super::switch::VIP;
+use super::sys;
 
 /// A node's activity changed.
 #[derive(Clone, Debug)]
@@ -151,6 +152,7 @@ impl Truth {
     }
 
     fn watch(&self) {
+        sys::hurry();
         let mut events = [EpollEvent::empty(); 16];
         loop {
             let Ok(count) = self.epoll.wait(&mut events, EpollTimeout::NONE) else {
