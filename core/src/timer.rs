@@ -84,7 +84,10 @@ impl Timers {
     /// The earliest deadline and its timer.
     #[must_use]
     pub fn next(&self) -> Option<(Time, Timer)> {
-        Timer::ALL.into_iter().filter_map(|timer| self.get(timer).map(|at| (at, timer))).min()
+        Timer::ALL
+            .into_iter()
+            .filter_map(|timer| self.get(timer).map(|at| (at, timer)))
+            .min()
     }
 
     /// Removes and returns one timer whose deadline has passed, the earliest first.

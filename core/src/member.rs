@@ -1,0 +1,106 @@
+//! What this node knows of another member.
+
+use std::time::Duration;
+
+use holdfast_proto::ids::{Ballot, BootId, Incarnation, Version};
+use holdfast_proto::peer::{NodeReport, Sender};
+use holdfast_proto::time::Time;
+
+/// What this node knows of another member.
+#[derive(Clone, Debug, Default)]
+pub struct Member {
+    /// Its boot, once heard.
+    pub boot: Option<BootId>,
+    /// Its run of `had`, once heard.
+    pub incarnation: Incarnation,
+    /// Highest heartbeat number of this incarnation.
+    pub seq: u64,
+    /// When anything was last heard from it.
+    pub heard_at: Option<Time>,
+    /// Send time of our latest heartbeat by which it backs our lease.
+    pub backed_at: Option<Time>,
+    /// When we last gave it an answer on which a permit may rest.
+    pub answered_at: Option<Time>,
+    /// It says it is synced.
+    pub synced: bool,
+    /// It has no register state, by its latest word of this incarnation.
+    pub blank: bool,
+    /// It showed register state in this incarnation, after which it cannot be blank again.
+    pub seen_state: bool,
+    /// Latest committed version it knows.
+    pub committed: Version,
+    /// Its promised ballot.
+    pub ballot: Ballot,
+    /// Its armed watchdog.
+    pub watchdog: Option<Duration>,
+    /// It can run groups.
+    pub agent_ready: bool,
+    /// Since when it cannot, while it is heard.
+    pub agent_away_since: Option<Time>,
+    /// Its latest report.
+    pub report: NodeReport,
+    /// When a committed state was last sent to it to bring it up to date.
+    pub updated_at: Option<Time>,
+    /// Loss was journalled and not yet recovery.
+    pub reported_lost: bool,
+    /// Boots that are over: what still arrives from them is ignored.
+    pub past_boots: Vec<BootId>,
+}
+
+/// Boots remembered as over, per member.
+const PAST_BOOTS_MAX: usize = 8;
+
+/// What hearing a sender meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// As before.
+    Same,
+    /// First contact, or a new run of `had` in the same boot.
+    NewIncarnation,
+    /// Another boot than the one known.
+    NewBoot(BootId),
+    /// An older run of `had`, or an older boot: to be ignored.
+    Old,
+}
+
+impl Member {
+    /// Takes note of a sender. State of an older incarnation is dropped with it.
+    pub fn hear(&mut self, from: Sender, now: Time) -> Heard {
+        let heard = match self.boot {
+            _ if self.past_boots.contains(&from.boot) => return Heard::Old,
+            Some(boot) if boot != from.boot => Heard::NewBoot(boot),
+            Some(_) if from.incarnation < self.incarnation => return Heard::Old,
+            Some(_) if from.incarnation == self.incarnation => Heard::Same,
+            _ => Heard::NewIncarnation,
+        };
+        if heard != Heard::Same {
+            let answered_at = self.answered_at;
+            let watchdog = self.watchdog.filter(|_| heard == Heard::NewIncarnation);
+            let reported_lost = self.reported_lost;
+            let mut past_boots = std::mem::take(&mut self.past_boots);
+            if let Heard::NewBoot(old) = heard {
+                past_boots.push(old);
+                if past_boots.len() > PAST_BOOTS_MAX {
+                    past_boots.remove(0);
+                }
+            }
+            *self = Member {
+                answered_at,
+                watchdog,
+                reported_lost,
+                past_boots,
+                ..Member::default()
+            };
+            self.boot = Some(from.boot);
+            self.incarnation = from.incarnation;
+        }
+        self.heard_at = Some(now);
+        heard
+    }
+
+    /// Silence so far, counted no earlier than `floor`. `None` if it was never heard.
+    #[must_use]
+    pub fn silent_since(&self, floor: Time) -> Option<Time> {
+        self.heard_at.map(|heard_at| heard_at.max(floor))
+    }
+}

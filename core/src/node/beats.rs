@@ -1,0 +1,281 @@
+//! Heartbeats: leases backed, permits granted, silence noticed.
+
+use std::time::Duration;
+
+use holdfast_proto::config::Timers as Spans;
+use holdfast_proto::ids::{Ballot, NodeId};
+use holdfast_proto::peer::{Beat, Heartbeat, HeartbeatAck, Message, Sender, WITHHELD_MAX};
+use holdfast_proto::time::Time;
+
+use super::{Bound, Node, ROUNDS_KEPT, Role};
+use crate::effect::Effect;
+use crate::journal::Level;
+use crate::timer::Timer;
+
+impl Node {
+    /// Sends one round and sets the time of the next.
+    pub(super) fn send_round(&mut self) {
+        self.beat_seq += 1;
+        if self.rounds.len() == ROUNDS_KEPT {
+            self.rounds.pop_front();
+        }
+        self.rounds.push_back((self.beat_seq, self.now));
+        let beat = Beat::Heartbeat(self.heartbeat());
+        for to in self.others() {
+            self.outbox.push_back(Effect::SendBeat { to, beat });
+        }
+        self.timers.set(Timer::Heartbeat, self.now + self.spans.heartbeat);
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        let leading = self.leading_ballot();
+        let promised = self
+            .durable
+            .as_ref()
+            .map_or(Ballot::ZERO, |durable| durable.promised);
+        Heartbeat {
+            seq: self.beat_seq,
+            sent_at: self.now,
+            lateness: self.lateness,
+            ballot: leading.unwrap_or(promised),
+            leading: leading.is_some(),
+            committed: self.committed().map_or(0, |state| state.version),
+            synced: self.synced,
+            blank: self.durable.is_none(),
+            survivor: self.committed().map_or(NodeId::WITNESS, |state| state.survivor),
+            watchdog: self.local.watchdog(),
+            agent_ready: self.local.is_ready(),
+        }
+    }
+
+    pub(super) fn on_beat(&mut self, from: Sender, beat: Beat) {
+        if !self.hear(from) {
+            return;
+        }
+        match beat {
+            Beat::Heartbeat(heartbeat) => self.on_heartbeat(from.node, &heartbeat),
+            Beat::Ack(ack) => self.on_ack(from.node, &ack),
+        }
+    }
+
+    fn on_heartbeat(&mut self, from: NodeId, beat: &Heartbeat) {
+        let now = self.now;
+        let member = self.member(from);
+        if beat.seq <= member.seq {
+            return;
+        }
+        member.seq = beat.seq;
+        member.synced = beat.synced;
+        member.blank = beat.blank && !member.seen_state;
+        member.seen_state |= !beat.blank;
+        member.committed = beat.committed;
+        member.ballot = beat.ballot;
+        member.watchdog = beat.watchdog;
+        member.agent_away_since = if beat.agent_ready {
+            None
+        } else {
+            member.agent_away_since.or(Some(now))
+        };
+        member.agent_ready = beat.agent_ready;
+        let backs = beat.leading && self.back(from, beat.ballot);
+        let ack = self.ack_for(from, beat, backs);
+        self.outbox.push_back(Effect::SendBeat {
+            to: from,
+            beat: Beat::Ack(ack),
+        });
+        self.bring_up_to_date(from);
+    }
+
+    /// The answer to a heartbeat. Whoever gets one with a lease may act on it, so the instant is noted.
+    fn ack_for(&mut self, from: NodeId, beat: &Heartbeat, backs: bool) -> HeartbeatAck {
+        let promised = self
+            .durable
+            .as_ref()
+            .map_or(Ballot::ZERO, |durable| durable.promised);
+        let committed = self.committed().map_or(0, |state| state.version);
+        let mut ack = HeartbeatAck {
+            seq: beat.seq,
+            sent_at: beat.sent_at,
+            ballot: promised,
+            backs,
+            lease_left: Duration::ZERO,
+            granted: 0,
+            withheld: [0; WITHHELD_MAX],
+            withhold_all: true,
+            committed,
+            blank: self.durable.is_none(),
+        };
+        let lease_end = if self.is_established() {
+            self.lease_end()
+        } else {
+            self.now
+        };
+        if lease_end > self.now && !self.is_being_fenced(from) && !self.has_proof_against(from) {
+            ack.ballot = self.leading_ballot().unwrap_or(promised);
+            ack.lease_left = self.now.until(lease_end);
+            ack.granted = committed;
+            (ack.withheld, ack.withhold_all) = self.withheld_from(from);
+            let now = self.now;
+            self.member(from).answered_at = Some(now);
+        }
+        ack
+    }
+
+    /// As an acceptor: back the lease of a leader, if nothing else binds this node. A ballot above the promised one is
+    /// promised on disk first, so that a restart still knows whom it was bound to.
+    fn back(&mut self, leader: NodeId, ballot: Ballot) -> bool {
+        let Some(durable) = &mut self.durable else {
+            return false;
+        };
+        if ballot < durable.promised || ballot.leader() != leader {
+            return false;
+        }
+        let bound_elsewhere = self
+            .bound
+            .is_some_and(|bound| bound.leader != leader && bound.until > self.now);
+        let may_forget = self.now < self.no_promise_until && durable.promised.leader() != leader;
+        if bound_elsewhere || may_forget {
+            return false;
+        }
+        if ballot > durable.promised {
+            durable.promised = ballot;
+            self.step_down("another leader has a higher ballot");
+            self.persist();
+        }
+        if self.persistence.promised < ballot || self.disk_failed() {
+            return false;
+        }
+        if self.bound.is_none_or(|bound| bound.ballot != ballot) {
+            let text = format!("follows {} (ballot {ballot})", self.name(leader));
+            self.journal("following", Level::Info, text);
+        }
+        if !matches!(self.role, Role::Follower) {
+            self.step_down("another leader is heard");
+        }
+        self.bound = Some(Bound {
+            leader,
+            ballot,
+            until: self.now + self.spans.lease,
+        });
+        self.schedule_election(self.now + self.spans.lease);
+        true
+    }
+
+    fn on_ack(&mut self, from: NodeId, ack: &HeartbeatAck) {
+        // Only echoes of this run's own rounds count: a time from another boot's clock must not become a lease.
+        if !self.rounds.iter().any(|round| *round == (ack.seq, ack.sent_at)) {
+            return;
+        }
+        let leading = self.leading_ballot();
+        let member = self.member(from);
+        if from.is_witness() {
+            member.committed = ack.committed;
+            member.blank = ack.blank && !member.seen_state;
+            member.seen_state |= !ack.blank;
+        }
+        if ack.backs && leading == Some(ack.ballot) {
+            member.backed_at = member.backed_at.max(Some(ack.sent_at));
+            self.check_commit();
+        }
+        self.bring_up_to_date(from);
+        self.doubt_proof(from, ack.sent_at);
+        if ack.lease_left > Duration::ZERO {
+            self.take_grant(from, ack);
+        }
+    }
+
+    /// Until when this node's own lease runs: from the send time of the heartbeats that a majority of the committed voters
+    /// answered. It counts itself as of now, because it helps nobody else while it leads.
+    pub(super) fn lease_end(&self) -> Time {
+        self.backed_since()
+            .map_or(Time::ZERO, |since| since + Spans::shrink(self.spans.lease))
+    }
+
+    /// The latest instant as of which a majority of the committed voters backs this leader.
+    pub(super) fn backed_since(&self) -> Option<Time> {
+        let voters = self.committed()?.voters;
+        self.majority_backed_at(voters)
+    }
+
+    pub(super) fn majority_backed_at(&self, voters: holdfast_proto::ids::VoterSet) -> Option<Time> {
+        let stand_in = if voters.is_data_pair() {
+            self.stand_in()
+        } else {
+            Default::default()
+        };
+        let mut times: Vec<Time> = voters
+            .iter()
+            .filter_map(|voter| {
+                if voter == self.me.node || stand_in.contains(voter) {
+                    return Some(self.now);
+                }
+                self.members.get(&voter).and_then(|member| member.backed_at)
+            })
+            .collect();
+        times.sort_unstable_by(|left, right| right.cmp(left));
+        times.get(voters.len() / 2).copied()
+    }
+
+    /// Sends the committed state to a member that is behind, at most once per heartbeat. A blank member may learn it only
+    /// once it is no voter any more: what it had promised is lost.
+    pub(super) fn bring_up_to_date(&mut self, to: NodeId) {
+        if !self.is_established() || self.lease_end() <= self.now {
+            return;
+        }
+        let (Some(durable), Some(ballot)) = (&self.durable, self.leading_ballot()) else {
+            return;
+        };
+        let state = durable.committed.clone();
+        let is_voter = state.voters.contains(to) || durable.accepted.voters.contains(to);
+        let Some(member) = self.members.get_mut(&to) else {
+            return;
+        };
+        let behind = member.committed < state.version && !(member.blank && is_voter);
+        let waited = member
+            .updated_at
+            .is_none_or(|at| at + self.spans.heartbeat <= self.now);
+        if behind && waited {
+            member.updated_at = Some(self.now);
+            self.send(to, Message::Commit { ballot, state });
+        }
+    }
+
+    /// Notices members that fell silent, and those that are back.
+    pub(super) fn watch_members(&mut self) {
+        for node in self.others() {
+            let lost = self.is_lost(node);
+            let Some(member) = self.members.get_mut(&node) else {
+                continue;
+            };
+            if member.reported_lost == lost {
+                continue;
+            }
+            member.reported_lost = lost;
+            let name = self.name(node);
+            if lost {
+                let text = format!("{name} was not heard for {} ms", self.spans.lease.as_millis());
+                self.journal("peer-lost", Level::Warn, text);
+            } else {
+                self.journal("peer-back", Level::Info, format!("{name} is heard again"));
+            }
+        }
+    }
+
+    /// True when a member that was heard has been silent for the detection time.
+    pub(super) fn is_lost(&self, node: NodeId) -> bool {
+        self.members
+            .get(&node)
+            .and_then(|member| member.silent_since(self.blame_floor))
+            .is_some_and(|since| self.now.since(since) >= self.spans.lease)
+    }
+
+    /// True when a member was heard within the detection time.
+    pub(super) fn is_online(&self, node: NodeId) -> bool {
+        node == self.me.node
+            || self
+                .members
+                .get(&node)
+                .and_then(|member| member.heard_at)
+                .is_some_and(|heard_at| self.now.since(heard_at) < self.spans.lease)
+    }
+}

@@ -1,0 +1,497 @@
+//! Fencing: who has to be fenced, running the devices, and what their results prove.
+
+use std::collections::BTreeMap;
+
+use holdfast_proto::config::{FenceKind, Requires, Timers as Spans};
+use holdfast_proto::ids::{BootId, NodeId, VoterSet};
+use holdfast_proto::peer::{RunState, Sender};
+use holdfast_proto::state::{Assignment, ProofKind};
+use holdfast_proto::time::Time;
+
+use super::{Node, Role};
+use crate::effect::{Effect, FenceId};
+use crate::event::{FenceResult, NetworkHealth};
+use crate::journal::Level;
+use crate::proof::{Countdown, FenceProof};
+use crate::timer::Timer;
+
+/// Fencing of one node under way, or waiting for the next attempt.
+#[derive(Clone, Debug)]
+pub(super) struct FenceRun {
+    why: String,
+    /// The boot it is to end.
+    boot: Option<BootId>,
+    /// Which level of devices is running.
+    level: usize,
+    outstanding: BTreeMap<FenceId, FenceKind>,
+    results: Vec<(FenceKind, FenceResult)>,
+    attempts: u32,
+    retry_at: Option<Time>,
+    /// Asked for by an operator: it goes on even if the node is heard.
+    asked_for: bool,
+}
+
+/// How many times the first pause between attempts grows to.
+const RETRY_GROWTH_MAX: u32 = 16;
+
+impl Node {
+    pub(super) fn on_network(&mut self, health: NetworkHealth) {
+        if health != self.network {
+            self.network = health;
+            let text = match (health.any_link_up, health.ping_answers) {
+                (true, true) => "this node's links and ping targets answer",
+                (false, _) => "every link of this node is down: it blames nobody and fences nobody",
+                (true, false) => {
+                    "no ping target answers: this node takes itself for the isolated one and fences nobody"
+                }
+            };
+            self.journal(
+                "network",
+                if health.may_fence() {
+                    Level::Info
+                } else {
+                    Level::Warn
+                },
+                text.into(),
+            );
+        }
+    }
+
+    /// As leader: fence every node that keeps a group from running elsewhere and whose end is not proven yet.
+    pub(super) fn fence_as_leader(&mut self) {
+        if self.committed().is_none_or(|state| state.maintenance) {
+            return;
+        }
+        for node in self
+            .config
+            .nodes
+            .iter()
+            .map(|section| section.id)
+            .collect::<Vec<_>>()
+        {
+            if node == self.me.node || self.fences.contains_key(&node) || !self.network.may_fence() {
+                continue;
+            }
+            if let Some(why) = self.reason_to_fence(node) {
+                self.start_fence(node, why, false);
+            }
+        }
+    }
+
+    fn reason_to_fence(&self, node: NodeId) -> Option<String> {
+        let state = self.committed()?;
+        let unproven = |group: &&holdfast_proto::ids::GroupName| {
+            let entry = &state.groups[*group];
+            let fencing = self
+                .config
+                .group(group)
+                .map_or(Requires::Fencing, |section| section.requires)
+                == Requires::Fencing;
+            let proven = self
+                .proofs
+                .get(&node)
+                .is_some_and(|proof| proof.releases(&entry.assignment).is_some());
+            entry.assignment.owner() == Some(node) && fencing && !proven
+        };
+        let group = state.groups.keys().find(unproven)?;
+        let name = self.name(node);
+        let member = self.members.get(&node);
+        if member.is_none_or(|member| member.heard_at.is_none()) {
+            let waited = self.now.since(self.started_at) >= self.spans.startup_grace;
+            return waited
+                .then(|| format!("{name} may run {group} and has not been heard since this node started"));
+        }
+        if self.is_lost(node) {
+            return Some(format!("{name} may run {group} and is not heard"));
+        }
+        let member = member?;
+        if member
+            .agent_away_since
+            .is_some_and(|since| self.now.since(since) >= self.agent_patience())
+        {
+            return Some(format!(
+                "{name} may run {group} and its agent process does not answer"
+            ));
+        }
+        let stuck = member.report.groups.iter().find(|(group, seen)| {
+            let theirs = state.groups.get(*group).map(|entry| &entry.assignment);
+            seen.run == RunState::Unknown && theirs.is_some_and(|assignment| assignment.owner() == Some(node))
+        });
+        stuck
+            .filter(|_| member.agent_ready)
+            .map(|(group, seen)| format!("{group} cannot be stopped on {name}: {}", seen.detail))
+    }
+
+    /// How long an agent process may be away before its node is fenced: a restart of it takes less.
+    pub(super) fn agent_patience(&self) -> std::time::Duration {
+        (self.spans.lease * 2).max(std::time::Duration::from_millis(500))
+    }
+
+    /// In a pair that lost contact: the survivor fences at once, the other after `fence_delay`. Only a synced node may,
+    /// and only one whose own network answers.
+    pub(super) fn fence_as_pair(&mut self) {
+        if !self.in_pair() || !self.synced || self.is_established() || self.shutting_down {
+            return;
+        }
+        let Some(peer) = self.pair_peer() else { return };
+        let maintenance = self.committed().is_some_and(|state| state.maintenance);
+        if maintenance || !self.network.may_fence() || self.fences.contains_key(&peer) {
+            return;
+        }
+        if self.stand_in().contains(peer) {
+            if matches!(self.role, Role::Follower)
+                && self.timers.get(Timer::Election).is_none_or(|at| at > self.now)
+            {
+                self.bound = None;
+                self.campaign(None);
+            }
+            return;
+        }
+        let Some(due) = self.pair_fence_due(peer) else {
+            return;
+        };
+        if due <= self.now {
+            let name = self.name(peer);
+            let why = if self.is_survivor() {
+                format!("contact with {name} is lost and this node is the agreed survivor")
+            } else {
+                format!("contact with {name}, the agreed survivor, is lost and the fence delay passed")
+            };
+            self.start_fence(peer, why, false);
+        }
+    }
+
+    fn is_survivor(&self) -> bool {
+        self.committed()
+            .is_some_and(|state| state.survivor == self.me.node)
+    }
+
+    pub(super) fn pair_peer(&self) -> Option<NodeId> {
+        self.committed()?.voters.without(self.me.node).iter().next()
+    }
+
+    /// When this node of a pair may fence its peer, if contact stays lost.
+    fn pair_fence_due(&self, peer: NodeId) -> Option<Time> {
+        if !self.is_lost(peer) {
+            return None;
+        }
+        let lost_at = self.members.get(&peer)?.silent_since(self.blame_floor)? + self.spans.lease;
+        Some(if self.is_survivor() {
+            lost_at
+        } else {
+            lost_at + self.spans.fence_delay
+        })
+    }
+
+    /// Votes that something else stands in for, in a pair: a power proof after which the peer was not heard; or the peer's
+    /// own word that its disk is blank, in which case it can have committed nothing without this synced node.
+    pub(super) fn stand_in(&self) -> VoterSet {
+        if !self.in_pair() || !self.synced {
+            return VoterSet::EMPTY;
+        }
+        let Some(peer) = self.pair_peer() else {
+            return VoterSet::EMPTY;
+        };
+        let proven = self.proofs.get(&peer).is_some_and(FenceProof::votes);
+        let blank = self.members.get(&peer).is_some_and(|member| member.blank) && !self.is_lost(peer);
+        if proven || blank {
+            VoterSet::EMPTY.with(peer)
+        } else {
+            VoterSet::EMPTY
+        }
+    }
+
+    pub(super) fn is_being_fenced(&self, node: NodeId) -> bool {
+        self.fences
+            .get(&node)
+            .is_some_and(|run| !run.outstanding.is_empty())
+    }
+
+    /// A proof says this boot of the node is over, so nothing is granted to it until the proof is refuted or it reboots.
+    pub(super) fn has_proof_against(&self, node: NodeId) -> bool {
+        let boot = self.members.get(&node).and_then(|member| member.boot);
+        self.proofs
+            .get(&node)
+            .is_some_and(|proof| proof.ended_boot().is_none() || proof.ended_boot() == boot)
+    }
+
+    /// Starts fencing `node` with its first level of devices.
+    pub(super) fn start_fence(&mut self, node: NodeId, why: String, asked_for: bool) {
+        let boot = self.members.get(&node).and_then(|member| member.boot);
+        self.fences.insert(
+            node,
+            FenceRun {
+                why: why.clone(),
+                boot,
+                level: 0,
+                outstanding: BTreeMap::new(),
+                results: Vec::new(),
+                attempts: 0,
+                retry_at: None,
+                asked_for,
+            },
+        );
+        if self.config.fences_of(node).is_empty() {
+            let text = format!(
+                "{why}, but {} has no fence device: its groups wait for its watchdog, its return, or hactl fence confirm",
+                self.name(node)
+            );
+            self.journal("fence-impossible", Level::Alert, text);
+            return;
+        }
+        self.journal(
+            "fence-started",
+            Level::Warn,
+            format!("fencing {}: {why}", self.name(node)),
+        );
+        self.run_level(node);
+    }
+
+    /// Starts all devices of the current level.
+    fn run_level(&mut self, node: NodeId) {
+        let mut levels: Vec<u8> = self
+            .config
+            .fences_of(node)
+            .iter()
+            .map(|device| device.level)
+            .collect();
+        levels.dedup();
+        let config = std::sync::Arc::clone(&self.config);
+        let Some(run) = self.fences.get_mut(&node) else {
+            return;
+        };
+        let Some(level) = levels.get(run.level).copied() else {
+            return;
+        };
+        run.results.clear();
+        run.retry_at = None;
+        for (index, device) in config.fences.iter().enumerate() {
+            if device.node == node && device.level == level {
+                self.next_fence_id += 1;
+                let id = FenceId(self.next_fence_id);
+                run.outstanding.insert(id, device.kind);
+                let config = std::sync::Arc::clone(&config);
+                self.outbox.push_back(Effect::Fence {
+                    id,
+                    node,
+                    device: index,
+                    config,
+                });
+            }
+        }
+    }
+
+    pub(super) fn on_fenced(&mut self, id: FenceId, result: FenceResult) {
+        let Some((node, run)) = self
+            .fences
+            .iter_mut()
+            .find(|(_, run)| run.outstanding.contains_key(&id))
+            .map(|(node, run)| (*node, run))
+        else {
+            return;
+        };
+        let Some(kind) = run.outstanding.remove(&id) else {
+            return;
+        };
+        run.results.push((kind, result));
+        if run.outstanding.is_empty() {
+            self.judge_level(node);
+        }
+    }
+
+    /// All devices of a level ended: prove, or go on to the next level, or pause and begin again.
+    fn judge_level(&mut self, node: NodeId) {
+        let Some(run) = self.fences.get(&node) else { return };
+        let boot = run.boot;
+        if let Some(proof) = FenceProof::from_devices(node, boot, &run.results, self.now) {
+            self.fences.remove(&node);
+            self.take_proof(node, proof);
+            return;
+        }
+        let errors: Vec<String> = run
+            .results
+            .iter()
+            .filter(|(_, result)| !result.off_read_back)
+            .map(|(_, result)| {
+                if result.error.is_empty() {
+                    result.evidence.clone()
+                } else {
+                    result.error.clone()
+                }
+            })
+            .collect();
+        let text = format!("{} is not proven off: {}", self.name(node), errors.join("; "));
+        self.journal("fence-failed", Level::Alert, text);
+        let mut levels: Vec<u8> = self
+            .config
+            .fences_of(node)
+            .iter()
+            .map(|device| device.level)
+            .collect();
+        levels.dedup();
+        let pause = self.spans.fence_retry;
+        let Some(run) = self.fences.get_mut(&node) else {
+            return;
+        };
+        run.level += 1;
+        if run.level < levels.len() {
+            self.run_level(node);
+        } else {
+            run.level = 0;
+            run.attempts += 1;
+            run.retry_at = Some(self.now + pause * (1 << run.attempts.min(5)).min(RETRY_GROWTH_MAX));
+        }
+    }
+
+    fn take_proof(&mut self, node: NodeId, proof: FenceProof) {
+        // If it came back meanwhile, the reset that was observed says all that is still true.
+        let returned = self
+            .members
+            .get(&node)
+            .is_some_and(|member| member.boot != proof.ended_boot());
+        let text = format!("{} is fenced: {}", self.name(node), proof.evidence());
+        self.journal("fence-proved", Level::Warn, text);
+        if !returned || proof.ended_boot().is_none() {
+            self.proofs.insert(node, proof);
+        }
+    }
+
+    /// Forgets fencing of a node that is back: its new boot has nothing to be fenced for, and a power proof about a boot
+    /// that still talks was false.
+    pub(super) fn forget_fence_of_returned(&mut self, from: Sender) {
+        let idle = self
+            .fences
+            .get(&from.node)
+            .is_some_and(|run| run.outstanding.is_empty() && !run.asked_for);
+        if idle {
+            self.fences.remove(&from.node);
+        }
+        let unnamed = self
+            .proofs
+            .get(&from.node)
+            .is_some_and(|proof| proof.ended_boot().is_none());
+        if unnamed {
+            self.proofs.remove(&from.node);
+        }
+    }
+
+    /// The node answered a heartbeat that was sent after the proof about this very boot: the proof is refuted (S6).
+    pub(super) fn doubt_proof(&mut self, node: NodeId, answered: Time) {
+        let boot = self.members.get(&node).and_then(|member| member.boot);
+        let refuted = self
+            .proofs
+            .get(&node)
+            .is_some_and(|proof| answered > proof.at() && boot.is_some() && proof.ended_boot() == boot);
+        if !refuted {
+            return;
+        }
+        let Some(proof) = self.proofs.remove(&node) else {
+            return;
+        };
+        let name = self.name(node);
+        let text = match proof.kind() {
+            ProofKind::Power => format!(
+                "{name} answers although its fence device said it was off: check that the device controls the right machine"
+            ),
+            _ => format!(
+                "{name} is heard again, so the proof about it ({}) no longer counts",
+                proof.kind().as_str()
+            ),
+        };
+        self.journal("proof-refuted", Level::Alert, text);
+    }
+
+    /// Retries devices, and drops runs whose reason is gone.
+    pub(super) fn progress_fences(&mut self) {
+        self.timers.clear(Timer::FenceRetry);
+        for node in self.fences.keys().copied().collect::<Vec<_>>() {
+            let back = self.is_online(node) && self.reason_to_fence(node).is_none();
+            let Some(run) = self.fences.get(&node) else {
+                continue;
+            };
+            if !run.outstanding.is_empty() {
+                continue;
+            }
+            if back && !run.asked_for {
+                self.fences.remove(&node);
+            } else if let Some(at) = run.retry_at {
+                let entitled = self.is_established() || (self.in_pair() && self.synced);
+                if at > self.now {
+                    self.timers.set_earliest(Timer::FenceRetry, at);
+                } else if entitled {
+                    let text = format!("trying again to fence {}: {}", self.name(node), run.why);
+                    self.journal("fence-retried", Level::Warn, text);
+                    self.run_level(node);
+                } else {
+                    self.fences.remove(&node);
+                }
+            }
+        }
+    }
+
+    /// The countdown about a node that is not heard, in this leader's own ballot. Not valid under the pair's rules.
+    pub(super) fn countdown(&self, node: NodeId) -> Option<Countdown> {
+        let Role::Leading(leading) = &self.role else {
+            return None;
+        };
+        if !leading.established || self.in_pair() || !self.is_lost(node) {
+            return None;
+        }
+        let member = self.members.get(&node)?;
+        let answered = member
+            .answered_at
+            .unwrap_or(Time::ZERO)
+            .max(self.lease_rules_since);
+        let lease = Spans::stretch(self.spans.lease);
+        let lapsed_at = leading.old_permits_end.max(answered + lease) + self.spans.lapse_margin;
+        let fired_at = member.watchdog.map(|timeout| {
+            let last_permit = answered.max(leading.elected_at) + Spans::stretch(self.spans.fencing_permit);
+            last_permit + Spans::stretch(timeout) + self.spans.lapse_margin
+        });
+        Some(Countdown {
+            ballot: leading.ballot,
+            node,
+            lapsed_at,
+            fired_at,
+        })
+    }
+
+    /// Deadlines that this node waits for without anything being sent or received.
+    pub(super) fn countdown_deadlines(&self) -> Vec<Time> {
+        let mut deadlines = Vec::new();
+        for node in self.others() {
+            if let Some(countdown) = self.countdown(node) {
+                deadlines.push(countdown.lapsed_at);
+                deadlines.extend(countdown.fired_at);
+            }
+            let away = self.members.get(&node).and_then(|member| member.agent_away_since);
+            deadlines.extend(away.map(|since| since + self.agent_patience()));
+        }
+        deadlines.push(self.started_at + self.spans.startup_grace);
+        if let Some(due) = self
+            .pair_peer()
+            .filter(|_| self.in_pair())
+            .and_then(|peer| self.pair_fence_due(peer))
+        {
+            deadlines.push(due);
+        }
+        deadlines
+    }
+
+    /// For messages: what still has to be proven before `assignment` may end.
+    pub(super) fn missing_proof(&self, assignment: &Assignment) -> Option<String> {
+        let owner = assignment.owner()?;
+        let name = self.name(owner);
+        if owner == self.me.node || (self.is_online(owner) && !self.is_being_fenced(owner)) {
+            return None;
+        }
+        if self.is_being_fenced(owner) {
+            return Some(format!(
+                "it waits for the fence device of {name} to read back off"
+            ));
+        }
+        Some(format!(
+            "it may still run on {name}, which is not heard; it waits for a proof: {name}'s return, its fence device, its watchdog, or hactl fence confirm {name}"
+        ))
+    }
+}

@@ -1,0 +1,330 @@
+//! This node's own groups: what the agent process reports, and what it is told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_proto::ids::{Epoch, GroupName};
+use holdfast_proto::peer::{GroupReport, Message, NodeReport, RunState};
+use holdfast_proto::state::Assignment;
+
+use super::{Node, Role};
+use crate::effect::{Effect, Permit};
+use crate::event::{AgentEvent, GroupObservation};
+use crate::journal::Level;
+
+/// What the agent process was last told about a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Start(Epoch),
+    Stop(Epoch),
+}
+
+/// One group on this node.
+#[derive(Clone, Debug)]
+pub(super) struct LocalGroup {
+    pub(super) run: RunState,
+    pub(super) epoch: Epoch,
+    pub(super) restarts: u32,
+    pub(super) detail: String,
+    pub(super) permit: Option<Permit>,
+    order: Option<Order>,
+}
+
+impl Default for LocalGroup {
+    fn default() -> Self {
+        LocalGroup {
+            run: RunState::Stopped,
+            epoch: 0,
+            restarts: 0,
+            detail: String::new(),
+            permit: None,
+            order: None,
+        }
+    }
+}
+
+/// All groups on this node, and the agent process.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Local {
+    attached: bool,
+    watchdog: Option<Duration>,
+    pub(super) groups: BTreeMap<GroupName, LocalGroup>,
+    sent_report: Option<(holdfast_proto::ids::NodeId, NodeReport)>,
+    report_due: bool,
+}
+
+impl Local {
+    pub(super) fn is_ready(&self) -> bool {
+        self.attached
+    }
+
+    pub(super) fn watchdog(&self) -> Option<Duration> {
+        self.watchdog.filter(|_| self.attached)
+    }
+
+    pub(super) fn report_due(&mut self) {
+        self.report_due = true;
+    }
+
+    /// Nothing of the group runs, by a confirmation given under `epoch` or later.
+    pub(super) fn confirmed_down(&self, group: &str, epoch: Epoch) -> bool {
+        self.attached
+            && self
+                .groups
+                .get(group)
+                .is_some_and(|local| local.run.is_down() && local.epoch >= epoch)
+    }
+
+    pub(super) fn possibly_running(&self) -> Vec<(GroupName, Epoch)> {
+        let up = self.groups.iter().filter(|(_, local)| !local.run.is_down());
+        up.map(|(group, local)| (group.clone(), local.epoch)).collect()
+    }
+
+    /// Takes new permits and returns those that are worth telling: new ones, and those that gained at least `step`.
+    pub(super) fn renew(&mut self, permits: Vec<Permit>, step: Duration) -> Vec<Permit> {
+        let mut fresh = Vec::new();
+        for permit in permits {
+            let local = self.groups.entry(permit.group.clone()).or_default();
+            let worth = match &local.permit {
+                Some(held) if held.epoch == permit.epoch => permit.until >= held.until + step,
+                _ => true,
+            };
+            if worth {
+                local.permit = Some(permit.clone());
+                fresh.push(permit);
+            }
+        }
+        fresh
+    }
+}
+
+impl Node {
+    pub(super) fn on_agent(&mut self, event: AgentEvent) {
+        match event {
+            AgentEvent::Attached { groups, watchdog } => {
+                self.local.attached = true;
+                self.local.watchdog = watchdog;
+                for local in self.local.groups.values_mut() {
+                    let permit = local.permit.take();
+                    *local = LocalGroup {
+                        permit,
+                        ..LocalGroup::default()
+                    };
+                }
+                let count = groups.len();
+                for seen in groups {
+                    self.observe(seen);
+                }
+                let text = format!("agent process attached; {count} groups were running and go on untouched");
+                self.journal("agent-attached", Level::Info, text);
+                let on = self.committed().is_some_and(|state| state.maintenance);
+                self.outbox.push_back(Effect::Maintenance(on));
+                let permits: Vec<Permit> = self
+                    .local
+                    .groups
+                    .values()
+                    .filter_map(|local| local.permit.clone())
+                    .collect();
+                let live: Vec<Permit> = permits
+                    .into_iter()
+                    .filter(|permit| permit.until > self.now)
+                    .collect();
+                if !live.is_empty() {
+                    self.outbox.push_back(Effect::Permits(live));
+                }
+            }
+            AgentEvent::Detached => {
+                if std::mem::take(&mut self.local.attached) {
+                    self.journal(
+                        "agent-lost",
+                        Level::Alert,
+                        "the agent process (had-agentd) does not answer".into(),
+                    );
+                }
+                for local in self.local.groups.values_mut() {
+                    local.order = None;
+                    if !local.run.is_down() {
+                        local.run = RunState::Unknown;
+                        local.detail = "the agent process is away".into();
+                    }
+                }
+            }
+            AgentEvent::Group(seen) => self.observe(seen),
+        }
+    }
+
+    fn observe(&mut self, seen: GroupObservation) {
+        let local = self.local.groups.entry(seen.group.clone()).or_default();
+        // "Stopped" from before a start was ordered says nothing about that start.
+        if matches!(local.order, Some(Order::Start(epoch)) if seen.epoch < epoch && seen.run.is_down()) {
+            return;
+        }
+        let changed = local.run != seen.run;
+        local.run = seen.run;
+        local.epoch = seen.epoch;
+        local.restarts = seen.restarts;
+        local.detail = seen.detail;
+        if seen.run.is_down() {
+            local.order = None;
+        }
+        if changed {
+            let level = if seen.run == RunState::Failed || seen.run == RunState::Unknown {
+                Level::Warn
+            } else {
+                Level::Info
+            };
+            let detail = if local.detail.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", local.detail)
+            };
+            let text = format!(
+                "{} is {} on {}{detail}",
+                seen.group,
+                seen.run.as_str(),
+                self.name(self.me.node)
+            );
+            let kind = match seen.run {
+                RunState::Starting => "group-starting",
+                RunState::Running => "group-running",
+                RunState::Stopping => "group-stopping",
+                RunState::Stopped => "group-stopped",
+                RunState::Failed => "group-failed",
+                RunState::Unknown => "group-unknown",
+            };
+            self.journal_about(kind, level, text, Some(seen.group), seen.epoch);
+        }
+    }
+
+    /// Orders a stop, once per epoch.
+    pub(super) fn order_stop(&mut self, group: &GroupName, epoch: Epoch, why: &str) {
+        if !self.local.attached {
+            return;
+        }
+        let local = self.local.groups.entry(group.clone()).or_default();
+        if matches!(local.order, Some(Order::Stop(ordered)) if ordered >= epoch) {
+            return;
+        }
+        local.order = Some(Order::Stop(epoch));
+        let reason = why.to_string();
+        self.outbox.push_back(Effect::StopGroup {
+            group: group.clone(),
+            epoch,
+            reason,
+        });
+    }
+
+    /// Starts what is assigned here and permitted, stops what is not.
+    pub(super) fn reconcile_local(&mut self) {
+        let Some(durable) = &self.durable else { return };
+        let state = Arc::clone(&durable.committed);
+        if !self.local.attached || state.maintenance {
+            return;
+        }
+        for (group, entry) in &state.groups {
+            match &entry.assignment {
+                Assignment::Owned { owner, boot, epoch }
+                    if *owner == self.me.node && *boot == Some(self.me.boot) =>
+                {
+                    self.run_group(group, *epoch);
+                }
+                Assignment::Releasing { owner, epoch, .. } if *owner == self.me.node => {
+                    if !self.local.confirmed_down(group, *epoch) {
+                        self.order_stop(group, *epoch, &entry.reason);
+                    }
+                }
+                assignment => {
+                    let up = self
+                        .local
+                        .groups
+                        .get(group)
+                        .is_some_and(|local| !local.run.is_down());
+                    if up {
+                        self.order_stop(group, assignment.epoch(), "it is not assigned to this node");
+                    }
+                }
+            }
+        }
+        for (group, _) in self.local.possibly_running() {
+            if !state.groups.contains_key(&group) {
+                self.order_stop(&group, state.next_epoch, "it is not configured any more");
+            }
+        }
+    }
+
+    /// A group that is assigned here: start it once, under a live permit. The proof that allows it is the committed
+    /// assignment together with the permit.
+    fn run_group(&mut self, group: &GroupName, epoch: Epoch) {
+        if !self.synced || self.pending_accept.is_some() {
+            return;
+        }
+        let soon = self.now + self.spans.heartbeat / 2;
+        let local = self.local.groups.entry(group.clone()).or_default();
+        if !local.run.is_down() {
+            if local.epoch != epoch {
+                self.order_stop(group, epoch, "it runs under an assignment that has ended");
+            }
+            return;
+        }
+        let failed_here = local.run == RunState::Failed && local.epoch >= epoch;
+        let permit = local
+            .permit
+            .clone()
+            .filter(|permit| permit.epoch == epoch && permit.until > soon);
+        let (Some(permit), false) = (permit, failed_here || local.order.is_some()) else {
+            return;
+        };
+        local.order = Some(Order::Start(epoch));
+        local.run = RunState::Starting;
+        local.epoch = epoch;
+        local.restarts = 0;
+        local.detail = String::new();
+        let config = Arc::clone(&self.config);
+        self.outbox.push_back(Effect::StartGroup { permit, config });
+        let text = format!("starting {group} on {} (epoch {epoch})", self.name(self.me.node));
+        self.journal_about("group-ordered", Level::Info, text, Some(group.clone()), epoch);
+    }
+
+    /// What this node sees of its groups.
+    pub(super) fn own_report(&self) -> NodeReport {
+        let groups = self.local.groups.iter().map(|(group, local)| {
+            let report = GroupReport {
+                epoch: local.epoch,
+                run: local.run,
+                restarts: local.restarts,
+                detail: local.detail.clone(),
+            };
+            (group.clone(), report)
+        });
+        NodeReport {
+            version: self.committed().map_or(0, |state| state.version),
+            groups: groups.collect(),
+            isolated: !self.network.may_fence(),
+        }
+    }
+
+    /// Tells the leader when something changed, and once per heartbeat in case the last report was lost.
+    pub(super) fn report(&mut self) {
+        if self.me.node.is_witness() || matches!(self.role, Role::Leading(_)) {
+            return;
+        }
+        let Some(leader) = self.bound.map(|bound| bound.leader) else {
+            return;
+        };
+        let due = std::mem::take(&mut self.local.report_due);
+        let report = self.own_report();
+        if report.groups.is_empty() && self.local.sent_report.is_none() {
+            return;
+        }
+        let same = matches!(&self.local.sent_report, Some((to, sent)) if *to == leader && sent.groups == report.groups);
+        if !same || (due && !report.groups.is_empty() && self.beat_seq.is_multiple_of(4)) {
+            self.local.sent_report = Some((leader, report.clone()));
+            self.send(leader, Message::Report(report));
+        }
+    }
+
+    pub(super) fn on_report(&mut self, from: holdfast_proto::ids::NodeId, report: NodeReport) {
+        self.member(from).report = report;
+    }
+}

@@ -1,0 +1,421 @@
+//! The node: one member's whole decision state, and the branching over events.
+//!
+//! Each event kind has its own file: [`beats`] (heartbeats, leases, permits granted), [`election`], [`register`] (acceptor
+//! and proposer), [`planning`] and [`membership`] (what the leader wants next), [`fencing`], [`local`] (this node's own
+//! groups), [`permits`], [`operator`], [`persistence`], [`timeouts`] and [`viewing`].
+
+mod beats;
+mod election;
+mod fencing;
+mod local;
+mod membership;
+mod operator;
+mod permits;
+mod persistence;
+mod planning;
+mod register;
+mod timeouts;
+mod viewing;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_proto::config::{Config, Timers as Spans};
+use holdfast_proto::ids::{Ballot, GroupName, NodeId, Version, VoterSet};
+use holdfast_proto::peer::{Message, Sender};
+use holdfast_proto::state::ClusterState;
+use holdfast_proto::time::Time;
+
+use crate::durable::Durable;
+use crate::effect::Effect;
+use crate::event::{Event, Identity, NetworkHealth};
+use crate::journal::{Entry, Level};
+use crate::member::{Heard, Member};
+use crate::proof::FenceProof;
+use crate::quorum::is_pair;
+use crate::timer::{Timer, Timers};
+use crate::view::View;
+
+use election::Round;
+use fencing::FenceRun;
+use local::Local;
+use operator::PendingCall;
+use permits::Grant;
+use persistence::Persistence;
+use register::{Leading, PendingAccept};
+
+/// What the shell knows when it starts a node.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Who this is.
+    pub identity: Identity,
+    /// The durable record; absent when the disk holds none, or a damaged one.
+    pub durable: Option<Durable>,
+    /// The marker of `Effect::MarkSynced` was found with this boot's id.
+    pub synced_this_boot: bool,
+    /// The local configuration file, used for addresses and timers until a committed one is known.
+    pub config: Arc<Config>,
+}
+
+/// To whom this node, as an acceptor, is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bound {
+    leader: NodeId,
+    ballot: Ballot,
+    until: Time,
+}
+
+/// What this node is doing about leadership.
+#[derive(Clone, Debug)]
+enum Role {
+    Follower,
+    PreVoting(Round),
+    Preparing(Round),
+    Leading(Box<Leading>),
+}
+
+/// One member's whole decision state.
+#[derive(Clone, Debug)]
+pub struct Node {
+    me: Identity,
+    now: Time,
+    started_at: Time,
+    config: Arc<Config>,
+    spans: Spans,
+    durable: Option<Durable>,
+    persistence: Persistence,
+    /// The newest (ballot, version) acknowledged in this run.
+    acked: Option<(Ballot, Version)>,
+    synced: bool,
+    bound: Option<Bound>,
+    /// A restarted acceptor helps nobody but its last leader before this.
+    no_promise_until: Time,
+    pending_accept: Option<PendingAccept>,
+    role: Role,
+    members: BTreeMap<NodeId, Member>,
+    /// Recent rounds of heartbeats: number and send time, to check echoes against.
+    rounds: VecDeque<(u64, Time)>,
+    beat_seq: u64,
+    lateness: Duration,
+    /// Silence before this instant is blamed on nobody: this node was stalled or has just started.
+    blame_floor: Time,
+    /// Since when no pair rules apply here; permits given under them lapse one permit length later.
+    lease_rules_since: Time,
+    grant: Option<Grant>,
+    local: Local,
+    network: NetworkHealth,
+    fences: BTreeMap<NodeId, FenceRun>,
+    proofs: BTreeMap<NodeId, FenceProof>,
+    next_fence_id: u64,
+    calls: Vec<PendingCall>,
+    /// Automatic moves of each group, for the flap budget.
+    moves: BTreeMap<GroupName, VecDeque<Time>>,
+    outage_since: BTreeMap<GroupName, Time>,
+    last_outage: BTreeMap<GroupName, Duration>,
+    shutting_down: bool,
+    timers: Timers,
+    outbox: VecDeque<Effect>,
+}
+
+/// Rounds of heartbeats whose echoes are accepted.
+const ROUNDS_KEPT: usize = 64;
+
+impl Node {
+    /// A node that starts at `now`. It remembers `durable`, and nothing else of an earlier run.
+    #[must_use]
+    pub fn new(now: Time, start: Start) -> Node {
+        let config = start
+            .durable
+            .as_ref()
+            .map_or(start.config, |durable| Arc::clone(&durable.committed.config));
+        let spans = config.timers();
+        let synced = start.synced_this_boot && start.durable.is_some();
+        let mut node = Node {
+            me: start.identity,
+            now,
+            started_at: now,
+            spans,
+            config,
+            persistence: Persistence::of(start.durable.as_ref()),
+            durable: start.durable,
+            acked: None,
+            synced,
+            bound: None,
+            no_promise_until: now + spans.lease,
+            pending_accept: None,
+            role: Role::Follower,
+            members: BTreeMap::new(),
+            rounds: VecDeque::new(),
+            beat_seq: 0,
+            lateness: Duration::ZERO,
+            blame_floor: now,
+            lease_rules_since: now,
+            grant: None,
+            local: Local::default(),
+            network: NetworkHealth {
+                any_link_up: true,
+                ping_answers: true,
+            },
+            fences: BTreeMap::new(),
+            proofs: BTreeMap::new(),
+            next_fence_id: 0,
+            calls: Vec::new(),
+            moves: BTreeMap::new(),
+            outage_since: BTreeMap::new(),
+            last_outage: BTreeMap::new(),
+            shutting_down: false,
+            timers: Timers::default(),
+            outbox: VecDeque::new(),
+        };
+        node.journal("started", Level::Info, node.start_sentence());
+        if !node.me.node.is_witness() {
+            node.timers.set(Timer::Heartbeat, now);
+            node.schedule_election(node.first_election_at());
+        }
+        node
+    }
+
+    /// Takes one event in and brings everything that follows from it to rest.
+    pub fn handle(&mut self, now: Time, event: Event) {
+        assert!(now >= self.now, "time ran backwards: {} after {}", now, self.now);
+        self.now = now;
+        self.notice_stall();
+        match event {
+            Event::Message { from, message } => self.on_message(from, message),
+            Event::Beat { from, beat } => self.on_beat(from, beat),
+            Event::Network(health) => self.on_network(health),
+            Event::Agent(event) => self.on_agent(event),
+            Event::Fenced { id, result } => self.on_fenced(id, result),
+            Event::Persisted(id) => self.on_persisted(id),
+            Event::PersistFailed(id, why) => self.on_persist_failed(id, &why),
+            Event::Operator { request, call } => self.on_operator(request, call),
+            Event::Timeout => self.on_timeout(),
+            Event::Shutdown => self.on_shutdown(),
+        }
+        self.settle();
+    }
+
+    /// Next effect to carry out, in order.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.outbox.pop_front()
+    }
+
+    /// When `Event::Timeout` is due, and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
+        self.timers.next().map(|(at, timer)| (at, timer.reason()))
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The durable record as this node has it in memory; what of it is on disk follows with `Event::Persisted`.
+    #[must_use]
+    pub fn durable(&self) -> Option<&Durable> {
+        self.durable.as_ref()
+    }
+
+    /// True when this node leads and its lease has not ended: what S2 is about.
+    #[must_use]
+    pub fn holds_lease(&self, now: Time) -> bool {
+        self.is_established() && self.lease_end() > now
+    }
+
+    /// The fence proofs this node holds.
+    pub fn fence_proofs(&self) -> impl Iterator<Item = (NodeId, &FenceProof)> {
+        self.proofs.iter().map(|(node, proof)| (*node, proof))
+    }
+
+    /// The picture for status output.
+    #[must_use]
+    pub fn view(&self, now: Time) -> View {
+        self.make_view(now)
+    }
+
+    /// Runs whatever the event made possible, in a fixed order: first what this node must give up, then what it may do.
+    fn settle(&mut self) {
+        self.check_lease();
+        self.progress_pending_accept();
+        self.watch_members();
+        self.lead();
+        self.fence_as_pair();
+        self.progress_fences();
+        self.issue_permits();
+        self.reconcile_local();
+        self.report();
+        self.note_outages();
+        self.arm_countdown();
+    }
+
+    fn on_message(&mut self, from: Sender, message: Message) {
+        if !self.hear(from) {
+            return;
+        }
+        let node = from.node;
+        if shows_state(&message) {
+            let member = self.member(node);
+            member.seen_state = true;
+            member.blank = false;
+        }
+        match message {
+            Message::PreVote { ballot } => self.on_pre_vote(node, ballot),
+            Message::PreVoteReply {
+                ballot,
+                verdict,
+                promised,
+                voters,
+            } => {
+                self.on_pre_vote_reply(node, ballot, verdict, promised, voters);
+            }
+            Message::Prepare { ballot, transfer } => self.on_prepare(node, ballot, transfer),
+            Message::Promise {
+                ballot,
+                accepted_ballot,
+                accepted,
+                voters,
+            } => {
+                self.on_promise(node, ballot, accepted_ballot, accepted, voters);
+            }
+            Message::Refuse {
+                ballot,
+                promised,
+                verdict,
+            } => self.on_refuse(node, ballot, promised, verdict),
+            Message::Accept { ballot, state } => self.on_accept(node, ballot, state),
+            Message::Accepted { ballot, version } => self.on_accepted(node, ballot, version),
+            Message::Commit { ballot, state } => self.learn_commit(ballot, state),
+            Message::Transfer { ballot } => self.on_transfer(node, ballot),
+            Message::Report(report) => self.on_report(node, report),
+            Message::Forward { request, call } => self.on_forward(node, request, call),
+            Message::ForwardReply { request, outcome } => self.on_forward_reply(request, outcome),
+        }
+    }
+
+    /// Takes note of a sender; false when it is to be ignored. Votes that a proof stood in for are void from here on,
+    /// before anything is answered (MODEL.md rule 1).
+    fn hear(&mut self, from: Sender) -> bool {
+        if from.node == self.me.node || !self.is_known(from.node) {
+            return false;
+        }
+        let now = self.now;
+        let heard = self.member(from.node).hear(from, now);
+        match heard {
+            Heard::Old => return false,
+            Heard::Same => {}
+            Heard::NewIncarnation => {
+                self.journal(
+                    "peer-heard",
+                    Level::Info,
+                    format!("{} is heard (boot {})", self.name(from.node), from.boot),
+                );
+            }
+            Heard::NewBoot(old) => self.note_new_boot(from, old),
+        }
+        if heard != Heard::Same {
+            self.forget_fence_of_returned(from);
+        }
+        true
+    }
+
+    fn note_new_boot(&mut self, from: Sender, old: holdfast_proto::ids::BootId) {
+        let name = self.name(from.node);
+        self.journal(
+            "peer-rebooted",
+            Level::Info,
+            format!("{name} is heard again with a new boot ({})", from.boot),
+        );
+        let proof = FenceProof::observed_reset(from.node, old, from.boot, self.now);
+        self.proofs.insert(from.node, proof);
+    }
+
+    fn is_known(&self, node: NodeId) -> bool {
+        let voter = self.durable.as_ref().is_some_and(|durable| {
+            durable.committed.voters.contains(node) || durable.accepted.voters.contains(node)
+        });
+        voter || self.config.members().any(|member| member == node)
+    }
+
+    fn member(&mut self, node: NodeId) -> &mut Member {
+        self.members.entry(node).or_default()
+    }
+
+    /// All members other than this node: of the configuration, and voters that left it.
+    fn others(&self) -> Vec<NodeId> {
+        let mut all: VoterSet = self.config.members().collect();
+        if let Some(durable) = &self.durable {
+            all = all.or(durable.committed.voters).or(durable.accepted.voters);
+        }
+        all.without(self.me.node).iter().collect()
+    }
+
+    fn committed(&self) -> Option<&Arc<ClusterState>> {
+        self.durable.as_ref().map(|durable| &durable.committed)
+    }
+
+    fn in_pair(&self) -> bool {
+        self.durable
+            .as_ref()
+            .is_some_and(|durable| is_pair(self.me.node, &durable.committed, &durable.accepted))
+    }
+
+    fn name(&self, node: NodeId) -> String {
+        self.config.name_of(node)
+    }
+
+    fn send(&mut self, to: NodeId, message: Message) {
+        self.outbox.push_back(Effect::Send { to, message });
+    }
+
+    fn journal(&mut self, kind: &'static str, level: Level, text: String) {
+        self.journal_about(kind, level, text, None, 0);
+    }
+
+    fn journal_about(
+        &mut self,
+        kind: &'static str,
+        level: Level,
+        text: String,
+        group: Option<GroupName>,
+        epoch: u64,
+    ) {
+        self.outbox.push_back(Effect::Journal(Entry {
+            at: self.now,
+            kind,
+            level,
+            text,
+            group,
+            epoch,
+        }));
+    }
+
+    fn start_sentence(&self) -> String {
+        match &self.durable {
+            Some(durable) => format!(
+                "{} started at version {}{}",
+                self.name(self.me.node),
+                durable.committed.version,
+                if self.synced {
+                    ", resuming within the same boot"
+                } else {
+                    ""
+                }
+            ),
+            None => format!(
+                "{} started without register state; it waits for the leader",
+                self.name(self.me.node)
+            ),
+        }
+    }
+}
+
+/// Messages that only a node with register state sends.
+fn shows_state(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::Promise { .. } | Message::Accept { .. } | Message::Accepted { .. } | Message::Commit { .. }
+    )
+}

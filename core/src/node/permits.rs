@@ -1,0 +1,110 @@
+//! Permits: the right to run a group until an instant on this node's own clock.
+
+use holdfast_proto::config::{Requires, Timers as Spans};
+use holdfast_proto::ids::{Epoch, NodeId, Version};
+use holdfast_proto::peer::{HeartbeatAck, WITHHELD_MAX};
+use holdfast_proto::state::Assignment;
+use holdfast_proto::time::Time;
+
+use super::Node;
+use crate::effect::{Effect, Permit};
+
+/// What the leader granted with its latest answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grant {
+    version: Version,
+    /// For groups that move on a lapse: no longer than the leader's lease.
+    lease_until: Time,
+    /// For groups that require fencing: they never move on a lapse, so losing the leader need not stop them.
+    fencing_until: Time,
+    withheld: [Epoch; WITHHELD_MAX],
+}
+
+impl Node {
+    /// Takes a grant from the leader's answer. It runs from when this node *sent* the heartbeat, for what the leader's
+    /// lease had left when it answered, taken down for clock drift.
+    pub(super) fn take_grant(&mut self, leader: NodeId, ack: &HeartbeatAck) {
+        let promised = self.durable.as_ref().map(|durable| durable.promised);
+        let current =
+            promised.is_some_and(|promised| ack.ballot >= promised) && ack.ballot.leader() == leader;
+        if !current || ack.withhold_all {
+            return;
+        }
+        self.grant = Some(Grant {
+            version: ack.granted,
+            lease_until: ack.sent_at + Spans::shrink(ack.lease_left),
+            fencing_until: ack.sent_at + Spans::shrink(self.spans.fencing_permit),
+            withheld: ack.withheld,
+        });
+    }
+
+    /// Renews this node's permits from whatever entitles it now: its own lease, the pair's rules, or the leader's grant.
+    pub(super) fn issue_permits(&mut self) {
+        let Some(durable) = &self.durable else { return };
+        if !self.synced || self.pending_accept.is_some() {
+            return;
+        }
+        let Some((lease_until, fencing_until, withheld)) = self.entitlement() else {
+            return;
+        };
+        let me = self.me;
+        let mut permits = Vec::new();
+        for (group, entry) in &durable.committed.groups {
+            let Assignment::Owned { owner, boot, epoch } = &entry.assignment else {
+                continue;
+            };
+            let mine = *owner == me.node && *boot == Some(me.boot) && !withheld.contains(epoch);
+            let agreed = durable
+                .accepted
+                .groups
+                .get(group)
+                .is_some_and(|accepted| accepted.assignment == entry.assignment);
+            if !mine || !agreed {
+                continue;
+            }
+            let requires = self
+                .config
+                .group(group)
+                .map_or(Requires::Fencing, |section| section.requires);
+            let until = if requires == Requires::Fencing {
+                fencing_until
+            } else {
+                lease_until
+            };
+            permits.push(Permit {
+                group: group.clone(),
+                epoch: *epoch,
+                until,
+            });
+        }
+        let fresh = self.local.renew(permits, self.spans.heartbeat / 2);
+        if !fresh.is_empty() {
+            self.outbox.push_back(Effect::Permits(fresh));
+        }
+    }
+
+    fn entitlement(&self) -> Option<(Time, Time, [Epoch; WITHHELD_MAX])> {
+        let none = [0; WITHHELD_MAX];
+        if self.in_pair() {
+            // Nobody else can start what is committed to this node without ending its boot.
+            let lease = self.now + Spans::shrink(self.spans.lease);
+            return Some((lease, self.now + Spans::shrink(self.spans.fencing_permit), none));
+        }
+        if self.is_established() {
+            let since = self.backed_since()?;
+            let lease_end = self.lease_end();
+            let (withheld, all) = self.withheld_from(self.me.node);
+            let valid = lease_end > self.now && !all;
+            return valid.then(|| {
+                (
+                    lease_end,
+                    since + Spans::shrink(self.spans.fencing_permit),
+                    withheld,
+                )
+            });
+        }
+        let grant = self.grant?;
+        let version = self.committed()?.version;
+        (grant.version == version).then_some((grant.lease_until, grant.fencing_until, grant.withheld))
+    }
+}

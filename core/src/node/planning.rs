@@ -1,0 +1,447 @@
+//! What the leader wants next: the committed state with everything that is due changed in it.
+
+use std::sync::Arc;
+
+use holdfast_proto::config::Requires;
+use holdfast_proto::ids::{Epoch, GroupName, NodeId};
+use holdfast_proto::peer::{GroupReport, RunState};
+use holdfast_proto::state::{Assignment, ClusterState, Failure, GroupState, ProofKind};
+
+use super::{Node, Role};
+use crate::journal::Level;
+use crate::placement::{Observations, Observed, candidates, choose};
+use crate::proof::{FenceProof, ReleaseProof};
+
+impl Node {
+    /// As leader with a valid lease: fence whom it must, and propose the next state if one is due.
+    pub(super) fn lead(&mut self) {
+        if !self.is_established() || self.lease_end() <= self.now || self.disk_failed() {
+            return;
+        }
+        self.fence_as_leader();
+        let busy = matches!(&self.role, Role::Leading(leading) if leading.proposal.is_some());
+        if busy || self.hand_over() {
+            return;
+        }
+        let Some(committed) = self.committed().cloned() else {
+            return;
+        };
+        if let Some(mut next) = self.plan(&committed) {
+            next.version = committed.version + 1;
+            self.propose(Arc::new(next));
+        }
+    }
+
+    /// The next state, or `None` when the committed one is what is wanted. A change of voters goes alone.
+    fn plan(&mut self, committed: &ClusterState) -> Option<ClusterState> {
+        let mut next = committed.clone();
+        if let Some((voters, why)) = self.wanted_voters(committed) {
+            self.record_proof_of_dropped(&mut next, voters);
+            next.voters = voters;
+            next.survivor = self.best_survivor(&next);
+            next.reason = why;
+            return Some(next);
+        }
+        self.apply_calls(&mut next);
+        self.follow_config(&mut next);
+        let seen = self.observations();
+        if !next.maintenance {
+            self.record_failures(&mut next);
+            self.order_moves(&mut next, &seen);
+        }
+        self.release_and_place(&mut next, &seen);
+        next.survivor = self.best_survivor(&next);
+        if let Some(why) = self.sync_is_due(committed).filter(|_| next == *committed) {
+            next.reason = why;
+            return Some(next);
+        }
+        (next != *committed).then_some(next)
+    }
+
+    fn record_proof_of_dropped(&self, next: &mut ClusterState, voters: holdfast_proto::ids::VoterSet) {
+        let version = next.version + 1;
+        for dropped in next
+            .voters
+            .iter()
+            .filter(|voter| !voters.contains(*voter))
+            .collect::<Vec<_>>()
+        {
+            if let (Some(proof), Some(node)) = (self.proofs.get(&dropped), next.nodes.get_mut(&dropped)) {
+                node.proof = Some(holdfast_proto::state::ProofRecord {
+                    kind: proof.kind(),
+                    ended_boot: proof.ended_boot(),
+                    evidence: proof.evidence().into(),
+                    version,
+                });
+            }
+        }
+    }
+
+    /// What the leader observes of every data node.
+    pub(super) fn observations(&self) -> Observations {
+        let mut seen = Observations::new();
+        for section in &self.config.nodes {
+            let node = section.id;
+            let own = node == self.me.node;
+            let member = self.members.get(&node);
+            let running = self.reports_of(node);
+            seen.insert(
+                node,
+                Observed {
+                    online: self.is_online(node),
+                    synced: self.is_synced(node),
+                    agent_ready: if own {
+                        self.local.is_ready()
+                    } else {
+                        member.is_some_and(|member| member.agent_ready)
+                    },
+                    fencing: !own && (self.is_being_fenced(node) || self.has_proof_against(node)),
+                    running: running
+                        .into_iter()
+                        .filter(|(_, report)| report.run == RunState::Running)
+                        .map(|(group, _)| group)
+                        .collect(),
+                },
+            );
+        }
+        seen
+    }
+
+    fn reports_of(&self, node: NodeId) -> Vec<(GroupName, GroupReport)> {
+        let report = if node == self.me.node {
+            self.own_report()
+        } else {
+            self.members
+                .get(&node)
+                .map(|member| member.report.clone())
+                .unwrap_or_default()
+        };
+        report.groups.into_iter().collect()
+    }
+
+    pub(super) fn report_on(&self, node: NodeId, group: &str) -> Option<GroupReport> {
+        if node == self.me.node {
+            return self.own_report().groups.get(group).cloned();
+        }
+        self.members.get(&node)?.report.groups.get(group).cloned()
+    }
+
+    /// Gives every configured group and node an entry; a group that left the configuration goes once it is stopped.
+    fn follow_config(&self, next: &mut ClusterState) {
+        let config = Arc::clone(&next.config);
+        for group in &config.groups {
+            next.groups
+                .entry(group.name.clone())
+                .or_insert_with(|| GroupState {
+                    assignment: Assignment::Stopped { epoch: 0 },
+                    disabled: false,
+                    intent: None,
+                    failures: Default::default(),
+                    reason: "it is new".into(),
+                });
+        }
+        for node in &config.nodes {
+            next.nodes.entry(node.id).or_default();
+        }
+        next.groups
+            .retain(|name, entry| config.group(name).is_some() || entry.assignment.owner().is_some());
+    }
+
+    /// Groups that failed on their node are taken from it.
+    fn record_failures(&mut self, next: &mut ClusterState) {
+        let names: Vec<GroupName> = next.groups.keys().cloned().collect();
+        for name in names {
+            let Assignment::Owned { owner, boot, epoch } = next.groups[&name].assignment else {
+                continue;
+            };
+            let Some(report) = self.report_on(owner, &name) else {
+                continue;
+            };
+            if report.run != RunState::Failed || report.epoch != epoch {
+                continue;
+            }
+            let reason = format!("it failed on {}: {}", self.name(owner), report.detail);
+            let new_epoch = take_epoch(next);
+            let Some(entry) = next.groups.get_mut(&name) else {
+                continue;
+            };
+            let failure = entry.failures.entry(owner).or_insert(Failure {
+                count: 0,
+                reason: String::new(),
+            });
+            failure.count += 1;
+            failure.reason = report.detail;
+            entry.assignment = Assignment::Releasing {
+                owner,
+                boot,
+                epoch: new_epoch,
+                toward: None,
+            };
+            entry.reason = reason;
+            self.moves.entry(name).or_default().push_back(self.now);
+        }
+    }
+
+    /// True when a group used up its budget of automatic moves and is to be left alone.
+    pub(super) fn is_flapping(&self, group: &str) -> bool {
+        let window = std::time::Duration::from_millis(self.config.cluster.flap_window_ms.into());
+        let recent = self.moves.get(group).map_or(0, |moves| {
+            moves.iter().filter(|at| self.now.since(**at) < window).count()
+        });
+        recent > self.config.cluster.flap_budget as usize
+    }
+
+    /// Orders the release of groups that should not stay where they are.
+    fn order_moves(&self, next: &mut ClusterState, seen: &Observations) {
+        let names: Vec<GroupName> = next.groups.keys().cloned().collect();
+        for name in names {
+            let entry = &next.groups[&name];
+            let Assignment::Owned { owner, boot, .. } = entry.assignment else {
+                continue;
+            };
+            if !self.is_online(owner) {
+                continue;
+            }
+            let Some((reason, toward)) = self.reason_to_leave(next, &name, owner, seen) else {
+                continue;
+            };
+            let epoch = take_epoch(next);
+            if let Some(entry) = next.groups.get_mut(&name) {
+                entry.assignment = Assignment::Releasing {
+                    owner,
+                    boot,
+                    epoch,
+                    toward,
+                };
+                entry.intent = None;
+                entry.reason = reason;
+            }
+        }
+    }
+
+    fn reason_to_leave(
+        &self,
+        next: &ClusterState,
+        name: &GroupName,
+        owner: NodeId,
+        seen: &Observations,
+    ) -> Option<(String, Option<NodeId>)> {
+        let entry = &next.groups[name];
+        let Some(section) = next.config.group(name) else {
+            return Some(("it left the configuration".into(), None));
+        };
+        if entry.disabled {
+            return Some(("an operator disabled it".into(), None));
+        }
+        if let Some(intent) = entry.intent.as_ref().filter(|intent| intent.to != owner) {
+            let reason = format!("{} moves it to {}", intent.who, self.name(intent.to));
+            return Some((reason, Some(intent.to)));
+        }
+        if next.nodes.get(&owner).is_some_and(|node| node.standby) {
+            return Some((format!("{} is in standby", self.name(owner)), None));
+        }
+        let elsewhere = |other: &&GroupName| {
+            next.groups
+                .get(*other)
+                .and_then(|entry| entry.assignment.owner())
+                .is_some_and(|node| node != owner)
+        };
+        if let Some(other) = section.with.iter().find(elsewhere) {
+            return Some((format!("it belongs with {other}, which runs elsewhere"), None));
+        }
+        let _ = seen;
+        None
+    }
+
+    /// Releases every assignment that a proof ends, and places every group that is free.
+    fn release_and_place(&mut self, next: &mut ClusterState, seen: &Observations) {
+        let names: Vec<GroupName> = next.groups.keys().cloned().collect();
+        for name in names {
+            let assignment = next.groups[&name].assignment.clone();
+            let mut cause = None;
+            if let Some(owner) = assignment.owner() {
+                let Some(proof) = self.release_proof(&name, &assignment) else {
+                    continue;
+                };
+                cause = Some(self.cause(next, &name, owner, &proof));
+                if proof.kind() != ProofKind::Stopped {
+                    let version = next.version + 1;
+                    next.nodes.entry(owner).or_default().proof = Some(proof.record(version));
+                    self.moves.entry(name.clone()).or_default().push_back(self.now);
+                }
+            }
+            self.place(next, &name, cause, seen);
+        }
+    }
+
+    /// The proof that `assignment` is over, if there is one. This is the only way for a group to leave a node.
+    fn release_proof(&self, name: &GroupName, assignment: &Assignment) -> Option<ReleaseProof> {
+        let owner = assignment.owner()?;
+        if owner == self.me.node
+            && let Some(boot) = assignment.boot().filter(|boot| *boot != self.me.boot)
+        {
+            return FenceProof::observed_reset(owner, boot, self.me.boot, self.now).releases(assignment);
+        }
+        if let Some(report) = self.report_on(owner, name)
+            && report.run.is_down()
+            && (owner != self.me.node || self.local.is_ready())
+            && let Some(proof) = ReleaseProof::stopped(assignment, owner, report.epoch)
+        {
+            return Some(proof);
+        }
+        if let Some(proof) = self
+            .proofs
+            .get(&owner)
+            .and_then(|proof| proof.releases(assignment))
+        {
+            return Some(proof);
+        }
+        if owner == self.me.node || !self.is_lost(owner) {
+            return None;
+        }
+        let requires = self
+            .config
+            .group(name)
+            .map_or(Requires::Fencing, |section| section.requires);
+        let ballot = self.leading_ballot()?;
+        self.countdown(owner)
+            .and_then(|countdown| countdown.releases(self.now, ballot, assignment, requires))
+            .or_else(|| ReleaseProof::not_required(assignment, requires))
+    }
+
+    fn cause(&self, next: &ClusterState, name: &GroupName, owner: NodeId, proof: &ReleaseProof) -> String {
+        let node = self.name(owner);
+        match proof.kind() {
+            ProofKind::Stopped => next.groups[name].reason.clone(),
+            ProofKind::Reset => format!("{node} rebooted: {}", proof.evidence()),
+            kind => format!("{node} was lost (proof: {}, {})", kind.as_str(), proof.evidence()),
+        }
+    }
+
+    fn place(
+        &mut self,
+        next: &mut ClusterState,
+        name: &GroupName,
+        cause: Option<String>,
+        seen: &Observations,
+    ) {
+        let freed = cause.is_some();
+        let section = next.config.group(name).cloned();
+        let entry = &next.groups[name];
+        let wanted = section.is_some() && !entry.disabled && !next.maintenance;
+        let choice = match &section {
+            Some(section) if wanted && !self.is_flapping(name) => choose(next, section, seen),
+            Some(_) if wanted => Err("it is held, because it used up its budget of automatic moves".into()),
+            _ => Err("it is not to run".into()),
+        };
+        match choice {
+            Ok((node, why)) => self.assign(next, name, node, cause, &why),
+            Err(why) if freed => {
+                let epoch = take_epoch(next);
+                if let Some(entry) = next.groups.get_mut(name) {
+                    entry.assignment = Assignment::Stopped { epoch };
+                    entry.intent = None;
+                    let cause = cause.unwrap_or_default();
+                    entry.reason = if wanted { format!("{cause}; {why}") } else { cause };
+                }
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn assign(
+        &self,
+        next: &mut ClusterState,
+        name: &GroupName,
+        node: NodeId,
+        cause: Option<String>,
+        why: &str,
+    ) {
+        let boot = if node == self.me.node {
+            Some(self.me.boot)
+        } else {
+            self.members.get(&node).and_then(|member| member.boot)
+        };
+        let epoch = take_epoch(next);
+        let target = self.name(node);
+        if let Some(entry) = next.groups.get_mut(name) {
+            entry.assignment = Assignment::Owned {
+                owner: node,
+                boot,
+                epoch,
+            };
+            entry.intent = None;
+            entry.reason = match cause {
+                Some(cause) => format!("{cause}; so it runs on {target}"),
+                None => format!("it runs on {target}, because {why}"),
+            };
+        }
+    }
+
+    /// Journals what a commit changed, one sentence per group.
+    pub(super) fn journal_differences(&mut self, old: &ClusterState, new: &ClusterState) {
+        if old.voters != new.voters {
+            let names: Vec<String> = new.voters.iter().map(|voter| self.name(voter)).collect();
+            let text = format!("voters are now {}: {}", names.join(", "), new.reason);
+            self.journal("voters-changed", Level::Info, text);
+        }
+        for (name, entry) in &new.groups {
+            let before = old.groups.get(name);
+            if before.is_some_and(|before| before.assignment == entry.assignment) {
+                continue;
+            }
+            let epoch: Epoch = entry.assignment.epoch();
+            let (kind, level) = match entry.assignment {
+                Assignment::Owned { .. } => ("assigned", Level::Info),
+                Assignment::Releasing { .. } => ("releasing", Level::Info),
+                Assignment::Stopped { epoch: 0 } => continue,
+                Assignment::Stopped { .. } => ("unassigned", Level::Warn),
+            };
+            let text = format!("{name}: {}", entry.reason);
+            self.journal_about(kind, level, text, Some(name.clone()), epoch);
+        }
+    }
+
+    /// Measures, as leader or follower alike, how long a group was away.
+    pub(super) fn note_outages(&mut self) {
+        let Some(state) = self.committed().cloned() else {
+            return;
+        };
+        for (name, entry) in &state.groups {
+            let owner = entry.assignment.owner();
+            let lost = owner.is_some_and(|node| self.is_lost(node));
+            let running = owner
+                .and_then(|node| self.report_on(node, name))
+                .is_some_and(|report| {
+                    report.run == RunState::Running && report.epoch == entry.assignment.epoch()
+                });
+            if running && !lost {
+                if let Some(since) = self.outage_since.remove(name) {
+                    self.last_outage.insert(name.clone(), self.now.since(since));
+                }
+            } else if self.last_outage.contains_key(name) || entry.assignment.epoch() > 0 {
+                self.outage_since.entry(name.clone()).or_insert(self.now);
+            }
+        }
+    }
+
+    /// True when some other node could take `group` now.
+    pub(super) fn can_take(&self, state: &ClusterState, group: &str, node: NodeId) -> Result<(), String> {
+        let Some(section) = state.config.group(group) else {
+            return Err(format!("there is no group {group}"));
+        };
+        let judged = candidates(state, section, &self.observations());
+        match judged.into_iter().find(|candidate| candidate.node == node) {
+            Some(candidate) if candidate.eligible => Ok(()),
+            Some(candidate) => Err(format!("{} {}", self.name(node), candidate.reason)),
+            None => Err(format!("{} is not a data node", self.name(node))),
+        }
+    }
+}
+
+/// Gives out the next epoch.
+fn take_epoch(next: &mut ClusterState) -> Epoch {
+    let epoch = next.next_epoch;
+    next.next_epoch += 1;
+    epoch
+}

@@ -1,0 +1,236 @@
+//! The picture for status output. Nothing decides by it.
+
+use holdfast_proto::config::GroupSection;
+use holdfast_proto::ids::{GroupName, NodeId};
+use holdfast_proto::peer::RunState;
+use holdfast_proto::state::{Assignment, ClusterState, GroupState};
+use holdfast_proto::time::Time;
+
+use super::{Node, Role};
+use crate::placement::{candidates, choose};
+use crate::view::{GroupView, PeerView, View};
+
+impl Node {
+    pub(super) fn make_view(&self, now: Time) -> View {
+        let state = self.committed().cloned();
+        let (quorum, has_quorum) = self.quorum_sentence(now);
+        View {
+            node: self.me.node,
+            ballot: self
+                .durable
+                .as_ref()
+                .map(|durable| durable.promised)
+                .unwrap_or_default(),
+            leader: self.leader_now(),
+            quorum,
+            has_quorum,
+            synced: self.synced,
+            peers: self
+                .others()
+                .into_iter()
+                .map(|node| self.peer_view(node))
+                .collect(),
+            groups: state.iter().flat_map(|state| self.group_views(state)).collect(),
+            next: self.poll_timeout(),
+            warnings: self.warnings(state.as_deref()),
+            state,
+        }
+    }
+
+    fn leader_now(&self) -> Option<NodeId> {
+        if self.is_established() {
+            return Some(self.me.node);
+        }
+        self.bound
+            .filter(|bound| bound.until > self.now)
+            .map(|bound| bound.leader)
+    }
+
+    fn quorum_sentence(&self, now: Time) -> (String, bool) {
+        let Some(durable) = &self.durable else {
+            return (
+                "this node has no cluster state yet and waits for the leader".into(),
+                false,
+            );
+        };
+        let voters = durable.committed.voters;
+        let online: Vec<String> = voters
+            .iter()
+            .filter(|voter| self.is_online(*voter))
+            .map(|voter| self.name(voter))
+            .collect();
+        let heard = format!(
+            "{} of {} voters are heard ({})",
+            online.len(),
+            voters.len(),
+            online.join(", ")
+        );
+        match &self.role {
+            Role::Leading(_) if self.holds_lease(now) => (format!("this node leads; {heard}"), true),
+            _ if self.leader_now().is_some() => {
+                let leader = self.leader_now().map(|node| self.name(node)).unwrap_or_default();
+                (format!("{leader} leads; {heard}"), true)
+            }
+            _ if self.in_pair() => (
+                format!(
+                    "no leader: contact is lost, and each node keeps what it runs until one is fenced; {heard}"
+                ),
+                false,
+            ),
+            _ => (
+                format!("no leader: {heard}, and {} are needed", voters.len() / 2 + 1),
+                false,
+            ),
+        }
+    }
+
+    fn peer_view(&self, node: NodeId) -> PeerView {
+        let member = self.members.get(&node);
+        let proof = self.proofs.get(&node).filter(|_| self.has_proof_against(node));
+        let (state, detail) = match member {
+            _ if self.is_being_fenced(node) => ("fencing", "its fence device is working".to_string()),
+            _ if proof.is_some() => (
+                "fenced",
+                proof
+                    .map(|proof| proof.evidence().to_string())
+                    .unwrap_or_default(),
+            ),
+            None => (
+                "never seen",
+                "it has not been heard since this node started".to_string(),
+            ),
+            Some(member) if member.heard_at.is_none() => ("never seen", String::new()),
+            Some(_) if !self.is_online(node) => {
+                let since = member.and_then(|member| member.heard_at).unwrap_or_default();
+                (
+                    "lost",
+                    format!("not heard for {} s", self.now.since(since).as_secs()),
+                )
+            }
+            Some(member) if member.blank => ("joining", "it has no cluster state yet".to_string()),
+            Some(member) if !node.is_witness() && !member.synced => {
+                ("joining", "it is catching up".to_string())
+            }
+            Some(member) if !node.is_witness() && !member.agent_ready => {
+                ("online", "its agent process does not answer".to_string())
+            }
+            Some(_) => ("online", String::new()),
+        };
+        PeerView {
+            node,
+            state,
+            detail,
+            boot: member.and_then(|member| member.boot),
+            synced: member.is_some_and(|member| member.synced),
+            watchdog: member.and_then(|member| member.watchdog),
+        }
+    }
+
+    fn group_views(&self, state: &ClusterState) -> Vec<GroupView> {
+        state
+            .groups
+            .iter()
+            .map(|(name, entry)| self.group_view(state, name, entry))
+            .collect()
+    }
+
+    fn group_view(&self, state: &ClusterState, name: &GroupName, entry: &GroupState) -> GroupView {
+        let section = state.config.group(name);
+        let owner = entry.assignment.owner();
+        let report = owner.and_then(|owner| self.report_on(owner, name));
+        let run = report.map(|report| report.run);
+        let shown = match (&entry.assignment, run) {
+            (Assignment::Stopped { .. }, _) if entry.disabled => "stopped",
+            (Assignment::Stopped { .. }, _) if !entry.failures.is_empty() => "failed",
+            (Assignment::Stopped { .. }, _) => "waiting",
+            (Assignment::Releasing { .. }, _) => "moving",
+            (Assignment::Owned { owner, .. }, _) if !self.is_online(*owner) => "unknown",
+            (Assignment::Owned { .. }, Some(RunState::Running)) => "running",
+            (Assignment::Owned { .. }, Some(RunState::Stopping)) => "stopping",
+            (Assignment::Owned { .. }, Some(RunState::Failed)) => "failed",
+            (Assignment::Owned { .. }, Some(RunState::Unknown)) => "unknown",
+            // Reports go to the leader; another node knows only what is committed.
+            (Assignment::Owned { owner, .. }, None) if *owner != self.me.node && !self.is_established() => {
+                "running"
+            }
+            (Assignment::Owned { .. }, _) => "starting",
+        };
+        let local = self.local.groups.get(name);
+        GroupView {
+            name: name.clone(),
+            state: shown,
+            node: owner,
+            epoch: entry.assignment.epoch(),
+            reason: self.group_reason(state, section, name, entry),
+            local: local.map(|local| local.run),
+            permit_until: local
+                .and_then(|local| local.permit.as_ref())
+                .map(|permit| permit.until),
+            last_outage: self.last_outage.get(name).copied(),
+            candidates: section
+                .map(|section| self.judge(state, section))
+                .unwrap_or_default(),
+        }
+    }
+
+    fn group_reason(
+        &self,
+        state: &ClusterState,
+        section: Option<&GroupSection>,
+        name: &str,
+        entry: &GroupState,
+    ) -> String {
+        if let Some(missing) = self.missing_proof(&entry.assignment) {
+            return missing;
+        }
+        let waiting = matches!(entry.assignment, Assignment::Stopped { .. }) && !entry.disabled;
+        if !waiting {
+            return entry.reason.clone();
+        }
+        if self.is_flapping(name) {
+            return format!(
+                "it is held after too many automatic moves; hactl resource cleanup {name} lets it run again"
+            );
+        }
+        if !self.is_established() {
+            return entry.reason.clone();
+        }
+        match section.map(|section| choose(state, section, &self.observations())) {
+            Some(Err(why)) => why,
+            _ => entry.reason.clone(),
+        }
+    }
+
+    fn judge(&self, state: &ClusterState, section: &GroupSection) -> Vec<(NodeId, bool, String)> {
+        let judged = candidates(state, section, &self.observations());
+        judged
+            .into_iter()
+            .map(|candidate| (candidate.node, candidate.eligible, candidate.reason))
+            .collect()
+    }
+
+    fn warnings(&self, state: Option<&ClusterState>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.disk_failed() {
+            warnings.push("this node's state cannot be written, so it does not vote; free its disk".into());
+        }
+        if !self.me.node.is_witness() && !self.local.is_ready() {
+            warnings
+                .push("had-agentd does not answer on this node; look at systemctl status had-agentd".into());
+        }
+        if !self.network.may_fence() {
+            warnings.push("this node's own network is down, so it blames and fences nobody".into());
+        }
+        if let Some(state) = state {
+            if state.maintenance {
+                warnings.push(
+                    "maintenance is on: resources are left alone; hactl maintenance off ends it".into(),
+                );
+            }
+            if self.config.witness.is_some() && !state.voters.contains(NodeId::WITNESS) {
+                warnings.push("the witness does not vote now".into());
+            }
+        }
+        warnings
+    }
+}

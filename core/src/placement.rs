@@ -1,0 +1,203 @@
+//! Where each group belongs, and why: a fixed order of reasons in which the first difference wins. No scores.
+
+use std::collections::BTreeMap;
+
+use holdfast_proto::config::GroupSection;
+use holdfast_proto::ids::{GroupName, NodeId};
+use holdfast_proto::state::{Assignment, ClusterState, GroupState};
+
+/// What the leader observes of a data node, as far as placement cares.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Heard within the detection time.
+    pub online: bool,
+    /// Has acknowledged a committed state since its boot.
+    pub synced: bool,
+    /// Its agent process is attached.
+    pub agent_ready: bool,
+    /// Being fenced, or fenced and not heard since.
+    pub fencing: bool,
+    /// Groups running there, by its own report.
+    pub running: Vec<GroupName>,
+}
+
+/// Observations of all data nodes.
+pub type Observations = BTreeMap<NodeId, Observed>;
+
+/// Why a node can or cannot take a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The node.
+    pub node: NodeId,
+    /// True when it can.
+    pub eligible: bool,
+    /// The reason in words.
+    pub reason: String,
+}
+
+/// Judges every data node for `group`, best first; ineligible ones last.
+#[must_use]
+pub fn candidates(state: &ClusterState, group: &GroupSection, seen: &Observations) -> Vec<Candidate> {
+    let entry = state.groups.get(&group.name);
+    let mut judged: Vec<(Rank, Candidate)> = state
+        .config
+        .nodes
+        .iter()
+        .map(|node| {
+            let obstacle = obstacle(state, group, entry, node.id, seen);
+            let rank = rank(state, group, entry, node.id, obstacle.is_some());
+            let reason = obstacle.clone().unwrap_or_else(|| merit(&rank));
+            (
+                rank,
+                Candidate {
+                    node: node.id,
+                    eligible: obstacle.is_none(),
+                    reason,
+                },
+            )
+        })
+        .collect();
+    judged.sort_by(|left, right| left.0.cmp(&right.0));
+    judged.into_iter().map(|(_, candidate)| candidate).collect()
+}
+
+/// The best node for a group that runs nowhere, or why there is none.
+pub fn choose(
+    state: &ClusterState,
+    group: &GroupSection,
+    seen: &Observations,
+) -> Result<(NodeId, String), String> {
+    if let Some(waits) = waits_for(state, group, seen) {
+        return Err(waits);
+    }
+    let judged = candidates(state, group, seen);
+    match judged.first() {
+        Some(best) if best.eligible => Ok((best.node, best.reason.clone())),
+        _ => {
+            let reasons: Vec<String> = judged
+                .iter()
+                .map(|candidate| format!("{} {}", state.config.name_of(candidate.node), candidate.reason))
+                .collect();
+            Err(format!("no node can run it: {}", reasons.join("; ")))
+        }
+    }
+}
+
+/// Position in the fixed order; smaller is better.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    ineligible: bool,
+    not_asked_for: bool,
+    not_with: bool,
+    preference: usize,
+    load: usize,
+    node: NodeId,
+}
+
+fn rank(
+    state: &ClusterState,
+    group: &GroupSection,
+    entry: Option<&GroupState>,
+    node: NodeId,
+    ineligible: bool,
+) -> Rank {
+    let asked_for = entry
+        .and_then(|entry| entry.intent.as_ref())
+        .is_some_and(|intent| intent.to == node);
+    let toward = entry.is_some_and(
+        |entry| matches!(&entry.assignment, Assignment::Releasing { toward, .. } if *toward == Some(node)),
+    );
+    let with = group
+        .with
+        .iter()
+        .all(|other| owner_of(state, other).is_none_or(|owner| owner == node));
+    let load = state
+        .groups
+        .values()
+        .filter(|other| other.assignment.owner() == Some(node))
+        .count();
+    Rank {
+        ineligible,
+        not_asked_for: !(asked_for || toward),
+        not_with: !with,
+        preference: group
+            .prefer
+            .iter()
+            .position(|prefer| *prefer == node)
+            .unwrap_or(group.prefer.len()),
+        load,
+        node,
+    }
+}
+
+fn merit(rank: &Rank) -> String {
+    if !rank.not_asked_for {
+        return "an operator asked for it".into();
+    }
+    if rank.preference == 0 {
+        "it is preferred or the first able node".into()
+    } else {
+        "it is able to run it".into()
+    }
+}
+
+fn owner_of(state: &ClusterState, group: &GroupName) -> Option<NodeId> {
+    state.groups.get(group).and_then(|entry| entry.assignment.owner())
+}
+
+/// The first thing that keeps `group` off `node`, in the published order.
+fn obstacle(
+    state: &ClusterState,
+    group: &GroupSection,
+    entry: Option<&GroupState>,
+    node: NodeId,
+    seen: &Observations,
+) -> Option<String> {
+    let unknown = Observed::default();
+    let observed = seen.get(&node).unwrap_or(&unknown);
+    if observed.fencing {
+        return Some("is being fenced or was fenced and has not come back".into());
+    }
+    if !observed.online {
+        return Some("is not heard".into());
+    }
+    if !observed.synced {
+        return Some("has not caught up since its boot".into());
+    }
+    if !observed.agent_ready {
+        return Some("has no agent process (had-agentd)".into());
+    }
+    if state.nodes.get(&node).is_some_and(|flags| flags.standby) {
+        return Some("is in standby".into());
+    }
+    if let Some(failure) = entry.and_then(|entry| entry.failures.get(&node)) {
+        return Some(format!(
+            "failed it ({}); hactl resource cleanup {} clears that",
+            failure.reason, group.name
+        ));
+    }
+    if let Some(other) = group
+        .apart_from
+        .iter()
+        .find(|other| owner_of(state, other) == Some(node))
+    {
+        return Some(format!("runs {other}, from which it is kept apart"));
+    }
+    let bound_elsewhere = |other: &&GroupName| owner_of(state, other).is_some_and(|owner| owner != node);
+    group
+        .with
+        .iter()
+        .find(bound_elsewhere)
+        .map(|other| format!("does not run {other}, with which it belongs"))
+}
+
+/// What must run first.
+fn waits_for(state: &ClusterState, group: &GroupSection, seen: &Observations) -> Option<String> {
+    let runs = |name: &GroupName| {
+        owner_of(state, name)
+            .and_then(|owner| seen.get(&owner))
+            .is_some_and(|observed| observed.running.contains(name))
+    };
+    let first = group.after.iter().chain(&group.with).find(|name| !runs(name))?;
+    Some(format!("it waits for {first} to run"))
+}

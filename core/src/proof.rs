@@ -1,0 +1,233 @@
+//! Release proofs as types: a group leaves a node only on one of these, and each can be made only by the check that
+//! establishes it.
+
+use holdfast_proto::config::{FenceKind, Requires};
+use holdfast_proto::ids::{Ballot, BootId, Epoch, NodeId, Version};
+use holdfast_proto::state::{Assignment, ProofKind, ProofRecord};
+use holdfast_proto::time::Time;
+
+use crate::event::FenceResult;
+
+/// A proof about a node, held by the node that established it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FenceProof {
+    kind: ProofKind,
+    node: NodeId,
+    ended_boot: Option<BootId>,
+    evidence: String,
+    at: Time,
+}
+
+impl FenceProof {
+    /// From the results of all devices of a level. `None` unless every one of them read the state back as off: that a
+    /// command exited 0 proves nothing (S6).
+    #[must_use]
+    pub fn from_devices(
+        node: NodeId,
+        boot: Option<BootId>,
+        results: &[(FenceKind, FenceResult)],
+        at: Time,
+    ) -> Option<Self> {
+        let all_off = !results.is_empty() && results.iter().all(|(_, result)| result.off_read_back);
+        if !all_off {
+            return None;
+        }
+        let ends_boot = results.iter().any(|(kind, _)| *kind == FenceKind::Power);
+        let evidence: Vec<&str> = results
+            .iter()
+            .map(|(_, result)| result.evidence.as_str())
+            .collect();
+        Some(FenceProof {
+            kind: if ends_boot {
+                ProofKind::Power
+            } else {
+                ProofKind::Storage
+            },
+            node,
+            ended_boot: boot,
+            evidence: evidence.join("; "),
+            at,
+        })
+    }
+
+    /// The node was heard with another boot id than `old`, so `old` is over.
+    #[must_use]
+    pub fn observed_reset(node: NodeId, old: BootId, new: BootId, at: Time) -> Self {
+        FenceProof {
+            kind: ProofKind::Reset,
+            node,
+            ended_boot: Some(old),
+            evidence: format!("it came back with boot {new}, so boot {old} is over"),
+            at,
+        }
+    }
+
+    /// The operator's word.
+    #[must_use]
+    pub fn operator(node: NodeId, boot: Option<BootId>, who: &str, when: &str, at: Time) -> Self {
+        let evidence = format!("{who} confirmed at {when} that it is off");
+        FenceProof {
+            kind: ProofKind::Operator,
+            node,
+            ended_boot: boot,
+            evidence,
+            at,
+        }
+    }
+
+    /// When it was established.
+    #[must_use]
+    pub fn at(&self) -> Time {
+        self.at
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> ProofKind {
+        self.kind
+    }
+
+    /// The boot that it ended.
+    #[must_use]
+    pub fn ended_boot(&self) -> Option<BootId> {
+        self.ended_boot
+    }
+
+    /// What was seen.
+    #[must_use]
+    pub fn evidence(&self) -> &str {
+        &self.evidence
+    }
+
+    /// May stand in for the node's vote in a pair: only a proof that ended its boot and after which it was not heard.
+    #[must_use]
+    pub fn votes(&self) -> bool {
+        self.kind == ProofKind::Power
+    }
+
+    /// Releases `assignment` if that belongs to the boot this proof ended.
+    #[must_use]
+    pub fn releases(&self, assignment: &Assignment) -> Option<ReleaseProof> {
+        let same_boot = match (self.ended_boot, assignment.boot()) {
+            (Some(ended), Some(assigned)) => ended == assigned,
+            // A device or an operator that found the node off ended whatever it ran.
+            (None, _) | (_, None) => self.kind != ProofKind::Reset,
+        };
+        (assignment.owner() == Some(self.node) && same_boot).then(|| ReleaseProof {
+            kind: self.kind,
+            node: self.node,
+            ended_boot: self.ended_boot,
+            evidence: self.evidence.clone(),
+        })
+    }
+}
+
+/// A countdown that has ended: valid only inside the ballot in which it was counted (MODEL.md rule 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Countdown {
+    /// The ballot it is counted in.
+    pub ballot: Ballot,
+    /// The node.
+    pub node: NodeId,
+    /// When the last permit it may hold has certainly ended, margin included.
+    pub lapsed_at: Time,
+    /// When its armed watchdog has certainly fired; absent without one.
+    pub fired_at: Option<Time>,
+}
+
+impl Countdown {
+    /// The strongest proof that the countdown gives at `now`, in `ballot`, for a group that requires `requires`.
+    #[must_use]
+    pub fn releases(
+        &self,
+        now: Time,
+        ballot: Ballot,
+        assignment: &Assignment,
+        requires: Requires,
+    ) -> Option<ReleaseProof> {
+        if ballot != self.ballot || assignment.owner() != Some(self.node) {
+            return None;
+        }
+        let proof = |kind, evidence| {
+            Some(ReleaseProof {
+                kind,
+                node: self.node,
+                ended_boot: assignment.boot(),
+                evidence,
+            })
+        };
+        match self.fired_at {
+            Some(fired_at) if now >= fired_at => proof(
+                ProofKind::Watchdog,
+                "its permits lapsed and its armed watchdog must have fired".into(),
+            ),
+            _ if requires != Requires::Fencing && now >= self.lapsed_at => proof(
+                ProofKind::Lapsed,
+                "its permit lapsed, and the margin passed".into(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// A proof that one assignment is over. Only this turns `Owned` or `Releasing` into something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseProof {
+    kind: ProofKind,
+    node: NodeId,
+    ended_boot: Option<BootId>,
+    evidence: String,
+}
+
+impl ReleaseProof {
+    /// The owner confirmed, under the epoch of the release, that nothing of the group runs.
+    #[must_use]
+    pub fn stopped(assignment: &Assignment, node: NodeId, confirmed: Epoch) -> Option<Self> {
+        match assignment {
+            Assignment::Releasing { owner, epoch, .. } if *owner == node && confirmed >= *epoch => {
+                Some(ReleaseProof {
+                    kind: ProofKind::Stopped,
+                    node,
+                    ended_boot: None,
+                    evidence: "it confirmed the stop".into(),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// A group that requires nothing leaves a node that is not heard, by the operator's choice in the configuration.
+    #[must_use]
+    pub fn not_required(assignment: &Assignment, requires: Requires) -> Option<Self> {
+        let node = assignment.owner().filter(|_| requires == Requires::Nothing)?;
+        Some(ReleaseProof {
+            kind: ProofKind::Lapsed,
+            node,
+            ended_boot: None,
+            evidence: "the group requires no proof (requires = \"nothing\")".into(),
+        })
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> ProofKind {
+        self.kind
+    }
+
+    /// What was seen.
+    #[must_use]
+    pub fn evidence(&self) -> &str {
+        &self.evidence
+    }
+
+    /// As recorded in the register.
+    #[must_use]
+    pub fn record(&self, version: Version) -> ProofRecord {
+        ProofRecord {
+            kind: self.kind,
+            ended_boot: self.ended_boot,
+            evidence: self.evidence.clone(),
+            version,
+        }
+    }
+}
