@@ -57,7 +57,7 @@ impl Cluster {
                 .on(machine)
                 .with_context(|| format!("cannot power {machine} on"))?;
         }
-        for node in NODES {
+        for node in MACHINES {
             control::follow(paths, node, Arc::clone(&story))?;
         }
         let client = Client::start(switch::client()?, args.service)?;

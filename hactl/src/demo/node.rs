@@ -106,7 +106,7 @@ fn daemons(name: &str, role: &str, paths: &Paths) -> anyhow::Result<Vec<Daemon>>
         .arg(paths.config(name))
         .arg("--state-dir")
         .arg(paths.state(name));
-    had.env("HOLDFAST_BOOT_ID_FILE", paths.boot_id(name));
+    had.arg("--boot-id-file").arg(paths.boot_id(name));
     daemons.push(Daemon {
         name: "had",
         command: had,

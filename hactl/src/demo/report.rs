@@ -8,14 +8,23 @@ use super::clock::ms;
 use super::run::{Figures, Run};
 use super::story::Moment;
 
-/// Kinds of event by which another node says that it noticed.
-pub const DETECTED: [&str; 4] = ["peer-lost", "leader-lost", "campaign", "group-failed"];
+/// Kinds of event by which a node says that it noticed.
+pub const DETECTED: [&str; 8] = [
+    "peer-lost",
+    "agent-lost",
+    "permit-lapsed",
+    "fence-started",
+    "elected",
+    "group-stopping",
+    "group-failed",
+    "group-unknown",
+];
 /// Kinds of event that are a release proof.
-pub const PROVED: [&str; 2] = ["fence-proved", "released"];
+pub const PROVED: [&str; 2] = ["fence-proved", "group-stopped"];
 /// The truth monitor's kinds that together make the service whole.
 pub const STARTED: [&str; 2] = ["vip-there", "service-there"];
 /// Kinds of event that tell the network about the address.
-pub const ANNOUNCED: [&str; 1] = ["vip-announced"];
+pub const ANNOUNCED: [&str; 2] = ["vip-announced", "vip-restored"];
 
 /// Standard output for people, or standard error when standard output is for JSON.
 pub struct Screen {
