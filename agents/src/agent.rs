@@ -162,18 +162,29 @@ impl EventSink {
         sender: mpsc::Sender<(usize, AgentEvent)>,
         failures: mpsc::UnboundedSender<(usize, AgentEvent)>,
     ) -> Self {
-        EventSink { index, sender, failures }
+        EventSink {
+            index,
+            sender,
+            failures,
+        }
     }
 
     /// The resource failed.
     pub fn failed(&self, reason: impl Into<String>) {
         // The receiver is gone only when the group is: then nobody needs to know.
-        let _ = self.failures.send((self.index, AgentEvent::Failed(reason.into())));
+        let _ = self
+            .failures
+            .send((self.index, AgentEvent::Failed(reason.into())));
     }
 
     /// Something worth telling an operator.
     pub fn note(&self, level: &'static str, kind: &'static str, text: impl Into<String>) {
-        let note = AgentEvent::Note { level, kind, text: text.into(), at: clock::now() };
+        let note = AgentEvent::Note {
+            level,
+            kind,
+            text: text.into(),
+            at: clock::now(),
+        };
         let _ = self.sender.try_send((self.index, note));
     }
 
@@ -215,7 +226,10 @@ impl AgentMeta {
             if !self.params.iter().any(|param| param.name == key) {
                 let known: Vec<_> = self.params.iter().map(|param| param.name).collect();
                 let known = known.join(", ");
-                return Err(AgentError(format!("agent {} has no parameter {key:?}; it has: {known}", self.kind)));
+                return Err(AgentError(format!(
+                    "agent {} has no parameter {key:?}; it has: {known}",
+                    self.kind
+                )));
             }
         }
         for param in self.params.iter().filter(|param| param.required) {
@@ -243,7 +257,11 @@ pub(crate) mod tests {
             resource: "resource".into(),
             params: BTreeMap::new(),
             lease: Duration::from_secs(1),
-            permit: watch::channel(PermitView { epoch: 1, until: Time(u64::MAX) }).1,
+            permit: watch::channel(PermitView {
+                epoch: 1,
+                until: Time(u64::MAX),
+            })
+            .1,
             events: EventSink::new(0, notes, failures),
             saved: String::new(),
             state_dir: std::env::temp_dir(),
@@ -252,11 +270,24 @@ pub(crate) mod tests {
 
     #[test]
     fn unknown_and_missing_keys_are_refused_by_name() {
-        let params = &[ParamMeta { name: "unit", required: true, help: "the unit" }];
-        let meta = AgentMeta { kind: "systemd", summary: "", params };
+        let params = &[ParamMeta {
+            name: "unit",
+            required: true,
+            help: "the unit",
+        }];
+        let meta = AgentMeta {
+            kind: "systemd",
+            summary: "",
+            params,
+        };
         let check = |key: &str| meta.check_keys(&BTreeMap::from([(key.to_owned(), "x".to_owned())]));
         assert!(check("unit").is_ok());
         assert!(check("units").unwrap_err().0.contains("it has: unit"));
-        assert!(meta.check_keys(&BTreeMap::new()).unwrap_err().0.contains("needs the parameter \"unit\""));
+        assert!(
+            meta.check_keys(&BTreeMap::new())
+                .unwrap_err()
+                .0
+                .contains("needs the parameter \"unit\"")
+        );
     }
 }

@@ -6,7 +6,8 @@ use nix::time::{ClockId, clock_gettime};
 /// Now, on the clock that permits are counted on.
 #[must_use]
 pub fn now() -> Time {
-    let spec = clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap_or_else(|_| unreachable!("Linux has CLOCK_BOOTTIME"));
+    let spec =
+        clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap_or_else(|_| unreachable!("Linux has CLOCK_BOOTTIME"));
     Time(spec.tv_sec() as u64 * 1_000_000 + spec.tv_nsec() as u64 / 1_000)
 }
 

@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod clock;
 pub mod exec;
+pub mod fence;
 pub mod group;
 pub mod guard;
 pub mod permits;

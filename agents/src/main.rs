@@ -40,13 +40,21 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     rt::narrow_capabilities();
     rt::lock_memory();
     let _lock = lock_state_dir(&args.state_dir)?;
-    let watchdog = args.watchdog.as_deref().map(|path| open_watchdog(path, args.watchdog_timeout_ms)).transpose()?;
-    let listener = guard::listen(&args.socket)
-        .with_context(|| format!("cannot listen on {}", args.socket.display()))?;
+    let watchdog = args
+        .watchdog
+        .as_deref()
+        .map(|path| open_watchdog(path, args.watchdog_timeout_ms))
+        .transpose()?;
+    let listener =
+        guard::listen(&args.socket).with_context(|| format!("cannot listen on {}", args.socket.display()))?;
     let (commands, command_receiver) = mpsc::unbounded_channel();
     let (request_sender, requests) = mpsc::channel(guard::REQUESTS_MAX);
     let maintenance = supervisor::saved_maintenance(&args.state_dir);
@@ -59,8 +67,14 @@ fn main() -> anyhow::Result<()> {
         kinds: registry::AGENTS.iter().map(|meta| meta.kind.to_owned()).collect(),
         maintenance,
     })?;
-    let around = Surroundings { guard: commands, state_dir: args.state_dir, maintenance };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let around = Surroundings {
+        guard: commands,
+        state_dir: args.state_dir,
+        maintenance,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(around, requests))?;
     match guard.join() {
         Ok(outcome) => outcome.context("the thread that enforces permits failed"),
@@ -114,7 +128,8 @@ fn lock_state_dir(path: &Path) -> anyhow::Result<Flock<fs::File>> {
     use std::os::unix::fs::DirBuilderExt;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.with_context(|| format!("cannot make the state folder {}", path.display()))?;
-    let file = fs::File::create(path.join("lock")).with_context(|| format!("cannot write to {}", path.display()))?;
+    let file =
+        fs::File::create(path.join("lock")).with_context(|| format!("cannot write to {}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|(_, error)| anyhow::anyhow!("another had-agentd uses {}: {error}", path.display()))
 }
@@ -124,6 +139,10 @@ fn open_watchdog(path: &Path, timeout_ms: u32) -> anyhow::Result<Box<dyn Watchdo
         let path = path.display();
         format!("cannot hold the watchdog {path}: is it there, and is systemd's RuntimeWatchdogSec off?")
     })?;
-    tracing::info!("watchdog {} armed, {} ms", path.display(), device.timeout().as_millis());
+    tracing::info!(
+        "watchdog {} armed, {} ms",
+        path.display(),
+        device.timeout().as_millis()
+    );
     Ok(Box::new(device))
 }

@@ -55,7 +55,10 @@ impl PermitTable {
     /// Takes a permit from `had`. It renews a running group of the same epoch, unless that group's permit has lapsed:
     /// what is being stopped is stopped.
     pub fn offer(&mut self, permit: &Permit) {
-        let new = PermitView { epoch: permit.epoch, until: Time(permit.until_us) };
+        let new = PermitView {
+            epoch: permit.epoch,
+            until: Time(permit.until_us),
+        };
         let known = self.offered.len();
         match self.offered.get_mut(&permit.group) {
             Some(old) if old.epoch == new.epoch => old.until = old.until.max(new.until),
@@ -71,15 +74,21 @@ impl PermitTable {
 
     /// A group is about to start, or was found running: from now on it needs a permit.
     pub fn arm(&mut self, group: &str, armed: Armed) {
-        self.entries.insert(group.to_owned(), Entry { armed, lapsed: false });
+        self.entries
+            .insert(group.to_owned(), Entry { armed, lapsed: false });
         self.refresh(group);
     }
 
     /// A start under a newer decision came in: what runs already goes on under that.
     pub fn raise(&mut self, permit: &Permit) {
-        let Some(entry) = self.entries.get_mut(&permit.group) else { return };
+        let Some(entry) = self.entries.get_mut(&permit.group) else {
+            return;
+        };
         if !entry.lapsed && entry.armed.permit.epoch < permit.epoch {
-            entry.armed.permit = PermitView { epoch: permit.epoch, until: Time(permit.until_us) };
+            entry.armed.permit = PermitView {
+                epoch: permit.epoch,
+                until: Time(permit.until_us),
+            };
             self.refresh(&permit.group);
         }
     }
@@ -99,22 +108,41 @@ impl PermitTable {
     }
 
     fn refresh(&mut self, group: &str) {
-        let Some(entry) = self.entries.get_mut(group) else { return };
+        let Some(entry) = self.entries.get_mut(group) else {
+            return;
+        };
         if entry.lapsed {
             return;
         }
-        if let Some(offered) = self.offered.get(group).filter(|offered| offered.epoch == entry.armed.permit.epoch) {
+        if let Some(offered) = self
+            .offered
+            .get(group)
+            .filter(|offered| offered.epoch == entry.armed.permit.epoch)
+        {
             entry.armed.permit.until = entry.armed.permit.until.max(offered.until);
         }
-        let until = if self.maintenance { Time(u64::MAX) } else { entry.armed.permit.until };
-        let view = PermitView { until, ..entry.armed.permit };
-        entry.armed.view.send_if_modified(|old| std::mem::replace(old, view) != view);
+        let until = if self.maintenance {
+            Time(u64::MAX)
+        } else {
+            entry.armed.permit.until
+        };
+        let view = PermitView {
+            until,
+            ..entry.armed.permit
+        };
+        entry
+            .armed
+            .view
+            .send_if_modified(|old| std::mem::replace(old, view) != view);
     }
 
     /// When the next permit lapses. None if none can.
     #[must_use]
     pub fn next_lapse(&self) -> Option<Time> {
-        let live = self.entries.values().filter(|entry| !entry.lapsed && !self.maintenance);
+        let live = self
+            .entries
+            .values()
+            .filter(|entry| !entry.lapsed && !self.maintenance);
         live.map(|entry| entry.armed.permit.until).min()
     }
 
@@ -123,7 +151,10 @@ impl PermitTable {
         if self.maintenance {
             return Vec::new();
         }
-        let lapsed = self.entries.iter_mut().filter(|(_, entry)| !entry.lapsed && entry.armed.permit.until <= now);
+        let lapsed = self
+            .entries
+            .iter_mut()
+            .filter(|(_, entry)| !entry.lapsed && entry.armed.permit.until <= now);
         lapsed
             .map(|(group, entry)| {
                 entry.lapsed = true;
@@ -142,7 +173,10 @@ impl PermitTable {
     #[must_use]
     pub fn may_pet(&self, now: Time) -> bool {
         self.maintenance
-            || self.entries.values().all(|entry| !entry.lapsed && entry.armed.permit.until > now)
+            || self
+                .entries
+                .values()
+                .all(|entry| !entry.lapsed && entry.armed.permit.until > now)
     }
 
     /// True when no group may be running.
@@ -157,14 +191,29 @@ mod tests {
     use super::*;
 
     fn permit(epoch: u64, until: u64) -> Permit {
-        Permit { group: "web".into(), epoch, until_us: until }
+        Permit {
+            group: "web".into(),
+            epoch,
+            until_us: until,
+        }
     }
 
     fn armed(epoch: u64, until: u64) -> (Armed, watch::Receiver<PermitView>) {
-        let permit = PermitView { epoch, until: Time(until) };
+        let permit = PermitView {
+            epoch,
+            until: Time(until),
+        };
         let (view, receiver) = watch::channel(permit);
         let (runner, _) = mpsc::unbounded_channel();
-        (Armed { permit, cutters: Vec::new(), view, runner }, receiver)
+        (
+            Armed {
+                permit,
+                cutters: Vec::new(),
+                view,
+                runner,
+            },
+            receiver,
+        )
     }
 
     #[test]

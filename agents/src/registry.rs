@@ -17,7 +17,10 @@ pub fn build(kind: &str, context: AgentContext) -> Result<Box<dyn ResourceAgent>
         "exec" => exec::build(context),
         _ => {
             let known: Vec<_> = AGENTS.iter().map(|meta| meta.kind).collect();
-            Err(AgentError(format!("there is no agent {kind:?}; this had-agentd has: {}", known.join(", "))))
+            Err(AgentError(format!(
+                "there is no agent {kind:?}; this had-agentd has: {}",
+                known.join(", ")
+            )))
         }
     }
 }

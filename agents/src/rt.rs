@@ -35,8 +35,13 @@ pub fn narrow_capabilities() {
             tracing::info!("{capability} stays in the bounding set: {error}");
         }
     }
-    let kept: CapsHashSet = caps::read(None, CapSet::Permitted).unwrap_or_default().intersection(&needed).copied().collect();
-    let narrowed = caps::set(None, CapSet::Effective, &kept).and_then(|()| caps::set(None, CapSet::Permitted, &kept));
+    let kept: CapsHashSet = caps::read(None, CapSet::Permitted)
+        .unwrap_or_default()
+        .intersection(&needed)
+        .copied()
+        .collect();
+    let narrowed =
+        caps::set(None, CapSet::Effective, &kept).and_then(|()| caps::set(None, CapSet::Permitted, &kept));
     if let Err(error) = narrowed {
         tracing::warn!("capabilities cannot be narrowed: {error}");
     }
@@ -50,7 +55,9 @@ pub fn narrow_capabilities() {
 pub fn lock_memory() {
     match sys::lock_memory() {
         Ok(()) => tracing::info!("memory locked"),
-        Err(error) => tracing::warn!("memory is not locked ({error}): under memory pressure permits may be enforced late"),
+        Err(error) => tracing::warn!(
+            "memory is not locked ({error}): under memory pressure permits may be enforced late"
+        ),
     }
 }
 
@@ -58,6 +65,8 @@ pub fn lock_memory() {
 pub fn schedule_guard() {
     match sys::schedule_fifo(GUARD_PRIORITY) {
         Ok(()) => tracing::info!("guard runs under SCHED_FIFO {GUARD_PRIORITY}"),
-        Err(error) => tracing::warn!("guard runs without SCHED_FIFO ({error}): under load permits may be enforced late"),
+        Err(error) => {
+            tracing::warn!("guard runs without SCHED_FIFO ({error}): under load permits may be enforced late")
+        }
     }
 }

@@ -5,18 +5,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use holdfast_proto::agent::{FenceDevice, FenceOutcome, GroupStatus, Note};
+use holdfast_proto::agent::{FenceDevice, GroupStatus, Note};
 use tokio::sync::mpsc;
 
 use crate::agent::PermitView;
 use crate::clock;
+use crate::fence::Fencer;
 
 use crate::group::{Group, Order, Surroundings, store};
 use crate::guard::{Command, Request};
 use holdfast_proto::time::Time;
-
-/// Fence devices that may run at once.
-const FENCES_MAX: usize = 64;
 
 /// Where maintenance is remembered.
 fn maintenance_file(state_dir: &Path) -> PathBuf {
@@ -33,7 +31,7 @@ pub fn saved_maintenance(state_dir: &Path) -> bool {
 pub struct Supervisor {
     around: Surroundings,
     groups: BTreeMap<String, mpsc::UnboundedSender<Order>>,
-    fences: std::sync::Arc<tokio::sync::Semaphore>,
+    fencer: Fencer,
 }
 
 impl Supervisor {
@@ -61,19 +59,34 @@ impl Supervisor {
                 }
             }
         }
-        let fences = std::sync::Arc::new(tokio::sync::Semaphore::new(FENCES_MAX));
-        Ok(Supervisor { around, groups, fences })
+        let guard = around.guard.clone();
+        let fencer = Fencer::new(move |note| drop(guard.send(Command::Note(note))));
+        Ok(Supervisor {
+            around,
+            groups,
+            fencer,
+        })
     }
 
     /// Carries out one request.
     pub fn obey(&mut self, request: Request) {
         match request {
             Request::Start { permit, spec, lease } => {
-                let view = PermitView { epoch: permit.epoch, until: Time(permit.until_us) };
-                self.tell(&permit.group, Order::Start { permit: view, spec, lease });
+                let view = PermitView {
+                    epoch: permit.epoch,
+                    until: Time(permit.until_us),
+                };
+                self.tell(
+                    &permit.group,
+                    Order::Start {
+                        permit: view,
+                        spec,
+                        lease,
+                    },
+                );
             }
             Request::Group(group, order) => self.tell(&group, order),
-            Request::Fence(device) => self.fence(device),
+            Request::Fence { device, own } => self.fence(device, own),
             Request::Maintenance(on) => self.maintenance(on),
         }
     }
@@ -83,8 +96,10 @@ impl Supervisor {
             return;
         }
         let around = &self.around;
-        let sender =
-            self.groups.entry(group.to_owned()).or_insert_with(|| Group::spawn(group, around.clone(), None));
+        let sender = self
+            .groups
+            .entry(group.to_owned())
+            .or_insert_with(|| Group::spawn(group, around.clone(), None));
         if sender.send(order).is_err() {
             // Its task panicked: that it cannot be controlled any more is all that is known.
             let _ = self.around.guard.send(Command::Status(GroupStatus {
@@ -97,11 +112,10 @@ impl Supervisor {
         }
     }
 
-    fn fence(&self, device: FenceDevice) {
-        let (guard, fences) = (self.around.guard.clone(), self.fences.clone());
+    fn fence(&self, device: FenceDevice, own: String) {
+        let (guard, fencer) = (self.around.guard.clone(), self.fencer.clone());
         tokio::spawn(async move {
-            let _turn = fences.acquire().await;
-            let outcome = FenceOutcome { id: device.id, error: "this had-agentd has no fence agents".into(), ..FenceOutcome::default() };
+            let outcome = fencer.run(&device, &own).await;
             let _ = guard.send(Command::Fenced(outcome));
         });
     }
@@ -109,12 +123,18 @@ impl Supervisor {
     fn maintenance(&mut self, on: bool) {
         self.around.maintenance = on;
         let file = maintenance_file(&self.around.state_dir);
-        let saved = if on { fs::write(&file, "") } else { fs::remove_file(&file) };
+        let saved = if on {
+            fs::write(&file, "")
+        } else {
+            fs::remove_file(&file)
+        };
         if let Err(error) = saved
             && (on || error.kind() != io::ErrorKind::NotFound)
         {
             tracing::error!("{}: {error}", file.display());
         }
-        self.groups.values().for_each(|group| drop(group.send(Order::Maintenance(on))));
+        self.groups
+            .values()
+            .for_each(|group| drop(group.send(Order::Maintenance(on))));
     }
 }

@@ -25,10 +25,16 @@ pub struct Identity {
 /// # Errors
 /// As sched_setscheduler(2): EPERM without CAP_SYS_NICE.
 pub fn schedule_fifo(priority: i32) -> io::Result<()> {
-    let param = libc::sched_param { sched_priority: priority };
+    let param = libc::sched_param {
+        sched_priority: priority,
+    };
     // SAFETY: 0 is the calling thread, and `param` lives through the call.
     let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &param) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Locks memory, pages that are touched only: without ONFAULT it would cost the whole address space.
@@ -38,7 +44,11 @@ pub fn schedule_fifo(priority: i32) -> io::Result<()> {
 pub fn lock_memory() -> io::Result<()> {
     // SAFETY: no pointers are passed.
     let result = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// A descriptor that becomes readable when process `pid` has ended.

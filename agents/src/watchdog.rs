@@ -74,7 +74,9 @@ mod tests {
     #[test]
     fn a_file_that_is_no_watchdog_is_refused_and_disarmed() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = Device::open(file.path(), Duration::from_secs(5)).map(|_| ()).unwrap_err();
+        let error = Device::open(file.path(), Duration::from_secs(5))
+            .map(|_| ())
+            .unwrap_err();
         assert!(error.to_string().contains("no watchdog timeout"), "{error}");
         assert_eq!(std::fs::read(file.path()).unwrap(), b"V");
     }

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::process;
+use crate::clock;
 
 /// The environment variable that marks members.
 pub const MARKER: &str = "HOLDFAST_RESOURCE";
@@ -25,12 +26,16 @@ pub struct Members {
 impl Members {
     /// Prepares for a new program: makes its cgroup if that is possible here.
     pub fn create(group: &str, resource: &str) -> Members {
-        let marker = format!("{group}/{resource}");
-        let cgroup = own_cgroup().map(|base| base.join(format!("exec-{group}.{resource}")));
-        let cgroup = cgroup.filter(|path| {
-            (path.is_dir() || fs::create_dir(path).is_ok()) && open_procs(path).is_some()
-        });
-        Members { marker, cgroup, leader: 0 }
+        // Unique, so that nothing of another run, or of another had-agentd on this machine, is taken for it.
+        let run = format!("{}-{}", std::process::id(), clock::now().0);
+        let marker = format!("{group}/{resource}/{run}");
+        let cgroup = own_cgroup().map(|base| base.join(format!("exec-{group}.{resource}.{run}")));
+        let cgroup = cgroup.filter(|path| fs::create_dir(path).is_ok() && open_procs(path).is_some());
+        Members {
+            marker,
+            cgroup,
+            leader: 0,
+        }
     }
 
     /// The same, with the program's pid, which is its session and process group as well.
@@ -50,7 +55,11 @@ impl Members {
 
     /// All members that run.
     pub fn list(&self) -> Vec<i32> {
-        match self.cgroup.as_deref().and_then(|path| read_pids(&path.join("cgroup.procs"))) {
+        match self
+            .cgroup
+            .as_deref()
+            .and_then(|path| read_pids(&path.join("cgroup.procs")))
+        {
             Some(pids) => pids.into_iter().filter(|pid| lives(*pid)).collect(),
             None => self.scan(),
         }
@@ -61,7 +70,9 @@ impl Members {
         let all = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         pids.filter(|pid| {
-            let Some(stat) = process::stat(*pid).filter(|stat| !matches!(stat.state, 'Z' | 'X')) else { return false };
+            let Some(stat) = process::stat(*pid).filter(|stat| !matches!(stat.state, 'Z' | 'X')) else {
+                return false;
+            };
             let related = self.leader > 0 && (stat.session == self.leader || stat.group == self.leader);
             related || has_variable(*pid, wanted.as_bytes())
         })
@@ -85,7 +96,9 @@ impl Members {
     /// Stops members from running without ending them.
     pub fn freeze(&self) -> Result<(), String> {
         match &self.cgroup {
-            Some(path) => fs::write(path.join("cgroup.freeze"), "1").map_err(|error| format!("cgroup.freeze: {error}")),
+            Some(path) => {
+                fs::write(path.join("cgroup.freeze"), "1").map_err(|error| format!("cgroup.freeze: {error}"))
+            }
             None => {
                 self.signal(Signal::SIGSTOP);
                 Ok(())
@@ -104,7 +117,7 @@ impl Members {
     /// Removes the cgroup, which must be empty.
     pub fn remove(&self) {
         if let Some(path) = &self.cgroup {
-            // A zombie may still hold it: the next start finds and reuses it.
+            // A zombie that we may not reap can still hold it; an empty folder does no harm.
             let _ = fs::remove_dir(path);
         }
     }
@@ -116,15 +129,27 @@ fn lives(pid: i32) -> bool {
 
 fn has_variable(pid: i32, wanted: &[u8]) -> bool {
     let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environ.split(|byte| *byte == 0).any(|variable| variable == wanted)
+    environ
+        .split(|byte| *byte == 0)
+        .any(|variable| variable == wanted)
 }
 
 fn read_pids(path: &Path) -> Option<Vec<i32>> {
-    Some(fs::read_to_string(path).ok()?.lines().filter_map(|line| line.parse().ok()).collect())
+    Some(
+        fs::read_to_string(path)
+            .ok()?
+            .lines()
+            .filter_map(|line| line.parse().ok())
+            .collect(),
+    )
 }
 
 fn open_procs(cgroup: &Path) -> Option<OwnedFd> {
-    OpenOptions::new().write(true).open(cgroup.join("cgroup.procs")).ok().map(OwnedFd::from)
+    OpenOptions::new()
+        .write(true)
+        .open(cgroup.join("cgroup.procs"))
+        .ok()
+        .map(OwnedFd::from)
 }
 
 /// The cgroup v2 folder of this process. None without one that can be written to.

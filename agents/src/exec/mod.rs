@@ -56,9 +56,20 @@ pub fn build(context: AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError
     META.check_keys(&context.params)?;
     let params = Params::read(&context.params)?;
     let saved = serde_json::from_str(&context.saved).ok();
-    let output = Output::new(context.state_dir.join(format!("{}.{}.out", context.group, context.resource)));
+    let output = Output::new(
+        context
+            .state_dir
+            .join(format!("{}.{}.out", context.group, context.resource)),
+    );
     let ended = Arc::default();
-    Ok(Box::new(ExecAgent { context, params, output, saved, watcher: None, ended }))
+    Ok(Box::new(ExecAgent {
+        context,
+        params,
+        output,
+        saved,
+        watcher: None,
+        ended,
+    }))
 }
 
 impl ExecAgent {
@@ -74,26 +85,49 @@ impl ExecAgent {
         let identity = self.params.identity()?;
         let members = Members::create(&self.context.group, &self.context.resource);
         let wrong = |what: &str, error: std::io::Error| AgentError(format!("{what}: {error}"));
-        let write_end = self.output.open().map_err(|error| wrong("cannot make the pipe for its output", error))?;
+        let write_end = self
+            .output
+            .open()
+            .map_err(|error| wrong("cannot make the pipe for its output", error))?;
         let mut command = Command::new(&self.params.program);
-        command.args(&self.params.arguments).envs(self.params.env.iter().cloned());
-        command.env(members::MARKER, members.marker()).current_dir(&self.params.cwd);
+        command
+            .args(&self.params.arguments)
+            .envs(self.params.env.iter().cloned());
+        command
+            .env(members::MARKER, members.marker())
+            .current_dir(&self.params.cwd);
         command.stdin(Stdio::null());
-        command.stdout(write_end.try_clone().map_err(|error| wrong("cannot duplicate its output", error))?);
+        command.stdout(
+            write_end
+                .try_clone()
+                .map_err(|error| wrong("cannot duplicate its output", error))?,
+        );
         command.stderr(write_end);
         sys::prepare_child(&mut command, members.entrance(), identity);
-        let child = command.spawn().map_err(|error| wrong(&format!("cannot run {}", self.params.program), error))?;
+        let child = command
+            .spawn()
+            .map_err(|error| wrong(&format!("cannot run {}", self.params.program), error))?;
         let pid = child.id() as i32;
         // From here on the program is known by its descriptor: `child` is not waited for through std.
         let process = Process::open(pid).map_err(|error| wrong("cannot watch the program", error))?;
-        self.saved = Some(Saved { pid, start_ticks: process.start_ticks, members: members.with_leader(pid) });
+        self.saved = Some(Saved {
+            pid,
+            start_ticks: process.start_ticks,
+            members: members.with_leader(pid),
+        });
         self.watch(process)
     }
 
     /// Notices the end of the program at once.
     fn watch(&mut self, process: Process) -> Result<(), AgentError> {
-        let watched = process.watch().map_err(|error| AgentError(format!("cannot watch the program: {error}")))?;
-        let (events, output, ended) = (self.context.events.clone(), self.output.tail(), Arc::clone(&self.ended));
+        let watched = process
+            .watch()
+            .map_err(|error| AgentError(format!("cannot watch the program: {error}")))?;
+        let (events, output, ended) = (
+            self.context.events.clone(),
+            self.output.tail(),
+            Arc::clone(&self.ended),
+        );
         *lock(&ended) = None;
         let watch = async move {
             let reason = describe_end(watched.ended().await, &output);
@@ -116,7 +150,9 @@ impl ExecAgent {
     /// Signals all members until none is left.
     async fn end(&mut self, signal: Signal, deadline: Time) -> Result<(), AgentError> {
         self.unwatch();
-        let Some(saved) = self.saved.clone() else { return Ok(()) };
+        let Some(saved) = self.saved.clone() else {
+            return Ok(());
+        };
         saved.members.thaw();
         saved.members.signal(signal);
         loop {
@@ -129,7 +165,11 @@ impl ExecAgent {
                 return Ok(());
             }
             if clock::now() >= deadline {
-                return Err(AgentError(format!("{} did not end on {signal}: {}", self.params.program, names(&left))));
+                return Err(AgentError(format!(
+                    "{} did not end on {signal}: {}",
+                    self.params.program,
+                    names(&left)
+                )));
             }
             if signal == Signal::SIGKILL {
                 // A fork may have slipped through between the list and the signal.
@@ -154,12 +194,18 @@ impl ResourceAgent for ExecAgent {
     }
 
     fn freeze(&mut self) -> Result<(), AgentError> {
-        self.saved.as_ref().map_or(Ok(()), |saved| saved.members.freeze().map_err(AgentError))
+        self.saved
+            .as_ref()
+            .map_or(Ok(()), |saved| saved.members.freeze().map_err(AgentError))
     }
 
     fn probe(&mut self) -> Action<'_, Presence> {
         let running = self.running().is_some();
-        let left = self.saved.as_ref().map(|saved| saved.members.list()).unwrap_or_default();
+        let left = self
+            .saved
+            .as_ref()
+            .map(|saved| saved.members.list())
+            .unwrap_or_default();
         Box::pin(async move {
             match (running, left.is_empty()) {
                 (true, _) => Presence::Active,
@@ -171,9 +217,13 @@ impl ResourceAgent for ExecAgent {
 
     fn adopt(&mut self) -> Action<'_, Result<(), AgentError>> {
         Box::pin(async move {
-            let process = self.running().ok_or_else(|| AgentError::new("the program ended meanwhile"))?;
+            let process = self
+                .running()
+                .ok_or_else(|| AgentError::new("the program ended meanwhile"))?;
             // Its end of the pipe is still open: read on where the old had-agentd left off.
-            self.output.open().map_err(|error| AgentError(format!("cannot read its output: {error}")))?;
+            self.output
+                .open()
+                .map_err(|error| AgentError(format!("cannot read its output: {error}")))?;
             self.watch(process)
         })
     }
@@ -187,7 +237,10 @@ impl ResourceAgent for ExecAgent {
     }
 
     fn saved(&self) -> String {
-        self.saved.as_ref().and_then(|saved| serde_json::to_string(saved).ok()).unwrap_or_default()
+        self.saved
+            .as_ref()
+            .and_then(|saved| serde_json::to_string(saved).ok())
+            .unwrap_or_default()
     }
 }
 
@@ -211,7 +264,11 @@ fn describe_end(status: Option<ExitStatus>, output: &output::Tail) -> String {
         None => "the program ended (its status is unknown, had-agentd was restarted since it began)".into(),
     };
     let last = output.last_line();
-    if last.is_empty() { what } else { format!("{what}; its last line: {last}") }
+    if last.is_empty() {
+        what
+    } else {
+        format!("{what}; its last line: {last}")
+    }
 }
 
 /// The first few members in words.
@@ -225,5 +282,9 @@ fn names(pids: &[i32]) -> String {
         })
         .collect();
     let more = pids.len().saturating_sub(shown.len());
-    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+    if more == 0 {
+        shown.join(", ")
+    } else {
+        format!("{} and {more} more", shown.join(", "))
+    }
 }

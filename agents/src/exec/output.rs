@@ -35,8 +35,15 @@ impl Tail {
     /// The last line that is not blank, cleaned of control characters.
     pub fn last_line(&self) -> String {
         let lines = super::lock(&self.0);
-        let line = if lines.open.is_empty() { &lines.last } else { &lines.open };
-        String::from_utf8_lossy(line).chars().filter(|c| !c.is_control()).collect()
+        let line = if lines.open.is_empty() {
+            &lines.last
+        } else {
+            &lines.open
+        };
+        String::from_utf8_lossy(line)
+            .chars()
+            .filter(|c| !c.is_control())
+            .collect()
     }
 
     fn push(&self, bytes: &[u8]) {
@@ -66,7 +73,11 @@ pub struct Output {
 impl Output {
     /// Nothing is made before [`Output::open`].
     pub fn new(path: PathBuf) -> Output {
-        Output { path, tail: Tail::default(), reader: None }
+        Output {
+            path,
+            tail: Tail::default(),
+            reader: None,
+        }
     }
 
     /// See [`Tail`].
@@ -80,9 +91,15 @@ impl Output {
             Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
             Err(error) => return Err(error.into()),
         }
-        let mut receiver = pipe::OpenOptions::new().read_write(true).open_receiver(&self.path)?;
+        let mut receiver = pipe::OpenOptions::new()
+            .read_write(true)
+            .open_receiver(&self.path)?;
         let _ = fcntl(&receiver, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
-        let write_end = OpenOptions::new().read(true).write(true).custom_flags(libc::O_CLOEXEC).open(&self.path)?;
+        let write_end = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_CLOEXEC)
+            .open(&self.path)?;
         let tail = self.tail.clone();
         let read = async move {
             let mut piece = vec![0; 4096];

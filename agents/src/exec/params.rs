@@ -13,10 +13,26 @@ pub const META: AgentMeta = AgentMeta {
     kind: "exec",
     summary: "runs a program in the foreground and supervises it",
     params: &[
-        ParamMeta { name: "command", required: true, help: "the program's absolute path, then its arguments; no shell" },
-        ParamMeta { name: "user", required: false, help: "the user it runs as (default: had-agentd's own)" },
-        ParamMeta { name: "cwd", required: false, help: "its working folder (default: /)" },
-        ParamMeta { name: "env", required: false, help: "NAME=VALUE for each variable added to its environment" },
+        ParamMeta {
+            name: "command",
+            required: true,
+            help: "the program's absolute path, then its arguments; no shell",
+        },
+        ParamMeta {
+            name: "user",
+            required: false,
+            help: "the user it runs as (default: had-agentd's own)",
+        },
+        ParamMeta {
+            name: "cwd",
+            required: false,
+            help: "its working folder (default: /)",
+        },
+        ParamMeta {
+            name: "env",
+            required: false,
+            help: "NAME=VALUE for each variable added to its environment",
+        },
     ],
 };
 
@@ -34,10 +50,17 @@ impl Params {
         if params.values().any(|value| value.contains('\0')) {
             return Err(AgentError::new("agent exec: a parameter holds a NUL byte"));
         }
-        let mut words = params.get("command").map(String::as_str).unwrap_or_default().split('\n').map(str::to_owned);
+        let mut words = params
+            .get("command")
+            .map(String::as_str)
+            .unwrap_or_default()
+            .split('\n')
+            .map(str::to_owned);
         let program = words.next().unwrap_or_default();
         if !program.starts_with('/') {
-            return Err(AgentError(format!("agent exec: command {program:?} is not an absolute path")));
+            return Err(AgentError(format!(
+                "agent exec: command {program:?} is not an absolute path"
+            )));
         }
         let env = params.get("env").map(String::as_str).unwrap_or_default();
         let env = env.lines().filter(|line| !line.trim().is_empty()).map(|line| {
@@ -50,7 +73,11 @@ impl Params {
         Ok(Params {
             arguments: words.collect(),
             user: params.get("user").filter(|user| !user.is_empty()).cloned(),
-            cwd: params.get("cwd").filter(|cwd| !cwd.is_empty()).cloned().unwrap_or_else(|| "/".into()),
+            cwd: params
+                .get("cwd")
+                .filter(|cwd| !cwd.is_empty())
+                .cloned()
+                .unwrap_or_else(|| "/".into()),
             env: env.collect::<Result<_, _>>()?,
             program,
         })
@@ -59,16 +86,27 @@ impl Params {
     /// Ids of `user`. None when nothing has to change.
     pub fn identity(&self) -> Result<Option<Identity>, AgentError> {
         let Some(name) = &self.user else { return Ok(None) };
-        let absent = || AgentError(format!("agent exec: there is no user {name:?} on this node; create it"));
+        let absent = || {
+            AgentError(format!(
+                "agent exec: there is no user {name:?} on this node; create it"
+            ))
+        };
         let user = User::from_name(name).ok().flatten().ok_or_else(absent)?;
         if user.uid == Uid::current() {
             return Ok(None);
         }
         let c_name = CString::new(name.as_str()).map_err(|_| absent())?;
-        let groups = getgrouplist(&c_name, user.gid)
-            .map_err(|error| AgentError(format!("agent exec: the groups of user {name:?} cannot be read: {error}")))?;
+        let groups = getgrouplist(&c_name, user.gid).map_err(|error| {
+            AgentError(format!(
+                "agent exec: the groups of user {name:?} cannot be read: {error}"
+            ))
+        })?;
         let groups = groups.into_iter().map(nix::unistd::Gid::as_raw).collect();
-        Ok(Some(Identity { uid: user.uid.as_raw(), gid: user.gid.as_raw(), groups }))
+        Ok(Some(Identity {
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
+            groups,
+        }))
     }
 }
 
@@ -77,21 +115,34 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Params, AgentError> {
-        Params::read(&pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+        Params::read(
+            &pairs
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+        )
     }
 
     #[test]
     fn good_parameters_are_split() {
         let params = read(&[("command", "/bin/x\n-a\nb c"), ("env", "A=1\n\nB=x=y")]).unwrap();
         assert_eq!(params.arguments, ["-a", "b c"]);
-        assert_eq!(params.env, [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "x=y".to_owned())]);
+        assert_eq!(
+            params.env,
+            [
+                ("A".to_owned(), "1".to_owned()),
+                ("B".to_owned(), "x=y".to_owned())
+            ]
+        );
         assert_eq!(params.cwd, "/");
     }
 
     #[test]
     fn bad_parameters_are_refused_without_showing_values() {
         assert!(read(&[("command", "x")]).is_err());
-        let error = read(&[("command", "/bin/x"), ("env", "hunter2")]).map(|_| ()).unwrap_err();
+        let error = read(&[("command", "/bin/x"), ("env", "hunter2")])
+            .map(|_| ())
+            .unwrap_err();
         assert!(!error.0.contains("hunter2"), "{error}");
         let params = read(&[("command", "/bin/x"), ("user", "no-such-user")]).unwrap();
         assert!(params.identity().unwrap_err().0.contains("no-such-user"));

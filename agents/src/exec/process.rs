@@ -48,7 +48,10 @@ impl Watched {
     pub async fn ended(self) -> Option<ExitStatus> {
         // A pidfd stays readable for ever once the process has ended.
         drop(self.0.readable().await.ok()?);
-        match waitid(Id::PIDFd(self.0.get_ref().as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+        match waitid(
+            Id::PIDFd(self.0.get_ref().as_fd()),
+            WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG,
+        ) {
             Ok(WaitStatus::Exited(_, code)) => Some(ExitStatus::from_raw(code << 8)),
             Ok(WaitStatus::Signaled(_, signal, _)) => Some(ExitStatus::from_raw(signal as i32)),
             _ => None,
@@ -93,7 +96,10 @@ mod tests {
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let text = "77 (a) b) S 1 70 60 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987 1 2";
         let stat = parse_stat(text).unwrap();
-        assert_eq!((stat.state, stat.group, stat.session, stat.start_ticks), ('S', 70, 60, 987));
+        assert_eq!(
+            (stat.state, stat.group, stat.session, stat.start_ticks),
+            ('S', 70, 60, 987)
+        );
     }
 
     #[test]

@@ -13,8 +13,16 @@ impl Group {
             member.trouble.clone_from(&reason);
         }
         if self.maintenance || self.grace.is_some() {
-            let why = if self.maintenance { "maintenance is on" } else { "no permit since had-agentd was restarted" };
-            self.note("warn", "resource-failed", format!("{name}: {reason}; nothing is done, {why}"));
+            let why = if self.maintenance {
+                "maintenance is on"
+            } else {
+                "no permit since had-agentd was restarted"
+            };
+            self.note(
+                "warn",
+                "resource-failed",
+                format!("{name}: {reason}; nothing is done, {why}"),
+            );
             self.detail = format!("{name}: {reason}");
             self.held.get_or_insert((index, reason));
             self.report();
@@ -25,19 +33,30 @@ impl Group {
         self.restarts.retain(|at| now.since(*at) < window);
         if self.restarts.len() >= self.spec.max_restarts as usize {
             let times = self.restarts.len();
-            self.give_up(format!("{name}: {reason}; restarted in place {times} times within its window")).await;
+            self.give_up(format!(
+                "{name}: {reason}; restarted in place {times} times within its window"
+            ))
+            .await;
             return;
         }
         self.restarts.push_back(now);
-        self.note("warn", "resource-failed", format!("{name}: {reason}; restarting it"));
-        self.restart_from(index, format!("restarted {name}: {reason}")).await;
+        self.note(
+            "warn",
+            "resource-failed",
+            format!("{name}: {reason}; restarting it"),
+        );
+        self.restart_from(index, format!("restarted {name}: {reason}"))
+            .await;
     }
 
     pub(super) async fn order_restart(&mut self, epoch: u64, resource: &str) {
         if self.refuses("restart", epoch) {
             return;
         }
-        let index = self.members.iter().position(|member| member.spec.name == resource || resource.is_empty());
+        let index = self
+            .members
+            .iter()
+            .position(|member| member.spec.name == resource || resource.is_empty());
         match index {
             Some(index) if self.run == Run::Running => {
                 self.restart_from(index, "restarted on request".into()).await;

@@ -20,11 +20,22 @@ pub struct Member {
 
 impl Member {
     pub fn new(spec: ResourceSpec, agent: Box<dyn ResourceAgent>, events: EventSink) -> Member {
-        Member { spec, agent, run: Run::Stopped, trouble: String::new(), events, probes: Vec::new() }
+        Member {
+            spec,
+            agent,
+            run: Run::Stopped,
+            trouble: String::new(),
+            events,
+            probes: Vec::new(),
+        }
     }
 
     pub fn status(&self) -> ResourceStatus {
-        let detail = if self.trouble.is_empty() { self.agent.detail() } else { self.trouble.clone() };
+        let detail = if self.trouble.is_empty() {
+            self.agent.detail()
+        } else {
+            self.trouble.clone()
+        };
         ResourceStatus {
             name: self.spec.name.clone(),
             kind: self.spec.kind.clone(),

@@ -151,7 +151,8 @@ pub struct Group {
     grace: Option<Time>,
     notes: mpsc::Receiver<(usize, AgentEvent)>,
     failures: mpsc::UnboundedReceiver<(usize, AgentEvent)>,
-    sinks: (mpsc::Sender<(usize, AgentEvent)>, mpsc::UnboundedSender<(usize, AgentEvent)>),
+    note_sender: mpsc::Sender<(usize, AgentEvent)>,
+    failure_sender: mpsc::UnboundedSender<(usize, AgentEvent)>,
 }
 
 /// What woke the task.
@@ -164,14 +165,24 @@ enum Wake {
 
 impl Group {
     /// Begins the task of group `name`; with `saved`, it first takes over what runs.
-    pub fn spawn(name: &str, around: Surroundings, saved: Option<SavedGroup>) -> mpsc::UnboundedSender<Order> {
+    pub fn spawn(
+        name: &str,
+        around: Surroundings,
+        saved: Option<SavedGroup>,
+    ) -> mpsc::UnboundedSender<Order> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (note_sender, notes) = mpsc::channel(NOTES_MAX);
         let (failure_sender, failures) = mpsc::unbounded_channel();
-        let (_, permit) = watch::channel(PermitView { epoch: 0, until: Time::ZERO });
+        let (_, permit) = watch::channel(PermitView {
+            epoch: 0,
+            until: Time::ZERO,
+        });
         let group = Group {
             name: name.to_owned(),
-            mailbox: Mailbox { receiver, waiting: VecDeque::new() },
+            mailbox: Mailbox {
+                receiver,
+                waiting: VecDeque::new(),
+            },
             own_sender: sender.downgrade(),
             spec: GroupSpec::default(),
             lease: Duration::from_secs(1),
@@ -189,7 +200,8 @@ impl Group {
             grace: None,
             notes,
             failures,
-            sinks: (note_sender, failure_sender),
+            note_sender,
+            failure_sender,
             around,
         };
         tokio::spawn(group.live(saved));
@@ -245,14 +257,20 @@ impl Group {
         let old = epoch < self.epoch;
         if old {
             let seen = self.epoch;
-            self.note("warn", "epoch-refused", format!("refused to {what}: epoch {epoch} is older than {seen}"));
+            self.note(
+                "warn",
+                "epoch-refused",
+                format!("refused to {what}: epoch {epoch} is older than {seen}"),
+            );
             self.report();
         }
         old
     }
 
     async fn on_permit(&mut self) {
-        let renewed = self.grace.is_some_and(|grace| self.permit.borrow_and_update().until > grace);
+        let renewed = self
+            .grace
+            .is_some_and(|grace| self.permit.borrow_and_update().until > grace);
         if renewed {
             self.grace = None;
             self.release_held().await;
@@ -264,10 +282,21 @@ impl Group {
             AgentEvent::Failed(reason) if self.run == Run::Running => self.on_failure(index, reason).await,
             // While it is being stopped, or after: nothing new.
             AgentEvent::Failed(_) => {}
-            AgentEvent::Note { level, kind, text, at } => {
+            AgentEvent::Note {
+                level,
+                kind,
+                text,
+                at,
+            } => {
                 let group = self.name.clone();
                 let text = format!("{}: {text}", self.member_name(index));
-                let note = Note { group, text, level: level.into(), kind: kind.into(), at_us: at.0 };
+                let note = Note {
+                    group,
+                    text,
+                    level: level.into(),
+                    kind: kind.into(),
+                    at_us: at.0,
+                };
                 self.tell(Command::Note(note));
             }
             AgentEvent::Detail => self.report(),
@@ -275,14 +304,23 @@ impl Group {
     }
 
     fn member_name(&self, index: usize) -> String {
-        self.members.get(index).map(|member| member.spec.name.clone()).unwrap_or_default()
+        self.members
+            .get(index)
+            .map(|member| member.spec.name.clone())
+            .unwrap_or_default()
     }
 
     fn enter(&mut self, run: Run, detail: impl Into<String>) {
         self.run = run;
         self.detail = detail.into();
         self.since = clock::now();
-        tracing::info!(group = self.name, epoch = self.epoch, run = run.word(), "{}", self.detail);
+        tracing::info!(
+            group = self.name,
+            epoch = self.epoch,
+            run = run.word(),
+            "{}",
+            self.detail
+        );
         self.report();
     }
 
@@ -300,7 +338,13 @@ impl Group {
 
     fn note(&self, level: &str, kind: &str, text: String) {
         let group = self.name.clone();
-        self.tell(Command::Note(Note { group, text, level: level.into(), kind: kind.into(), at_us: clock::now().0 }));
+        self.tell(Command::Note(Note {
+            group,
+            text,
+            level: level.into(),
+            kind: kind.into(),
+            at_us: clock::now().0,
+        }));
     }
 
     fn tell(&self, command: Command) {

@@ -11,25 +11,36 @@ impl Group {
     /// Takes up where the had-agentd before this one left off.
     pub(super) async fn resume(&mut self, saved: SavedGroup) {
         self.epoch = saved.epoch;
-        let may_run = matches!(saved.run.as_str(), "starting" | "running" | "stopping" | "unknown");
+        let may_run = matches!(
+            saved.run.as_str(),
+            "starting" | "running" | "stopping" | "unknown"
+        );
         let Some(spec) = saved.spec.filter(|_| may_run && saved.boot == store::boot_id()) else {
             return;
         };
         let lease = Duration::from_millis(saved.lease_ms);
         if let Err(error) = self.build(spec, lease, &saved.agents) {
-            self.enter(Run::Unknown, format!("it ran before had-agentd was restarted, but: {error}"));
+            self.enter(
+                Run::Unknown,
+                format!("it ran before had-agentd was restarted, but: {error}"),
+            );
             return;
         }
         // `had` renews the permit within a heartbeat if it may. Its last permit is not known here, so one lease is
         // allowed; addresses do not outlive the real one, the kernel sees to that.
         let grace = clock::now() + lease;
         self.grace = Some(grace);
-        self.arm(PermitView { epoch: self.epoch, until: grace });
+        self.arm(PermitView {
+            epoch: self.epoch,
+            until: grace,
+        });
         self.permit.mark_unchanged();
         if saved.run == "running" {
             self.adopt_members().await;
         } else {
-            self.members.iter_mut().for_each(|member| member.run = Run::Unknown);
+            self.members
+                .iter_mut()
+                .for_each(|member| member.run = Run::Unknown);
             let text = format!("had-agentd was restarted while the group was {}", saved.run);
             self.stop_members(&text, Run::Stopped).await;
         }

@@ -29,7 +29,10 @@ impl Group {
             return;
         }
         if permit.until <= clock::now() {
-            let text = format!("refused to start: the permit of epoch {} has lapsed already", permit.epoch);
+            let text = format!(
+                "refused to start: the permit of epoch {} has lapsed already",
+                permit.epoch
+            );
             self.note("warn", "permit-lapsed", text);
             self.report();
             return;
@@ -70,15 +73,24 @@ impl Group {
     }
 
     /// Builds the agents of `spec`. `saved` is what they left behind before a restart of had-agentd.
-    pub(super) fn build(&mut self, spec: GroupSpec, lease: Duration, saved: &[String]) -> Result<(), AgentError> {
+    pub(super) fn build(
+        &mut self,
+        spec: GroupSpec,
+        lease: Duration,
+        saved: &[String],
+    ) -> Result<(), AgentError> {
         self.lease = lease;
         self.members.clear();
-        let (sender, permit) = watch::channel(PermitView { epoch: self.epoch, until: Time::ZERO });
+        let (sender, permit) = watch::channel(PermitView {
+            epoch: self.epoch,
+            until: Time::ZERO,
+        });
         self.permit = permit;
         // Dropped if a resource is wrong, or handed to the guard by `arm`.
         self.permit_sender = Some(sender);
         for (index, resource) in spec.resources.iter().enumerate() {
-            let events = crate::agent::EventSink::new(index, self.sinks.0.clone(), self.sinks.1.clone());
+            let events =
+                crate::agent::EventSink::new(index, self.note_sender.clone(), self.failure_sender.clone());
             let context = AgentContext {
                 group: self.name.clone(),
                 resource: resource.name.clone(),
@@ -90,7 +102,11 @@ impl Group {
                 state_dir: self.around.state_dir.clone(),
             };
             let named = |error: AgentError| AgentError(format!("{}: {error}", resource.name));
-            resource.probes.iter().try_for_each(probe::validate).map_err(named)?;
+            resource
+                .probes
+                .iter()
+                .try_for_each(probe::validate)
+                .map_err(named)?;
             let agent = registry::build(&resource.kind, context).map_err(named)?;
             self.members.push(Member::new(resource.clone(), agent, events));
         }
@@ -100,11 +116,26 @@ impl Group {
 
     /// From here on the guard enforces the permit.
     pub(super) fn arm(&mut self, permit: PermitView) {
-        let (Some(view), Some(runner)) = (self.permit_sender.take(), self.own_sender.upgrade()) else { return };
+        let (Some(view), Some(runner)) = (self.permit_sender.take(), self.own_sender.upgrade()) else {
+            return;
+        };
         view.send_replace(permit);
-        let cutters = self.members.iter().rev().filter_map(|member| member.agent.cutter()).collect();
-        let armed = Armed { permit, cutters, view, runner };
-        self.tell(Command::Arm { group: self.name.clone(), armed });
+        let cutters = self
+            .members
+            .iter()
+            .rev()
+            .filter_map(|member| member.agent.cutter())
+            .collect();
+        let armed = Armed {
+            permit,
+            cutters,
+            view,
+            runner,
+        };
+        self.tell(Command::Arm {
+            group: self.name.clone(),
+            armed,
+        });
     }
 
     /// Starts resource `first` and those after it.
@@ -133,10 +164,16 @@ impl Group {
             Presence::Active | Presence::Inactive => Ok(()),
             Presence::Partial(what) | Presence::Unknown(what) => {
                 let name = member.spec.name.clone();
-                self.note("info", "leftovers", format!("{name}: stopped before it is started: {what}"));
+                self.note(
+                    "info",
+                    "leftovers",
+                    format!("{name}: stopped before it is started: {what}"),
+                );
                 match self.stop_member(index).await {
                     true => Ok(()),
-                    false => Err(AgentError(format!("{name}: what was left of it cannot be stopped: {what}"))),
+                    false => Err(AgentError(format!(
+                        "{name}: what was left of it cannot be stopped: {what}"
+                    ))),
                 }
             }
         }
@@ -144,7 +181,10 @@ impl Group {
 
     async fn start_member(&mut self, index: usize) -> Started {
         if self.permit.borrow().until <= clock::now() {
-            return Started::Failed(format!("{}: not started, the permit has lapsed", self.member_name(index)));
+            return Started::Failed(format!(
+                "{}: not started, the permit has lapsed",
+                self.member_name(index)
+            ));
         }
         self.members[index].run = Run::Starting;
         let ended = self.await_start(index).await;

@@ -59,8 +59,15 @@ impl Group {
             self.tell(Command::Disarm(self.name.clone()));
             self.enter(end, reason);
         } else {
-            let survivors: Vec<_> = self.members.iter().filter(|member| member.run == Run::Unknown).collect();
-            let survivors: Vec<_> = survivors.iter().map(|m| format!("{}: {}", m.spec.name, m.trouble)).collect();
+            let survivors: Vec<_> = self
+                .members
+                .iter()
+                .filter(|member| member.run == Run::Unknown)
+                .collect();
+            let survivors: Vec<_> = survivors
+                .iter()
+                .map(|m| format!("{}: {}", m.spec.name, m.trouble))
+                .collect();
             self.enter(Run::Unknown, format!("a stop failed: {}", survivors.join("; ")));
         }
         self.save();
@@ -95,15 +102,20 @@ impl Group {
         let member = &mut self.members[index];
         member.stop_probes();
         let name = member.spec.name.clone();
-        let again = !member.trouble.is_empty() && std::mem::replace(&mut member.run, Run::Stopping) == Run::Unknown;
-        let Err(polite) = self.stop_politely(index).await else { return self.stopped(index) };
+        let again =
+            !member.trouble.is_empty() && std::mem::replace(&mut member.run, Run::Stopping) == Run::Unknown;
+        let Err(polite) = self.stop_politely(index).await else {
+            return self.stopped(index);
+        };
         if !again {
             self.note("warn", "stop-escalated", format!("{name}: {polite}; killing it"));
         }
         let deadline = clock::now() + KILL_BUDGET;
         let kill = self.members[index].agent.kill(deadline);
         let killed = tokio::time::timeout(KILL_BUDGET * 2, kill).await;
-        let Err(killed) = killed.unwrap_or_else(|_| Err(crate::agent::AgentError::new("the kill took too long"))) else {
+        let Err(killed) =
+            killed.unwrap_or_else(|_| Err(crate::agent::AgentError::new("the kill took too long")))
+        else {
             return self.stopped(index);
         };
         let member = &mut self.members[index];
@@ -137,7 +149,12 @@ impl Group {
         let member = &mut self.members[index];
         let limit = Duration::from_millis(member.spec.stop_timeout_ms.into());
         let begun = clock::now();
-        let mut deadline = begun + if self.emergency { limit.min(self.lease) } else { limit };
+        let mut deadline = begun
+            + if self.emergency {
+                limit.min(self.lease)
+            } else {
+                limit
+            };
         let mut stop = member.agent.stop(deadline);
         loop {
             tokio::select! {

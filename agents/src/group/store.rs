@@ -39,12 +39,24 @@ pub struct SavedGroup {
 /// Identity of this boot; empty where the kernel does not tell.
 #[must_use]
 pub fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 fn path_of(state_dir: &Path, group: &str) -> PathBuf {
     // A name cannot leave the folder, whatever it holds.
-    let safe: String = group.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '%' }).collect();
+    let safe: String = group
+        .chars()
+        .map(|c| {
+            if c.is_alphanumeric() || "-_".contains(c) {
+                c
+            } else {
+                '%'
+            }
+        })
+        .collect();
     state_dir.join(format!("{safe}.{ENDING}"))
 }
 
@@ -74,7 +86,8 @@ pub fn load_all(state_dir: &Path) -> io::Result<Vec<Result<SavedGroup, String>>>
     paths.sort();
     let read = |path: PathBuf| {
         let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        SavedGroup::decode(bytes.as_slice()).map_err(|error| format!("{} is damaged: {error}", path.display()))
+        SavedGroup::decode(bytes.as_slice())
+            .map_err(|error| format!("{} is damaged: {error}", path.display()))
     };
     Ok(paths.into_iter().map(read).collect())
 }
@@ -86,7 +99,12 @@ mod tests {
     #[test]
     fn groups_survive_and_damage_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let saved = SavedGroup { group: "a/../b".into(), epoch: 7, run: "running".into(), ..SavedGroup::default() };
+        let saved = SavedGroup {
+            group: "a/../b".into(),
+            epoch: 7,
+            run: "running".into(),
+            ..SavedGroup::default()
+        };
         save(folder.path(), &saved).unwrap();
         fs::write(folder.path().join("x.group"), b"\xff\xff\xff").unwrap();
         let loaded = load_all(folder.path()).unwrap();

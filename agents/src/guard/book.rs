@@ -67,8 +67,17 @@ impl Book {
     /// The next report to send: what decisions rest on before what is only told.
     pub fn next(&mut self) -> Option<AgentReport> {
         let body = if std::mem::take(&mut self.attach) {
-            let groups = self.groups.values().filter(|status| status.run != "stopped").cloned().collect();
-            Body::Attached(Attached { groups, watchdog_ms: self.watchdog_ms, kinds: self.kinds.clone() })
+            let groups = self
+                .groups
+                .values()
+                .filter(|status| status.run != "stopped")
+                .cloned()
+                .collect();
+            Body::Attached(Attached {
+                groups,
+                watchdog_ms: self.watchdog_ms,
+                kinds: self.kinds.clone(),
+            })
         } else if let Some(outcome) = self.fenced.pop_front() {
             Body::Fenced(outcome)
         } else if let Some(group) = self.changed.pop_front() {
@@ -86,7 +95,11 @@ mod tests {
     use super::*;
 
     fn status(group: &str, run: &str) -> GroupStatus {
-        GroupStatus { group: group.into(), run: run.into(), ..GroupStatus::default() }
+        GroupStatus {
+            group: group.into(),
+            run: run.into(),
+            ..GroupStatus::default()
+        }
     }
 
     #[test]
@@ -108,7 +121,9 @@ mod tests {
         book.status(status("web", "running"));
         book.status(status("db", "stopped"));
         book.attached();
-        let Some(Body::Attached(attached)) = book.next().unwrap().body else { panic!("not the answer to attach") };
+        let Some(Body::Attached(attached)) = book.next().unwrap().body else {
+            panic!("not the answer to attach")
+        };
         assert_eq!((attached.groups.len(), attached.watchdog_ms), (1, 9));
         assert!(book.next().is_none());
     }

@@ -30,8 +30,13 @@ impl Admission {
     /// Reads the ids once: nothing is looked up later, on a thread that must not block.
     #[must_use]
     pub fn read() -> Admission {
-        let had = User::from_name(HAD_USER).ok().flatten().map(|user| user.uid.as_raw());
-        Admission { uids: [0, Uid::effective().as_raw()].into_iter().chain(had).collect() }
+        let had = User::from_name(HAD_USER)
+            .ok()
+            .flatten()
+            .map(|user| user.uid.as_raw());
+        Admission {
+            uids: [0, Uid::effective().as_raw()].into_iter().chain(had).collect(),
+        }
     }
 
     fn allows(&self, uid: u32) -> bool {
@@ -47,7 +52,10 @@ pub fn listen(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     use std::os::unix::net::{UnixListener, UnixStream};
     if UnixStream::connect(path).is_ok() {
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another had-agentd listens there"));
+        return Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another had-agentd listens there",
+        ));
     }
     if std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) {
         std::fs::remove_file(path)?;
@@ -62,6 +70,8 @@ struct Connection {
     stream: UnixStream,
     deframer: Deframer,
     out: BytesMut,
+    /// Nothing is reported before `had` attached: the answer to that comes first.
+    attached: bool,
 }
 
 /// The listener and the connection.
@@ -74,12 +84,19 @@ pub struct Link {
 
 impl Link {
     pub fn new(listener: UnixListener, admission: Admission) -> Link {
-        Link { listener, admission, connection: None, requests: VecDeque::new() }
+        Link {
+            listener,
+            admission,
+            connection: None,
+            requests: VecDeque::new(),
+        }
     }
 
     /// Moves reports from the book to the buffer while there is room.
     pub fn fill(&mut self, book: &mut Book) {
-        let Some(connection) = &mut self.connection else { return };
+        let Some(connection) = self.connection.as_mut().filter(|connection| connection.attached) else {
+            return;
+        };
         while connection.out.len() < OUT_BYTES_MAX
             && let Some(report) = book.next()
         {
@@ -116,13 +133,21 @@ impl Link {
             if self.admission.allows(peer.uid()) {
                 return Ok(stream);
             }
-            Err(io::Error::other(format!("user {} may not control resources", peer.uid())))
+            Err(io::Error::other(format!(
+                "user {} may not control resources",
+                peer.uid()
+            )))
         });
         match admitted {
             Ok(stream) => {
                 self.requests.clear();
                 let (deframer, out) = (Deframer::new(), BytesMut::new());
-                self.connection = Some(Connection { stream, deframer, out });
+                self.connection = Some(Connection {
+                    stream,
+                    deframer,
+                    out,
+                    attached: false,
+                });
             }
             Err(error) => {
                 tracing::warn!("a connection was refused: {error}");
@@ -134,6 +159,13 @@ impl Link {
 
     pub fn next_request(&mut self) -> Option<AgentRequest> {
         self.requests.pop_front()
+    }
+
+    /// `had` said who it is: from now on reports go out.
+    pub fn attached(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.attached = true;
+        }
     }
 
     pub fn close(&mut self) {

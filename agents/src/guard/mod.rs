@@ -69,7 +69,12 @@ pub enum Request {
     /// An order for a group.
     Group(String, Order),
     /// Run a fence device.
-    Fence(FenceDevice),
+    Fence {
+        /// The device and what it is asked.
+        device: FenceDevice,
+        /// Name of this node, which is never fenced from here.
+        own: String,
+    },
     /// Maintenance.
     Maintenance(bool),
 }
@@ -97,11 +102,17 @@ pub struct Parts {
 /// # Errors
 /// When the thread cannot be made.
 pub fn spawn(parts: Parts) -> io::Result<thread::JoinHandle<io::Result<()>>> {
-    thread::Builder::new().name("guard".into()).stack_size(STACK_BYTES).spawn(move || {
-        rt::schedule_guard();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        runtime.block_on(async { Guard::new(parts)?.run().await })
-    })
+    thread::Builder::new()
+        .name("guard".into())
+        .stack_size(STACK_BYTES)
+        .spawn(move || {
+            rt::schedule_guard();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_io()
+                .enable_time()
+                .build()?;
+            runtime.block_on(async { Guard::new(parts)?.run().await })
+        })
 }
 
 struct Guard {
@@ -115,6 +126,7 @@ struct Guard {
     requests: mpsc::Sender<Request>,
     watchdog: Option<Box<dyn Watchdog>>,
     lease: Duration,
+    node: String,
     petting: bool,
 }
 
@@ -128,8 +140,14 @@ enum Wake {
 impl Guard {
     fn new(parts: Parts) -> io::Result<Guard> {
         parts.listener.set_nonblocking(true)?;
-        let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
-        let watchdog_ms = parts.watchdog.as_ref().map_or(0, |watchdog| watchdog.timeout().as_millis() as u32);
+        let timer = TimerFd::new(
+            ClockId::CLOCK_BOOTTIME,
+            TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
+        )?;
+        let watchdog_ms = parts
+            .watchdog
+            .as_ref()
+            .map_or(0, |watchdog| watchdog.timeout().as_millis() as u32);
         let mut permits = PermitTable::default();
         permits.set_maintenance(parts.maintenance);
         Ok(Guard {
@@ -142,12 +160,16 @@ impl Guard {
             requests: parts.requests,
             watchdog: parts.watchdog,
             lease: Duration::from_secs(1),
+            node: String::new(),
             petting: true,
         })
     }
 
     async fn run(mut self) -> io::Result<()> {
-        let period = self.watchdog.as_ref().map_or(Duration::from_secs(3600), |dog| dog.timeout() / 4);
+        let period = self
+            .watchdog
+            .as_ref()
+            .map_or(Duration::from_secs(3600), |dog| dog.timeout() / 4);
         let mut pets = tokio::time::interval(period.max(Duration::from_millis(100)));
         pets.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -200,7 +222,8 @@ impl Guard {
         match self.permits.next_lapse() {
             Some(at) => {
                 let at = TimeSpec::from_duration(Duration::from_micros(at.0.max(1)));
-                self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+                self.timer
+                    .set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
             }
             None => self.timer.unset()?,
         }
@@ -220,10 +243,16 @@ impl Guard {
     }
 
     fn pet(&mut self) {
-        let Some(watchdog) = &mut self.watchdog else { return };
+        let Some(watchdog) = &mut self.watchdog else {
+            return;
+        };
         let may = self.permits.may_pet(clock::now());
         if may != std::mem::replace(&mut self.petting, may) {
-            let text = if may { "watchdog petted again" } else { "watchdog no longer petted: a group without permit" };
+            let text = if may {
+                "watchdog petted again"
+            } else {
+                "watchdog no longer petted: a group without permit"
+            };
             tracing::warn!("{text}");
         }
         if may && let Err(error) = watchdog.pet() {
@@ -249,38 +278,61 @@ impl Guard {
                 Some(Body::Attach(attach)) => {
                     self.lease = Duration::from_millis(attach.lease_ms.max(1).into());
                     tracing::info!("{} of cluster {} attached", attach.node, attach.cluster);
+                    self.node = attach.node;
                     self.book.attached();
+                    self.link.attached();
                     continue;
                 }
                 Some(Body::Permits(permits)) => {
-                    permits.permits.iter().for_each(|permit| self.permits.offer(permit));
+                    permits
+                        .permits
+                        .iter()
+                        .for_each(|permit| self.permits.offer(permit));
                     continue;
                 }
                 Some(Body::Start(start)) => match (start.permit, start.spec) {
                     (Some(permit), Some(spec)) if !permit.group.is_empty() && permit.group == spec.name => {
                         self.permits.offer(&permit);
                         self.permits.raise(&permit);
-                        Request::Start { permit, spec, lease: self.lease }
+                        Request::Start {
+                            permit,
+                            spec,
+                            lease: self.lease,
+                        }
                     }
                     _ => {
-                        tracing::warn!("had asked for a start without a permit and a definition that belong together");
+                        tracing::warn!(
+                            "had asked for a start without a permit and a definition that belong together"
+                        );
                         continue;
                     }
                 },
-                Some(Body::Stop(stop)) => {
-                    Request::Group(stop.group, Order::Stop { epoch: stop.epoch, reason: stop.reason })
-                }
+                Some(Body::Stop(stop)) => Request::Group(
+                    stop.group,
+                    Order::Stop {
+                        epoch: stop.epoch,
+                        reason: stop.reason,
+                    },
+                ),
                 Some(Body::Restart(restart)) => {
-                    let order = Order::Restart { epoch: restart.epoch, resource: restart.resource };
+                    let order = Order::Restart {
+                        epoch: restart.epoch,
+                        resource: restart.resource,
+                    };
                     Request::Group(restart.group, order)
                 }
-                Some(Body::Fence(fence)) => Request::Fence(fence),
+                Some(Body::Fence(device)) => Request::Fence {
+                    device,
+                    own: self.node.clone(),
+                },
                 Some(Body::Maintenance(maintenance)) => {
                     self.permits.set_maintenance(maintenance.on);
                     Request::Maintenance(maintenance.on)
                 }
                 None => {
-                    tracing::warn!("had sent a request that this had-agentd does not know: it is of a newer version");
+                    tracing::warn!(
+                        "had sent a request that this had-agentd does not know: it is of a newer version"
+                    );
                     continue;
                 }
             };

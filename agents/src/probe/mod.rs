@@ -22,12 +22,27 @@ const READY_PAUSE: Duration = Duration::from_millis(5);
 /// What is wrong with it.
 pub fn validate(spec: &ProbeSpec) -> Result<(), AgentError> {
     match spec.kind.as_str() {
-        "tcp" if spec.target.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) => Ok(()),
-        "tcp" => Err(AgentError(format!("probe tcp {:?}: it takes host:port", spec.target))),
+        "tcp"
+            if spec
+                .target
+                .rsplit_once(':')
+                .is_some_and(|(_, port)| port.parse::<u16>().is_ok()) =>
+        {
+            Ok(())
+        }
+        "tcp" => Err(AgentError(format!(
+            "probe tcp {:?}: it takes host:port",
+            spec.target
+        ))),
         "http" => http::split_url(&spec.target).map(|_| ()),
         "exec" if spec.target.starts_with('/') => Ok(()),
-        "exec" => Err(AgentError(format!("probe exec {:?}: it takes the program's absolute path", spec.target))),
-        other => Err(AgentError(format!("there is no probe {other:?}; there are tcp, http and exec"))),
+        "exec" => Err(AgentError(format!(
+            "probe exec {:?}: it takes the program's absolute path",
+            spec.target
+        ))),
+        other => Err(AgentError(format!(
+            "there is no probe {other:?}; there are tcp, http and exec"
+        ))),
     }
 }
 
@@ -39,12 +54,17 @@ pub async fn once(spec: &ProbeSpec) -> Result<(), String> {
     let limit = Duration::from_millis(spec.timeout_ms.max(1).into());
     let attempt = async {
         match spec.kind.as_str() {
-            "tcp" => TcpStream::connect(&spec.target).await.map(|_| ()).map_err(|error| error.to_string()),
+            "tcp" => TcpStream::connect(&spec.target)
+                .await
+                .map(|_| ())
+                .map_err(|error| error.to_string()),
             "http" => http::get(&spec.target).await,
             _ => run_program(&spec.target).await,
         }
     };
-    timeout(limit, attempt).await.unwrap_or_else(|_| Err(format!("no answer within {} ms", limit.as_millis())))
+    timeout(limit, attempt)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {} ms", limit.as_millis())))
 }
 
 /// Runs a program without a shell. Dropping the future kills it.
@@ -52,8 +72,15 @@ async fn run_program(target: &str) -> Result<(), String> {
     let mut words = target.split('\n');
     let program = words.next().unwrap_or_default();
     let mut command = Command::new(program);
-    command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.kill_on_drop(true).spawn().map_err(|error| format!("{program}: {error}"))?;
+    command
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut child = command
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("{program}: {error}"))?;
     match child.wait().await {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(status.to_string()),
@@ -82,7 +109,10 @@ pub async fn watch(spec: ProbeSpec, events: EventSink) {
             let reason = outcome.err().unwrap_or_default();
             let target = spec.target.replace('\n', " ");
             let (failed, of) = (window.failed(), window.results.len());
-            events.failed(format!("probe {} {target}: {failed} of the last {of} failed: {reason}", spec.kind));
+            events.failed(format!(
+                "probe {} {target}: {failed} of the last {of} failed: {reason}",
+                spec.kind
+            ));
             return;
         }
     }
@@ -98,7 +128,11 @@ struct Window {
 impl Window {
     fn new(failures: u32, of: u32) -> Self {
         let failures = failures.max(1) as usize;
-        Window { results: VecDeque::new(), failures, of: failures.max(of as usize) }
+        Window {
+            results: VecDeque::new(),
+            failures,
+            of: failures.max(of as usize),
+        }
     }
 
     fn failed(&self) -> usize {
@@ -120,23 +154,34 @@ mod tests {
     use super::*;
 
     fn spec(kind: &str, target: String) -> ProbeSpec {
-        ProbeSpec { kind: kind.into(), target, interval_ms: 1, timeout_ms: 5000, failures: 2, of: 4 }
+        ProbeSpec {
+            kind: kind.into(),
+            target,
+            interval_ms: 1,
+            timeout_ms: 5000,
+            failures: 2,
+            of: 4,
+        }
     }
 
     #[test]
     fn n_of_m_counts_only_the_last_m() {
         let mut window = Window::new(3, 5);
-        let bad: Vec<_> = [false, false, true, true, true, false, false, true, true, false, false, false]
-            .into_iter()
-            .map(|passed| window.push(passed))
-            .collect();
+        let bad: Vec<_> = [
+            false, false, true, true, true, false, false, true, true, false, false, false,
+        ]
+        .into_iter()
+        .map(|passed| window.push(passed))
+        .collect();
         assert_eq!(bad.iter().position(|bad| *bad), Some(11 - 1));
     }
 
     #[tokio::test]
     async fn exec_probes_use_no_shell_and_report_the_status() {
         assert_eq!(once(&spec("exec", "/bin/true".into())).await, Ok(()));
-        let failed = once(&spec("exec", "/bin/sh\n-c\nexit 3".into())).await.unwrap_err();
+        let failed = once(&spec("exec", "/bin/sh\n-c\nexit 3".into()))
+            .await
+            .unwrap_err();
         assert_eq!(failed, "exit status: 3");
         let absent = once(&spec("exec", "/nowhere/probe".into())).await.unwrap_err();
         assert!(absent.contains("/nowhere/probe"), "{absent}");
@@ -159,13 +204,20 @@ mod tests {
         let (failures, mut failed) = tokio::sync::mpsc::unbounded_channel();
         watch(spec("tcp", target), EventSink::new(0, notes, failures)).await;
         let (_, event) = failed.recv().await.unwrap();
-        let crate::agent::AgentEvent::Failed(reason) = event else { panic!("not a failure") };
+        let crate::agent::AgentEvent::Failed(reason) = event else {
+            panic!("not a failure")
+        };
         assert!(reason.contains("2 of the last 2 failed"), "{reason}");
     }
 
     #[test]
     fn bad_definitions_are_refused() {
-        for (kind, target) in [("tcp", "host"), ("http", "https://x/"), ("exec", "probe"), ("icmp", "x")] {
+        for (kind, target) in [
+            ("tcp", "host"),
+            ("http", "https://x/"),
+            ("exec", "probe"),
+            ("icmp", "x"),
+        ] {
             assert!(validate(&spec(kind, target.into())).is_err(), "{kind} {target}");
         }
         assert!(validate(&spec("tcp", "[::1]:80".into())).is_ok());

@@ -38,7 +38,9 @@ impl Bus {
         }
         *shared = None;
         let connection = Connection::system().await.map_err(|error| {
-            AgentError(format!("the system bus cannot be reached ({error}); is dbus running?"))
+            AgentError(format!(
+                "the system bus cannot be reached ({error}); is dbus running?"
+            ))
         })?;
         let bus = Bus::over(connection.clone()).await?;
         *shared = Some(connection);
@@ -46,7 +48,9 @@ impl Bus {
     }
 
     async fn over(connection: Connection) -> Result<Bus, AgentError> {
-        let manager = ManagerProxy::new(&connection).await.map_err(|error| wrong(&error))?;
+        let manager = ManagerProxy::new(&connection)
+            .await
+            .map_err(|error| wrong(&error))?;
         match manager.subscribe().await {
             Ok(()) => {}
             Err(zbus::Error::MethodError(name, ..)) if name.ends_with(".AlreadySubscribed") => {}
@@ -57,17 +61,32 @@ impl Bus {
 
     /// The unit, loaded.
     pub async fn unit(&self, name: &str) -> Result<Unit, AgentError> {
-        let path = self.manager.load_unit(name.to_owned()).await.map_err(|error| wrong(&error))?;
+        let path = self
+            .manager
+            .load_unit(name.to_owned())
+            .await
+            .map_err(|error| wrong(&error))?;
         let builder = UnitProxy::builder(&self.connection).cache_properties(zbus::proxy::CacheProperties::No);
-        let proxy = builder.path(path.clone()).build().await.map_err(|error| wrong(&error))?;
-        Ok(Unit { name: name.to_owned(), path, proxy })
+        let proxy = builder
+            .path(path.clone())
+            .build()
+            .await
+            .map_err(|error| wrong(&error))?;
+        Ok(Unit {
+            name: name.to_owned(),
+            path,
+            proxy,
+        })
     }
 
     /// Queues a job and waits for its result: `done`, `failed`, `timeout`, `dependency`, `canceled`, `skipped`.
     pub async fn run_job(&self, method: &str, unit: &str) -> Result<String, AgentError> {
         // The listener is there before the job: a quick job may be gone before its path is known.
         let rule = MatchRule::builder().msg_type(zbus::message::Type::Signal);
-        let rule = rule.interface("org.freedesktop.systemd1.Manager").member("JobRemoved").build();
+        let rule = rule
+            .interface("org.freedesktop.systemd1.Manager")
+            .member("JobRemoved")
+            .build();
         let rule = rule.map_err(|error| wrong(&error))?;
         let stream = MessageStream::for_match_rule(rule, &self.connection, NonZero::new(SIGNALS_MAX));
         let mut stream = stream.await.map_err(|error| wrong(&error))?;
@@ -87,7 +106,9 @@ impl Bus {
                 return Ok(result);
             }
         }
-        Err(AgentError::new("the connection with systemd ended before the job did"))
+        Err(AgentError::new(
+            "the connection with systemd ended before the job did",
+        ))
     }
 
     /// Queues a stop without waiting for it.
@@ -98,7 +119,10 @@ impl Bus {
 
     /// SIGKILL to all of the unit. A unit without processes is not an error: the caller looks at its state.
     pub async fn kill(&self, unit: &str) {
-        let killed = self.manager.kill_unit(unit.to_owned(), "all".into(), libc::SIGKILL).await;
+        let killed = self
+            .manager
+            .kill_unit(unit.to_owned(), "all".into(), libc::SIGKILL)
+            .await;
         if let Err(error) = killed {
             tracing::debug!("{unit}: {error}");
         }
@@ -113,7 +137,10 @@ impl Bus {
 
     /// Whether systemd would start it at boot.
     pub async fn is_enabled(&self, unit: &str) -> bool {
-        self.manager.get_unit_file_state(unit.to_owned()).await.is_ok_and(|state| state == "enabled")
+        self.manager
+            .get_unit_file_state(unit.to_owned())
+            .await
+            .is_ok_and(|state| state == "enabled")
     }
 }
 
@@ -130,7 +157,9 @@ impl Unit {
         let load = self.proxy.load_state().await.map_err(|error| wrong(&error))?;
         if load != "loaded" {
             let name = &self.name;
-            return Err(AgentError(format!("the unit {name} is {load} on this node: install it, or correct `unit`")));
+            return Err(AgentError(format!(
+                "the unit {name} is {load} on this node: install it, or correct `unit`"
+            )));
         }
         let active = self.proxy.active_state().await.map_err(|error| wrong(&error))?;
         let sub = self.proxy.sub_state().await.map_err(|error| wrong(&error))?;

@@ -10,9 +10,7 @@ use std::time::Duration;
 use holdfast_proto::time::Time;
 use tokio::task::JoinHandle;
 
-use crate::agent::{
-    Action, AgentContext, AgentError, AgentMeta, ParamMeta, Presence, ResourceAgent,
-};
+use crate::agent::{Action, AgentContext, AgentError, AgentMeta, ParamMeta, Presence, ResourceAgent};
 use crate::clock;
 use bus::Bus;
 use watch::Shared;
@@ -21,7 +19,11 @@ use watch::Shared;
 pub const META: AgentMeta = AgentMeta {
     kind: "systemd",
     summary: "starts, stops and watches a systemd unit",
-    params: &[ParamMeta { name: "unit", required: true, help: "the unit with its ending: nginx.service" }],
+    params: &[ParamMeta {
+        name: "unit",
+        required: true,
+        help: "the unit with its ending: nginx.service",
+    }],
 };
 
 /// Endings of units that can be started.
@@ -43,13 +45,28 @@ pub struct SystemdAgent {
 /// Parameters that are wrong.
 pub fn build(context: AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError> {
     META.check_keys(&context.params)?;
-    let unit = context.params.get("unit").map(|unit| unit.trim().to_owned()).unwrap_or_default();
-    let known = unit.rsplit_once('.').is_some_and(|(name, ending)| !name.is_empty() && ENDINGS.contains(&ending));
-    let plain = unit.chars().all(|c| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c));
+    let unit = context
+        .params
+        .get("unit")
+        .map(|unit| unit.trim().to_owned())
+        .unwrap_or_default();
+    let known = unit
+        .rsplit_once('.')
+        .is_some_and(|(name, ending)| !name.is_empty() && ENDINGS.contains(&ending));
+    let plain = unit
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c));
     if !known || !plain {
-        return Err(AgentError(format!("agent systemd: {unit:?} is no unit name; it needs an ending: nginx.service")));
+        return Err(AgentError(format!(
+            "agent systemd: {unit:?} is no unit name; it needs an ending: nginx.service"
+        )));
     }
-    Ok(Box::new(SystemdAgent { context, unit, shared: Shared::default(), watcher: None }))
+    Ok(Box::new(SystemdAgent {
+        context,
+        unit,
+        shared: Shared::default(),
+        watcher: None,
+    }))
 }
 
 impl SystemdAgent {
@@ -67,10 +84,16 @@ impl SystemdAgent {
         let state = loaded.state().await?;
         if result != "done" || !state.is_up() {
             let hint = format!("see journalctl -u {}", self.unit);
-            return Err(AgentError(format!("{} did not start: job {result}, unit {state}; {hint}", self.unit)));
+            return Err(AgentError(format!(
+                "{} did not start: job {result}, unit {state}; {hint}",
+                self.unit
+            )));
         }
         if bus.is_enabled(&self.unit).await {
-            let text = format!("{0} is enabled: systemd starts it at boot, on every node; systemctl disable {0}", self.unit);
+            let text = format!(
+                "{0} is enabled: systemd starts it at boot, on every node; systemctl disable {0}",
+                self.unit
+            );
             self.context.events.note("warn", "unit-enabled", text);
         }
         self.watch();
@@ -89,7 +112,10 @@ impl SystemdAgent {
         if state.is_down() {
             return Ok(());
         }
-        Err(AgentError(format!("{} did not stop: job {result}, unit {state}", self.unit)))
+        Err(AgentError(format!(
+            "{} did not stop: job {result}, unit {state}",
+            self.unit
+        )))
     }
 
     async fn end_by_force(&mut self, deadline: Time) -> Result<(), AgentError> {
@@ -104,7 +130,10 @@ impl SystemdAgent {
                 return Ok(());
             }
             if clock::now() >= deadline {
-                return Err(AgentError(format!("{} is still {state} after SIGKILL", self.unit)));
+                return Err(AgentError(format!(
+                    "{} is still {state} after SIGKILL",
+                    self.unit
+                )));
             }
             bus.kill(&self.unit).await;
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -123,7 +152,11 @@ impl SystemdAgent {
 
     fn watch(&mut self) {
         self.unwatch();
-        let follow = watch::follow(self.unit.clone(), self.shared.clone(), self.context.events.clone());
+        let follow = watch::follow(
+            self.unit.clone(),
+            self.shared.clone(),
+            self.context.events.clone(),
+        );
         self.watcher = Some(tokio::spawn(follow));
     }
 
@@ -162,7 +195,11 @@ impl ResourceAgent for SystemdAgent {
 
     fn detail(&self) -> String {
         let seen = self.shared.text();
-        if seen.is_empty() { self.unit.clone() } else { format!("{}: {seen}", self.unit) }
+        if seen.is_empty() {
+            self.unit.clone()
+        } else {
+            format!("{}: {seen}", self.unit)
+        }
     }
 }
 
@@ -178,7 +215,12 @@ mod tests {
 
     #[test]
     fn unit_names_are_checked() {
-        for (unit, good) in [("nginx.service", true), ("a@b.service", true), ("nginx", false), ("x/y.service", false)] {
+        for (unit, good) in [
+            ("nginx.service", true),
+            ("a@b.service", true),
+            ("nginx", false),
+            ("x/y.service", false),
+        ] {
             let mut test = crate::agent::tests::context();
             test.params.insert("unit".into(), unit.into());
             assert_eq!(build(test).is_ok(), good, "{unit}");

@@ -54,7 +54,11 @@ pub async fn follow(unit: String, shared: Shared, events: EventSink) {
             // systemd was executed anew: subscribe again, look again.
             Ok(None) => pause = RETRY,
             Err(error) if pause == RETRY => {
-                events.note("warn", "bus-lost", format!("{unit} is not watched: {error}; trying again"));
+                events.note(
+                    "warn",
+                    "bus-lost",
+                    format!("{unit} is not watched: {error}; trying again"),
+                );
             }
             Err(_) => {}
         }
@@ -64,7 +68,11 @@ pub async fn follow(unit: String, shared: Shared, events: EventSink) {
 }
 
 /// Follows over one connection. Some(state) when the unit is not up, None when systemd itself went away.
-async fn follow_once(unit: &str, shared: &Shared, events: &EventSink) -> Result<Option<UnitState>, AgentError> {
+async fn follow_once(
+    unit: &str,
+    shared: &Shared,
+    events: &EventSink,
+) -> Result<Option<UnitState>, AgentError> {
     let wrong = |error: zbus::Error| AgentError(error.to_string());
     let bus = Bus::connect().await?;
     let loaded = bus.unit(unit).await?;
@@ -81,8 +89,18 @@ async fn follow_once(unit: &str, shared: &Shared, events: &EventSink) -> Result<
             return Ok(Some(state));
         }
         let (pid, cgroup) = main_process(&properties).await;
-        let text = if pid == 0 { state.to_string() } else { format!("{state}, pid {pid}") };
-        let old = std::mem::replace(&mut *shared.lock(), Seen { text: text.clone(), cgroup });
+        let text = if pid == 0 {
+            state.to_string()
+        } else {
+            format!("{state}, pid {pid}")
+        };
+        let old = std::mem::replace(
+            &mut *shared.lock(),
+            Seen {
+                text: text.clone(),
+                cgroup,
+            },
+        );
         if old.text != text {
             events.detail_changed();
         }
@@ -103,7 +121,15 @@ async fn main_process(properties: &PropertiesProxy<'_>) -> (u32, String) {
     let Ok(interface) = zbus::names::InterfaceName::try_from("org.freedesktop.systemd1.Service") else {
         return (0, String::new());
     };
-    let pid = properties.get(interface.clone(), "MainPID").await.ok().and_then(|value| u32::try_from(value).ok());
-    let cgroup = properties.get(interface, "ControlGroup").await.ok().and_then(|value| String::try_from(value).ok());
+    let pid = properties
+        .get(interface.clone(), "MainPID")
+        .await
+        .ok()
+        .and_then(|value| u32::try_from(value).ok());
+    let cgroup = properties
+        .get(interface, "ControlGroup")
+        .await
+        .ok()
+        .and_then(|value| String::try_from(value).ok());
     (pid.unwrap_or(0), cgroup.unwrap_or_default())
 }

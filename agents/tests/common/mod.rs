@@ -26,13 +26,34 @@ pub struct Agentd {
 impl Agentd {
     pub fn start() -> Agentd {
         let folder = tempfile::tempdir().unwrap();
-        Agentd { child: Self::run(folder.path()), folder }
+        Agentd {
+            child: Self::run(folder.path()),
+            folder,
+        }
     }
 
     fn run(folder: &Path) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_had-agentd"));
-        command.arg("--socket").arg(folder.join("agentd.sock")).arg("--state-dir").arg(folder.join("state"));
-        command.stdin(Stdio::null()).stderr(Stdio::null()).env_remove("NOTIFY_SOCKET").spawn().unwrap()
+        command
+            .arg("--socket")
+            .arg(folder.join("agentd.sock"))
+            .arg("--state-dir")
+            .arg(folder.join("state"));
+        command
+            .stdin(Stdio::null())
+            .stderr(Self::log())
+            .env_remove("NOTIFY_SOCKET")
+            .spawn()
+            .unwrap()
+    }
+
+    /// Its log, only on request: HOLDFAST_TEST_LOG=1.
+    fn log() -> Stdio {
+        if std::env::var_os("HOLDFAST_TEST_LOG").is_some() {
+            Stdio::inherit()
+        } else {
+            Stdio::null()
+        }
     }
 
     pub fn folder(&self) -> &Path {
@@ -60,8 +81,17 @@ impl Agentd {
             std::thread::sleep(Duration::from_millis(5));
         };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut had = Had { stream, deframer: Deframer::new(), attached: Attached::default() };
-        had.ask(Ask::Attach(Attach { node: "a".into(), cluster: "test".into(), lease_ms: 1000 }));
+        let mut had = Had {
+            stream,
+            deframer: Deframer::new(),
+            attached: Attached::default(),
+            notes: Vec::new(),
+        };
+        had.ask(Ask::Attach(Attach {
+            node: "a".into(),
+            cluster: "test".into(),
+            lease_ms: 1000,
+        }));
         had.attached = had.until(|report| match report {
             Report::Attached(attached) => Some(attached.clone()),
             _ => None,
@@ -76,7 +106,8 @@ impl Drop for Agentd {
         let _ = self.child.wait();
         // Nothing is left behind, whatever a test that failed had running.
         for pid in pids_with(self.folder.path().to_str().unwrap()) {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
         }
     }
 }
@@ -89,7 +120,9 @@ pub fn pids_with(text: &str) -> Vec<i32> {
         let read = |file| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let texts = [read("cmdline"), read("environ")];
         *pid != std::process::id() as i32
-            && texts.iter().any(|bytes| String::from_utf8_lossy(bytes).contains(text))
+            && texts
+                .iter()
+                .any(|bytes| String::from_utf8_lossy(bytes).contains(text))
     })
     .collect()
 }
@@ -98,26 +131,47 @@ pub struct Had {
     stream: UnixStream,
     deframer: Deframer,
     pub attached: Attached,
+    /// Notes that were read while something else was waited for.
+    notes: Vec<Note>,
 }
 
 impl Had {
     pub fn ask(&mut self, body: Ask) {
-        self.stream.write_all(&frame_message(&AgentRequest { body: Some(body) })).unwrap();
+        self.stream
+            .write_all(&frame_message(&AgentRequest { body: Some(body) }))
+            .unwrap();
     }
 
     pub fn start(&mut self, epoch: u64, lifetime: Duration, spec: &GroupSpec) {
         let until_us = (clock::now() + lifetime).0;
-        let permit = Some(Permit { group: spec.name.clone(), epoch, until_us });
-        self.ask(Ask::Start(StartGroup { permit, spec: Some(spec.clone()) }));
+        let permit = Some(Permit {
+            group: spec.name.clone(),
+            epoch,
+            until_us,
+        });
+        self.ask(Ask::Start(StartGroup {
+            permit,
+            spec: Some(spec.clone()),
+        }));
     }
 
     pub fn permit(&mut self, group: &str, epoch: u64, lifetime: Duration) {
         let until_us = (clock::now() + lifetime).0;
-        self.ask(Ask::Permits(Permits { permits: vec![Permit { group: group.into(), epoch, until_us }] }));
+        self.ask(Ask::Permits(Permits {
+            permits: vec![Permit {
+                group: group.into(),
+                epoch,
+                until_us,
+            }],
+        }));
     }
 
     pub fn stop(&mut self, group: &str, epoch: u64) {
-        self.ask(Ask::Stop(StopGroup { group: group.into(), epoch, reason: "test".into() }));
+        self.ask(Ask::Stop(StopGroup {
+            group: group.into(),
+            epoch,
+            reason: "test".into(),
+        }));
     }
 
     /// Reads reports until `wanted` finds what it looks for.
@@ -128,8 +182,14 @@ impl Had {
                 if let Some(found) = report.body.as_ref().and_then(&mut wanted) {
                     return found;
                 }
+                if let Some(Report::Note(note)) = report.body {
+                    self.notes.push(note);
+                }
             }
-            let bytes = self.stream.read(&mut piece).expect("a report that was waited for did not come");
+            let bytes = self
+                .stream
+                .read(&mut piece)
+                .expect("a report that was waited for did not come");
             assert!(bytes > 0, "had-agentd closed the connection");
             self.deframer.push(&piece[..bytes]);
         }
@@ -143,6 +203,9 @@ impl Had {
     }
 
     pub fn note(&mut self, kind: &str) -> Note {
+        if let Some(at) = self.notes.iter().position(|note| note.kind == kind) {
+            return self.notes.remove(at);
+        }
         self.until(|report| match report {
             Report::Note(note) if note.kind == kind => Some(note.clone()),
             _ => None,
@@ -160,19 +223,34 @@ pub fn shell(script: &str) -> GroupSpec {
         start_timeout_ms: 20_000,
         stop_timeout_ms: 10_000,
     };
-    GroupSpec { name: "web".into(), resources: vec![resource], max_restarts: 1, restart_window_ms: 600_000 }
+    GroupSpec {
+        name: "web".into(),
+        resources: vec![resource],
+        max_restarts: 1,
+        restart_window_ms: 600_000,
+    }
 }
 
 /// The pid in an exec resource's detail.
 pub fn pid_of(status: &GroupStatus) -> i32 {
     let detail = &status.resources[0].detail;
-    let digits: String = detail.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+    let digits: String = detail
+        .chars()
+        .skip_while(|c| !c.is_ascii_digit())
+        .take_while(char::is_ascii_digit)
+        .collect();
     digits.parse().unwrap_or_else(|_| panic!("no pid in {detail:?}"))
 }
 
 pub fn lives(pid: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .trim_start()
+            .starts_with('Z')
+    })
 }
 
 /// Waits for `condition`.
