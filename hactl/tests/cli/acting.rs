@@ -1,10 +1,8 @@
 //! Commands that change something: progress, outcome, measured outage, exit codes.
 
-mod support;
-
+use crate::support::{FakeHad, code, err, error, healthy, json, out, with_group};
 use holdfast_proto::control::control_reply::Body as Reply;
 use holdfast_proto::control::control_request::Body as Request;
-use support::{FakeHad, code, err, error, healthy, json, out, with_group};
 
 /// A cluster that moves the group to where it is asked to, away for 38 ms.
 fn moving() -> FakeHad {

@@ -1,12 +1,10 @@
 //! Commands that need no cluster: checking files, making a cluster, completions, manual pages.
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use support::{code, err, hactl, json, out};
+use crate::support::{code, err, hactl, json, out};
 
 const GOOD: &str = "[cluster]\nname = \"c\"\nid = \"00112233445566ff\"\n\n[[node]]\nname = \"db1\"\nlinks = [\"10.0.0.1\"]\n";
 

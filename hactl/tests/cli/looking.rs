@@ -1,16 +1,14 @@
 //! Commands that look: rendering, JSON, colour, pipes.
 
-mod support;
-
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
+use crate::support::{FakeHad, code, err, hactl, healthy, json, out, with_group};
 use holdfast_proto::control::control_reply::Body as Reply;
 use holdfast_proto::control::{EventView, LinkView, WhyView};
 use nix::pty::{Winsize, openpty};
-use support::{FakeHad, code, err, hactl, healthy, json, out, with_group};
 
 /// What `hactl WORDS` prints on a terminal of 60 columns.
 fn on_a_phone(had: &FakeHad, words: &[&str], no_color: bool) -> String {

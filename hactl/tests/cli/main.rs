@@ -1,0 +1,6 @@
+//! Tests of the program `hactl` as an operator or a script runs it.
+
+mod acting;
+mod files;
+mod looking;
+mod support;
