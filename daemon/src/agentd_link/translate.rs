@@ -1,0 +1,148 @@
+//! Between the core's types and the agent API.
+
+use std::time::Duration;
+
+use holdfast_core::effect::Permit;
+use holdfast_core::event::{AgentEvent, FenceResult, GroupObservation};
+use holdfast_proto::agent;
+use holdfast_proto::config::{Config, FenceAction, FenceSection, GroupSection, ProbeKind, ProbeSection};
+use holdfast_proto::ids::NodeId;
+use holdfast_proto::peer::RunState;
+
+/// What `Attach` says about this node under `config`.
+#[must_use]
+pub fn attach(config: &Config, node: NodeId) -> agent::Attach {
+    agent::Attach {
+        node: config.name_of(node),
+        cluster: config.cluster.name.clone(),
+        lease_ms: config.cluster.detection_ms,
+    }
+}
+
+/// A permit.
+#[must_use]
+pub fn permit(permit: &Permit) -> agent::Permit {
+    agent::Permit {
+        group: permit.group.to_string(),
+        epoch: permit.epoch,
+        until_us: permit.until.0,
+    }
+}
+
+/// A start; `None` when the configuration has no such group.
+#[must_use]
+pub fn start(permit_of_core: &Permit, config: &Config) -> Option<agent::StartGroup> {
+    let section = config.group(&permit_of_core.group)?;
+    Some(agent::StartGroup {
+        permit: Some(permit(permit_of_core)),
+        spec: Some(spec(section)),
+    })
+}
+
+fn spec(section: &GroupSection) -> agent::GroupSpec {
+    let resource = |resource: &holdfast_proto::config::ResourceSection| agent::ResourceSpec {
+        name: resource.name.clone(),
+        kind: resource.kind.clone(),
+        params: resource.params.clone(),
+        probes: resource.probes.iter().map(probe).collect(),
+        start_timeout_ms: resource.start_timeout_ms,
+        stop_timeout_ms: resource.stop_timeout_ms,
+    };
+    agent::GroupSpec {
+        name: section.name.to_string(),
+        resources: section.resources.iter().map(resource).collect(),
+        max_restarts: section.max_restarts,
+        restart_window_ms: section.restart_window_ms,
+    }
+}
+
+fn probe(section: &ProbeSection) -> agent::ProbeSpec {
+    let (kind, target) = match &section.kind {
+        ProbeKind::Tcp(target) => ("tcp", target.clone()),
+        ProbeKind::Http(url) => ("http", url.clone()),
+        ProbeKind::Exec(command) => ("exec", command.join("\n")),
+    };
+    agent::ProbeSpec {
+        kind: kind.into(),
+        target,
+        interval_ms: section.interval_ms,
+        timeout_ms: section.timeout_ms,
+        failures: section.failures,
+        of: section.of,
+    }
+}
+
+/// A fence command under the wire number `id`.
+#[must_use]
+pub fn fence(id: u64, node: &str, device: &FenceSection) -> agent::FenceDevice {
+    let action = match device.action {
+        FenceAction::Off => "off",
+        FenceAction::Reboot => "reboot",
+    };
+    agent::FenceDevice {
+        id,
+        node: node.into(),
+        agent: device.agent.clone(),
+        params: device.params.clone(),
+        action: action.into(),
+        timeout_ms: device.timeout_ms,
+    }
+}
+
+/// What the agent process reported at `Attach`.
+#[must_use]
+pub fn attached(report: &agent::Attached) -> AgentEvent {
+    let watchdog = (report.watchdog_ms > 0).then(|| Duration::from_millis(report.watchdog_ms.into()));
+    AgentEvent::Attached {
+        groups: report.groups.iter().map(observation).collect(),
+        watchdog,
+    }
+}
+
+/// One group's state. A word this version does not know counts as unknown, which frees nothing.
+#[must_use]
+pub fn observation(status: &agent::GroupStatus) -> GroupObservation {
+    GroupObservation {
+        group: status.group.as_str().into(),
+        epoch: status.epoch,
+        run: run_state(&status.run),
+        restarts: status.restarts,
+        detail: status.detail.clone(),
+    }
+}
+
+fn run_state(word: &str) -> RunState {
+    [
+        RunState::Stopped,
+        RunState::Starting,
+        RunState::Running,
+        RunState::Stopping,
+        RunState::Failed,
+    ]
+    .into_iter()
+    .find(|state| state.as_str() == word)
+    .unwrap_or(RunState::Unknown)
+}
+
+/// How a fence device ended.
+#[must_use]
+pub fn fenced(outcome: agent::FenceOutcome) -> FenceResult {
+    FenceResult {
+        off_read_back: outcome.off_read_back,
+        evidence: outcome.evidence,
+        error: outcome.error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_word_is_unknown() {
+        assert_eq!(run_state("running"), RunState::Running);
+        assert_eq!(run_state("failed"), RunState::Failed);
+        assert_eq!(run_state("dancing"), RunState::Unknown);
+        assert_eq!(run_state(""), RunState::Unknown);
+    }
+}

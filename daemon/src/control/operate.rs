@@ -1,0 +1,264 @@
+//! Requests that change the cluster: translated, handed to the core, waited for within a bound.
+
+use std::time::Duration;
+
+use holdfast_proto::config::Config;
+use holdfast_proto::control::control_reply;
+use holdfast_proto::control::control_request::Body;
+use holdfast_proto::ids::{GroupName, NodeId};
+use holdfast_proto::operator::{OperatorCall, OperatorOutcome, OperatorRequest};
+use tokio::sync::oneshot;
+
+use super::{Client, Control, Refusal, refusal};
+use crate::clock;
+use crate::shell::api::Ask;
+
+/// Time for the cluster to commit a request.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Silence after which the client is told what is waited for.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// Hands `request` to the core and waits for the outcome.
+pub async fn operate(
+    control: &Control,
+    client: &mut Client,
+    who: &str,
+    request: OperatorRequest,
+) -> Result<String, Refusal> {
+    let forcing = matches!(request, OperatorRequest::QuorumForce);
+    let call = OperatorCall {
+        request,
+        who: who.into(),
+        at: clock::wall(clock::now()),
+    };
+    let (reply, mut answer) = oneshot::channel();
+    if control.asks.send(Ask::Operator { call, reply }).await.is_err() {
+        return Err(refusal("internal", "had is ending"));
+    }
+    let mut outcome = tokio::time::timeout(PROGRESS, &mut answer).await;
+    if outcome.is_err() {
+        let waiting = if forcing {
+            "this node to make itself the only voter"
+        } else {
+            "the cluster to commit it"
+        };
+        client
+            .send(control_reply::Body::Progress(format!("waiting for {waiting}")))
+            .await;
+        outcome = tokio::time::timeout(PATIENCE - PROGRESS, answer).await;
+    }
+    match outcome {
+        Ok(Ok(OperatorOutcome::Done(sentence))) => Ok(sentence),
+        Ok(Ok(OperatorOutcome::Refused(sentence))) => Err(refusal("refused", sentence)),
+        Ok(Err(_)) => Err(refusal(
+            "internal",
+            "had ended before the request was answered; repeat it, that does no harm",
+        )),
+        Err(_) => Err(timed_out(control).await),
+    }
+}
+
+/// Says why nothing was committed, as far as this node knows.
+async fn timed_out(control: &Control) -> Refusal {
+    let seconds = PATIENCE.as_secs();
+    match control.snapshot().await {
+        Ok(snapshot) if !snapshot.view.has_quorum => refusal(
+            "no-quorum",
+            format!(
+                "not committed within {seconds} s, because there is no quorum: {}. Bring a voter back, or see `hactl quorum \
+                 force`",
+                snapshot.view.quorum
+            ),
+        ),
+        Ok(_) => refusal(
+            "internal",
+            format!(
+                "no answer within {seconds} s; the request may still take effect, `hactl status` shows it. To repeat it does \
+                 no harm"
+            ),
+        ),
+        Err(refused) => refused,
+    }
+}
+
+/// A request that names nodes and groups, in the core's terms.
+pub fn translate(config: &Config, body: Body) -> Result<OperatorRequest, Refusal> {
+    Ok(match body {
+        Body::Move(request) => OperatorRequest::Move {
+            group: group(config, &request.group)?,
+            to: if request.to.is_empty() {
+                None
+            } else {
+                Some(data_node(config, &request.to)?)
+            },
+        },
+        Body::Standby(request) => OperatorRequest::Standby {
+            node: data_node(config, &request.node)?,
+            on: request.on,
+        },
+        Body::Fence(request) => OperatorRequest::Fence {
+            node: data_node(config, &request.node)?,
+        },
+        Body::FenceConfirm(request) => OperatorRequest::FenceConfirm {
+            node: data_node(config, &request.node)?,
+        },
+        Body::Resource(request) => {
+            let all = request.action == "cleanup" && request.group.is_empty();
+            let name = if all {
+                None
+            } else {
+                Some(group(config, &request.group)?)
+            };
+            resource(config, &request.action, name, request.resource)?
+        }
+        _ => {
+            return Err(refusal(
+                "invalid",
+                "this version of had does not know the request",
+            ));
+        }
+    })
+}
+
+fn resource(
+    config: &Config,
+    action: &str,
+    group: Option<GroupName>,
+    resource: String,
+) -> Result<OperatorRequest, Refusal> {
+    match (action, group) {
+        ("cleanup", group) => Ok(OperatorRequest::Cleanup { group }),
+        ("enable" | "disable", Some(group)) => Ok(OperatorRequest::Enable {
+            group,
+            enabled: action == "enable",
+        }),
+        ("restart", Some(group)) if resource.is_empty() => Ok(OperatorRequest::Restart {
+            group,
+            resource: None,
+        }),
+        ("restart", Some(group)) => {
+            let members = config
+                .group(&group)
+                .map(|section| section.resources.as_slice())
+                .unwrap_or_default();
+            if members.iter().any(|member| member.name == resource) {
+                return Ok(OperatorRequest::Restart {
+                    group,
+                    resource: Some(resource),
+                });
+            }
+            let known = members
+                .iter()
+                .map(|member| member.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ");
+            Err(refusal(
+                "not-found",
+                format!("group {group} has no resource {resource}; it has: {known}"),
+            ))
+        }
+        _ => Err(refusal(
+            "invalid",
+            format!(
+                "{action} is not an action on a resource; there are restart, cleanup, enable and disable"
+            ),
+        )),
+    }
+}
+
+fn data_node(config: &Config, name: &str) -> Result<NodeId, Refusal> {
+    match config.node_by_name(name) {
+        Some(node) if node.is_witness() => Err(refusal(
+            "refused",
+            format!("{name} is the witness: it runs no groups and is never fenced"),
+        )),
+        Some(node) => Ok(node),
+        None => {
+            let known = config
+                .nodes
+                .iter()
+                .map(|node| node.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ");
+            Err(refusal(
+                "not-found",
+                format!("there is no node {name}; there are: {known}"),
+            ))
+        }
+    }
+}
+
+fn group(config: &Config, name: &str) -> Result<GroupName, Refusal> {
+    config
+        .group(name)
+        .map(|section| section.name.clone())
+        .ok_or_else(|| no_group(config, name))
+}
+
+/// Says which groups there are.
+pub fn no_group(config: &Config, name: &str) -> Refusal {
+    let known = config
+        .groups
+        .iter()
+        .map(|group| &*group.name)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let known = if known.is_empty() { "none".into() } else { known };
+    refusal(
+        "not-found",
+        format!("there is no group {name}; there are: {known}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::fixture::config;
+    use holdfast_proto::control::{MoveRequest, NodeRequest, ResourceRequest};
+
+    #[test]
+    fn names_become_numbers() {
+        let body = Body::Move(MoveRequest {
+            group: "mysql".into(),
+            to: "db2".into(),
+        });
+        let wanted = OperatorRequest::Move {
+            group: "mysql".into(),
+            to: Some(NodeId(2)),
+        };
+        assert_eq!(translate(&config(), body), Ok(wanted));
+        let body = Body::Resource(ResourceRequest {
+            action: "cleanup".into(),
+            ..Default::default()
+        });
+        assert_eq!(
+            translate(&config(), body),
+            Ok(OperatorRequest::Cleanup { group: None })
+        );
+    }
+
+    #[test]
+    fn unknown_names_are_refused_with_the_known_ones() {
+        let refused = |body| translate(&config(), body).expect_err("refused").message;
+        let node = |name: &str| NodeRequest {
+            node: name.into(),
+            on: true,
+        };
+        assert_eq!(
+            refused(Body::Standby(node("db3"))),
+            "there is no node db3; there are: db1, db2"
+        );
+        assert!(refused(Body::Fence(node("witness"))).contains("never fenced"));
+        let body = Body::Move(MoveRequest {
+            group: "web".into(),
+            to: String::new(),
+        });
+        assert_eq!(refused(body), "there is no group web; there are: mysql");
+        let body = Body::Resource(ResourceRequest {
+            action: "dance".into(),
+            group: "mysql".into(),
+            ..Default::default()
+        });
+        assert!(refused(body).contains("restart, cleanup, enable and disable"));
+    }
+}

@@ -1,0 +1,120 @@
+//! Carries out what the core asks for.
+
+use std::sync::Arc;
+
+use holdfast_core::effect::{Effect, FenceId};
+use holdfast_core::event::{Event, FenceResult};
+use holdfast_proto::agent::{self, agent_request::Body};
+use holdfast_proto::config::Config;
+use holdfast_proto::ids::NodeId;
+
+use super::Shell;
+use super::api::Chore;
+use crate::agentd_link::translate;
+use crate::journal::Record;
+
+impl Shell {
+    pub(super) fn perform(&mut self, effect: Effect) {
+        self.worth_a_look |= !matches!(effect, Effect::SendBeat { .. } | Effect::Permits(_));
+        match effect {
+            Effect::Send { to, message } => self.parts.net.send(to, &message),
+            Effect::SendBeat { to, beat } => self.parts.net.send_beat(to, beat),
+            Effect::Persist { id, record } => self.parts.store.submit(id, record),
+            Effect::MarkSynced => self.chore(Chore::MarkSynced(self.parts.identity.boot)),
+            Effect::Permits(permits) => {
+                let permits = permits.iter().map(translate::permit).collect();
+                self.to_agentd(Body::Permits(agent::Permits { permits }));
+            }
+            Effect::StartGroup { permit, config } => match translate::start(&permit, &config) {
+                Some(start) => self.to_agentd(Body::Start(start)),
+                None => {
+                    let text = format!(
+                        "group {} was to be started, but the configuration has no such group",
+                        permit.group
+                    );
+                    self.record(Record::new("start-impossible", "alert", text));
+                }
+            },
+            Effect::StopGroup { group, epoch, reason } => {
+                self.to_agentd(Body::Stop(agent::StopGroup {
+                    group: group.to_string(),
+                    epoch,
+                    reason,
+                }));
+            }
+            Effect::RestartResource {
+                group,
+                epoch,
+                resource,
+            } => {
+                let resource = resource.unwrap_or_default();
+                self.to_agentd(Body::Restart(agent::RestartResource {
+                    group: group.to_string(),
+                    epoch,
+                    resource,
+                }));
+            }
+            Effect::Maintenance(on) => self.to_agentd(Body::Maintenance(agent::Maintenance { on })),
+            Effect::Fence {
+                id,
+                node,
+                device,
+                config,
+            } => self.fence(id, node, device, &config),
+            Effect::Reply { request, outcome } => {
+                // The client may have given up; then nobody is to be told.
+                if let Some(reply) = self.replies.remove(&request) {
+                    let _ = reply.send(outcome);
+                }
+            }
+            Effect::Journal(entry) => self.record(entry.into()),
+            Effect::ConfigChanged(config) => self.follow_config(config),
+            Effect::ShutdownReady => self.ended = true,
+        }
+    }
+
+    /// Sends to the agent process. While it is away there is nobody to send to, and the core knows.
+    fn to_agentd(&self, body: Body) {
+        if self.agent.attached
+            && let Some(link) = &self.parts.link
+        {
+            link.send(body);
+        }
+    }
+
+    fn fence(&mut self, id: FenceId, node: NodeId, device: usize, config: &Config) {
+        let Some(device) = config.fences.get(device) else {
+            return self.fence_failed(id, "the configuration has no such fence device");
+        };
+        if !self.agent.attached {
+            return self.fence_failed(id, "had-agentd, which runs fence devices, is not attached");
+        }
+        self.next_fence += 1;
+        self.fences.insert(self.next_fence, id);
+        let command = translate::fence(self.next_fence, &config.name_of(node), device);
+        self.to_agentd(Body::Fence(command));
+    }
+
+    pub(super) fn fence_failed(&mut self, id: FenceId, error: &str) {
+        let result = FenceResult {
+            off_read_back: false,
+            evidence: String::new(),
+            error: error.into(),
+        };
+        self.inbox.push_back(Event::Fenced { id, result });
+    }
+
+    fn follow_config(&mut self, config: Arc<Config>) {
+        self.parts.net.reconfigure(Arc::clone(&config));
+        if let Some(link) = &self.parts.link {
+            link.follow(translate::attach(&config, self.parts.identity.node));
+        }
+        let version = self
+            .parts
+            .node
+            .view(crate::clock::now())
+            .state
+            .map_or(0, |state| state.version);
+        self.chore(Chore::WriteConfig { config, version });
+    }
+}
