@@ -193,10 +193,12 @@ impl Prepared {
                 Event::Link(_) | Event::LinkRemoved(_) => {}
             }
         }
-        if look && !self.failed && self.hold.is_armed() {
-            if let Err(error) = self.restore(seen) {
-                self.fail(error.0);
-            }
+        if look
+            && !self.failed
+            && self.hold.is_armed()
+            && let Err(error) = self.restore(seen)
+        {
+            self.fail(error.0);
         }
     }
 

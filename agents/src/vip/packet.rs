@@ -174,7 +174,7 @@ mod tests {
             for frame in announcement(OWN, ip) {
                 assert_eq!(claim(&frame), Some((OWN, ip)));
                 for end in 0..frame.len() {
-                    claim(&frame[..end]);
+                    let _ = claim(&frame[..end]);
                 }
             }
         }

@@ -1,0 +1,220 @@
+//! Reads a fence agent's own description of its parameters and actions.
+//!
+//! A scanner for the tags that matter, not an XML library: agents print unescaped text in places, and a description
+//! that cannot be read must not keep a node from being fenced.
+
+/// One parameter an agent takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its key.
+    pub name: String,
+    /// It must be given.
+    pub required: bool,
+    /// An older spelling that is still accepted.
+    pub deprecated: bool,
+    /// The older spelling that this one replaces.
+    pub obsoletes: Option<String>,
+    /// `string`, `boolean`, `integer`, `second` or `select`.
+    pub kind: String,
+    /// It has a value when none is given.
+    pub has_default: bool,
+    /// What a `select` accepts.
+    pub options: Vec<String>,
+}
+
+/// An agent's description.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// Parameters in the agent's order.
+    pub parameters: Vec<Parameter>,
+    /// Names of actions.
+    pub actions: Vec<String>,
+}
+
+/// Bound on parameters and actions kept.
+const ITEMS_MAX: usize = 1000;
+
+/// A tag's name (with `/` in front for an end tag) and its attributes' text.
+fn tags(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        loop {
+            rest = rest.get(rest.find('<')? + 1..)?;
+            if let Some(comment) = rest.strip_prefix("!--") {
+                rest = comment.get(comment.find("-->")? + 3..)?;
+                continue;
+            }
+            let end = tag_end(rest)?;
+            let (inner, after) = (rest.get(..end)?, rest.get(end + 1..)?);
+            rest = after;
+            let split = inner.find(|c: char| c.is_whitespace()).unwrap_or(inner.len());
+            return Some((
+                inner[..split].trim_end_matches(|c| c == '/' && split > 1),
+                &inner[split..],
+            ));
+        }
+    })
+}
+
+/// Where a tag ends: `>` inside quotes does not count.
+fn tag_end(text: &str) -> Option<usize> {
+    let mut quote = None;
+    for (at, c) in text.char_indices() {
+        match (quote, c) {
+            (None, '>') => return Some(at),
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), c) if c == open => quote = None,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn attribute(text: &str, wanted: &str) -> Option<String> {
+    let mut rest = text;
+    loop {
+        let equals = rest.find('=')?;
+        let name = rest[..equals].trim();
+        let value = rest[equals + 1..].trim_start();
+        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+        let value = &value[1..];
+        let end = value.find(quote)?;
+        if name == wanted {
+            return Some(unescape(&value[..end]));
+        }
+        rest = &value[end + 1..];
+    }
+}
+
+fn unescape(text: &str) -> String {
+    let text = text
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"")
+        .replace("&apos;", "'");
+    text.replace("&amp;", "&")
+}
+
+/// Parses what `metadata` printed.
+///
+/// # Errors
+/// It is not a fence agent's description, in words.
+pub fn parse(text: &str) -> Result<Metadata, String> {
+    let mut found = Metadata::default();
+    let mut current: Option<Parameter> = None;
+    let mut is_agent = false;
+    let is_true = |value: Option<String>| value.is_some_and(|value| value == "1" || value == "true");
+    for (name, attributes) in tags(text) {
+        match name {
+            "resource-agent" => is_agent = true,
+            "parameter" if found.parameters.len() < ITEMS_MAX => {
+                current = attribute(attributes, "name")
+                    .filter(|name| !name.is_empty())
+                    .map(|name| Parameter {
+                        name,
+                        required: is_true(attribute(attributes, "required")),
+                        deprecated: is_true(attribute(attributes, "deprecated")),
+                        obsoletes: attribute(attributes, "obsoletes"),
+                        ..Parameter::default()
+                    });
+            }
+            "content" => {
+                if let Some(parameter) = &mut current {
+                    parameter.kind = attribute(attributes, "type").unwrap_or_default();
+                    parameter.has_default = attribute(attributes, "default").is_some();
+                }
+            }
+            "option" => {
+                if let Some(parameter) = current
+                    .as_mut()
+                    .filter(|parameter| parameter.options.len() < ITEMS_MAX)
+                {
+                    parameter.options.extend(attribute(attributes, "value"));
+                }
+            }
+            "/parameter" => found.parameters.extend(current.take()),
+            "action" if found.actions.len() < ITEMS_MAX => {
+                found.actions.extend(attribute(attributes, "name"))
+            }
+            _ => {}
+        }
+    }
+    if !is_agent || found.actions.is_empty() {
+        return Err("it printed no description of a fence agent".to_owned());
+    }
+    Ok(found)
+}
+
+impl Metadata {
+    /// The parameter of that name.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&Parameter> {
+        self.parameters.iter().find(|parameter| parameter.name == name)
+    }
+
+    /// True when the agent lists the action.
+    #[must_use]
+    pub fn has_action(&self, name: &str) -> bool {
+        self.actions.iter().any(|action| action == name)
+    }
+}
+
+#[cfg(test)]
+pub(super) const SAMPLE: &str = r#"<?xml version="1.0" ?>
+<resource-agent name="fence_x" shortdesc="a > b" >
+<longdesc>less < more & unescaped</longdesc>
+<!-- <parameter name="ghost"> -->
+<parameters>
+ <parameter name="action" unique="0" required="1"><content type="string" default="reboot"  /></parameter>
+ <parameter name="ip" unique="0" required="1" obsoletes="ipaddr"><content type="string"  /></parameter>
+ <parameter name="ipaddr" unique="0" required="1" deprecated="1"><content type="string"  /></parameter>
+ <parameter name='password' required="0"><content type="string" /></parameter>
+ <parameter name="ipport" required="0"><content type="integer" default="623"/></parameter>
+ <parameter name="lanplus" required="0"><content type="boolean" default="0"/></parameter>
+ <parameter name="auth" required="0"><content type="select"><option value="md5" /><option value="none"/></content></parameter>
+ <parameter name="identity_file" required="0"><content type="string"/></parameter>
+</parameters>
+<actions><action name="on" automatic="0"/><action name="off"/><action name="status" /></actions>
+</resource-agent>"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_an_agent() {
+        let found = parse(SAMPLE).unwrap();
+        let names: Vec<_> = found.parameters.iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "action",
+                "ip",
+                "ipaddr",
+                "password",
+                "ipport",
+                "lanplus",
+                "auth",
+                "identity_file"
+            ]
+        );
+        assert!(found.parameter("ip").unwrap().required);
+        assert_eq!(
+            found.parameter("ip").unwrap().obsoletes.as_deref(),
+            Some("ipaddr")
+        );
+        assert!(found.parameter("ipaddr").unwrap().deprecated);
+        assert_eq!(found.parameter("auth").unwrap().options, ["md5", "none"]);
+        assert_eq!(found.actions, ["on", "off", "status"]);
+    }
+
+    #[test]
+    fn survives_garbage() {
+        for end in 0..SAMPLE.len() {
+            let _ = parse(&SAMPLE[..end]);
+        }
+        for text in ["", "<", "<a b=\">", "<!--", "<parameter name=", "\u{fffd}<é='"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

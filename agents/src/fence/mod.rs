@@ -1,0 +1,410 @@
+//! Fence devices: any ClusterLabs fence agent, or a program with the same contract (`exec`).
+//!
+//! - [`locate`], [`metadata`], [`params`]: which program, how it describes itself, what it is given.
+//! - [`process`]: one run of it. [`state`]: what a `status` run proves.
+//!
+//! The one rule: a node counts as off only when a separate `status` action read that its power is off. That the
+//! `off` action ended well proves nothing, and neither does a status that only failed.
+
+pub mod locate;
+pub mod metadata;
+pub mod params;
+pub mod process;
+pub mod state;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use holdfast_proto::agent::{FenceDevice, FenceOutcome, Note};
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
+
+use self::metadata::Metadata;
+use self::params::Prepared;
+use self::process::{Run, RunError, exit_meaning};
+use self::state::Power;
+use crate::agent::AgentError;
+use crate::clock;
+
+/// Pause between two looks at the power state: the first, and the longest.
+const READ_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Longest time for a request, whatever it says.
+const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+/// Longest time for an agent to describe itself.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for switching a node on again after its fencing was proved.
+const ON_TIMEOUT: Duration = Duration::from_secs(60);
+/// Descriptions kept.
+const CACHE_MAX: usize = 64;
+
+type Described = Result<Arc<Metadata>, String>;
+
+/// Runs fence devices, one action at a time on each device. Cheap to clone.
+#[derive(Clone)]
+pub struct Fencer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    notes: Box<dyn Fn(Note) + Send + Sync>,
+    devices: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    described: Mutex<BTreeMap<(PathBuf, SystemTime), Arc<Metadata>>>,
+}
+
+/// One device, ready to be run.
+struct Device {
+    label: String,
+    node: String,
+    program: PathBuf,
+    args: Vec<String>,
+    prepared: Prepared,
+    metadata: Option<Described>,
+}
+
+impl Fencer {
+    /// A fencer; `notes` hears what happens after an outcome was given (switching on again). It must not block.
+    pub fn new(notes: impl Fn(Note) + Send + Sync + 'static) -> Self {
+        Fencer {
+            shared: Arc::new(Shared {
+                notes: Box::new(notes),
+                devices: Mutex::default(),
+                described: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Carries out `request`; `own` is the name of this node. Ends within the request's timeout, whatever the agent
+    /// does.
+    pub async fn run(&self, request: &FenceDevice, own: &str) -> FenceOutcome {
+        let limit = Duration::from_millis(request.timeout_ms.into()).min(TIMEOUT_MAX);
+        let deadline = Instant::now() + limit;
+        let outcome = self.try_run(request, own, deadline).await;
+        let mut answer = FenceOutcome {
+            id: request.id,
+            ..FenceOutcome::default()
+        };
+        match outcome {
+            Ok(evidence) => (answer.off_read_back, answer.evidence) = evidence,
+            Err(error) => answer.error = error.0,
+        }
+        answer
+    }
+
+    async fn try_run(
+        &self,
+        request: &FenceDevice,
+        own: &str,
+        deadline: Instant,
+    ) -> Result<(bool, String), AgentError> {
+        if request.node.is_empty() {
+            return Err(AgentError::new("the request names no node to fence"));
+        }
+        refuse_ourselves(request, own)?;
+        let turn = self.take_turn(request, deadline).await?;
+        let device = self.open(request, deadline).await?;
+        match request.action.as_str() {
+            "off" => device.fence(deadline).await.map(|evidence| (true, evidence)),
+            "reboot" => {
+                let evidence = device.fence(deadline).await?;
+                self.switch_on(device, turn);
+                Ok((true, evidence))
+            }
+            "status" => device.report(deadline).await,
+            "validate" => device.validate(deadline).await.map(|evidence| (false, evidence)),
+            other => Err(AgentError(format!(
+                "there is no fence action {other:?}; use off, reboot, status or validate"
+            ))),
+        }
+    }
+
+    /// Waits until no other action runs on the same device.
+    async fn take_turn(
+        &self,
+        request: &FenceDevice,
+        deadline: Instant,
+    ) -> Result<OwnedMutexGuard<()>, AgentError> {
+        let lock = {
+            let mut devices = self.shared.devices.lock().unwrap_or_else(PoisonError::into_inner);
+            devices.retain(|_, lock| Arc::strong_count(lock) > 1);
+            devices.entry(device_key(request)).or_default().clone()
+        };
+        tokio::time::timeout_at(deadline, lock.lock_owned())
+            .await
+            .map_err(|_| {
+                AgentError(format!(
+                    "the fence device of {} was busy with another action all the time",
+                    request.node
+                ))
+            })
+    }
+
+    async fn open(&self, request: &FenceDevice, deadline: Instant) -> Result<Device, AgentError> {
+        let exec = request.agent == "exec";
+        let (program, args) = if exec {
+            exec_command(&request.params)?
+        } else {
+            (locate::agent(&request.agent)?, Vec::new())
+        };
+        let metadata = if exec {
+            None
+        } else {
+            Some(self.describe(&program, deadline).await)
+        };
+        // Without a description, spellings are passed as they are: that must not keep a node from being fenced.
+        let unknown = Metadata::default();
+        let known = metadata
+            .as_ref()
+            .map(|described| described.as_deref().unwrap_or(&unknown));
+        let mut prepared = params::prepare(&request.params, known)?;
+        if matches!(metadata, Some(Err(_))) {
+            prepared.problems.clear();
+        }
+        let label = if exec {
+            program.display().to_string()
+        } else {
+            request.agent.clone()
+        };
+        Ok(Device {
+            label,
+            node: request.node.clone(),
+            program,
+            args,
+            prepared,
+            metadata,
+        })
+    }
+
+    /// The agent's own description, from memory unless the program changed.
+    async fn describe(&self, program: &PathBuf, deadline: Instant) -> Described {
+        let changed = std::fs::metadata(program)
+            .and_then(|meta| meta.modified())
+            .unwrap_or(SystemTime::UNIX_EPOCH);
+        let key = (program.clone(), changed);
+        let cache = || {
+            self.shared
+                .described
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(known) = cache().get(&key) {
+            return Ok(known.clone());
+        }
+        // Never more than a quarter of what is left: the fencing itself matters more.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let limit = METADATA_TIMEOUT.min(left / 4);
+        let run = process::run(program, &[], "action=metadata\n", limit)
+            .await
+            .map_err(|error| error.to_string())?;
+        let parsed = Arc::new(metadata::parse(&run.stdout)?);
+        let mut cache = cache();
+        if cache.len() >= CACHE_MAX {
+            cache.clear();
+        }
+        cache.insert(key, parsed.clone());
+        Ok(parsed)
+    }
+
+    /// The second half of `reboot`, after the proof was handed on: a takeover does not wait for it.
+    fn switch_on(&self, device: Device, turn: OwnedMutexGuard<()>) {
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            let _turn = turn;
+            let done = device.act("on", Instant::now() + ON_TIMEOUT).await;
+            let (level, kind, text) = match done {
+                Ok(run) if run.code == Some(0) => (
+                    "info",
+                    "fence-on",
+                    format!("{} switched {} on again", device.label, device.node),
+                ),
+                Ok(run) => ("warn", "fence-on-failed", device.complaint("on", &run)),
+                Err(error) => ("warn", "fence-on-failed", error.0),
+            };
+            (shared.notes)(Note {
+                group: String::new(),
+                text,
+                level: level.into(),
+                kind: kind.into(),
+                at_us: clock::now().0,
+            });
+        });
+    }
+}
+
+/// A parameter that names this node in a request for another one would switch us off.
+fn refuse_ourselves(request: &FenceDevice, own: &str) -> Result<(), AgentError> {
+    if own.is_empty() || request.node == own {
+        return Ok(());
+    }
+    let keys = ["port", "plug", "nodename"];
+    match keys
+        .iter()
+        .find(|key| request.params.get(**key).is_some_and(|value| value.trim() == own))
+    {
+        Some(key) => Err(AgentError(format!(
+            "the fence device of {} has {key} = {own:?}, which is this node: refused; correct the parameter",
+            request.node
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// What tells devices apart: where they are, not what is asked of them.
+fn device_key(request: &FenceDevice) -> String {
+    let get = |names: &[&str]| names.iter().find_map(|name| request.params.get(*name)).cloned();
+    match get(&["ip", "ipaddr", "devices", "device"]) {
+        Some(place) => format!(
+            "{} {place} {}",
+            request.agent,
+            get(&["ipport"]).unwrap_or_default()
+        ),
+        None => format!("{} {:?}", request.agent, get(&params::EXEC_KEYS)),
+    }
+}
+
+fn exec_command(params: &BTreeMap<String, String>) -> Result<(PathBuf, Vec<String>), AgentError> {
+    let given = params::EXEC_KEYS.iter().find_map(|key| params.get(*key));
+    let mut words = given
+        .map(String::as_str)
+        .unwrap_or_default()
+        .lines()
+        .map(str::trim)
+        .filter(|word| !word.is_empty());
+    let program = words.next().ok_or_else(|| {
+        AgentError::new("an exec fence device needs the parameter \"command\": a program, then its arguments")
+    })?;
+    Ok((locate::program(program)?, words.map(str::to_owned).collect()))
+}
+
+impl Device {
+    /// Runs one action.
+    async fn act(&self, action: &str, deadline: Instant) -> Result<Run, AgentError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(AgentError(format!(
+                "no time was left for {} {action} of {}",
+                self.label, self.node
+            )));
+        }
+        let input = self.prepared.input(action, &self.node);
+        process::run(&self.program, &self.args, input.as_ref(), left)
+            .await
+            .map_err(|error| match error {
+                RunError::Spawn(error) => {
+                    AgentError(format!("{} {action} cannot be run: {error}", self.label))
+                }
+                timeout @ RunError::Timeout(_) => AgentError(format!("{} {action} {timeout}", self.label)),
+            })
+    }
+
+    fn complaint(&self, action: &str, run: &Run) -> String {
+        let said = run.excerpt(&self.prepared.secrets);
+        let said = if said.is_empty() {
+            "it said nothing".to_owned()
+        } else {
+            format!("it said: {said}")
+        };
+        let mut text = format!("{} {action}: {}; {said}", self.label, exit_meaning(run.code));
+        if !self.prepared.problems.is_empty() {
+            text.push_str(&format!(
+                "; its parameters look wrong: {}",
+                self.prepared.problems.join("; ")
+            ));
+        }
+        text
+    }
+
+    /// Switches off, then reads the power state back until it says off. Ok is the proof's evidence.
+    async fn fence(&self, deadline: Instant) -> Result<String, AgentError> {
+        let begun = Instant::now();
+        // Half of the time at most: an agent that hangs after it switched off must leave time to see that.
+        let half = begun + deadline.saturating_duration_since(begun) / 2;
+        let acted = match self.act("off", half).await {
+            Ok(run) if run.code == Some(0) => format!("{} off ended well in {:.1?}", self.label, run.took),
+            Ok(run) => self.complaint("off", &run),
+            Err(error) => error.0,
+        };
+        let mut pause = READ_PAUSE.0;
+        let mut reads = 0u32;
+        loop {
+            reads += 1;
+            // One look that hangs must leave time for another.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let look = Instant::now() + (left / 2).max(Duration::from_secs(1)).min(left);
+            let last = match self.act("status", look).await {
+                Ok(run) => match state::read(&run) {
+                    Power::Off => {
+                        return Ok(format!(
+                            "{acted}; status read after {:.1?} said off ({})",
+                            begun.elapsed(),
+                            self.quote(&run)
+                        ));
+                    }
+                    Power::On => format!("status still says on ({})", self.quote(&run)),
+                    Power::Unknown(why) => {
+                        format!("status proves nothing, {why}: {}", self.complaint("status", &run))
+                    }
+                },
+                Err(error) => error.0,
+            };
+            if Instant::now() + pause >= deadline {
+                return Err(AgentError(format!(
+                    "{} was not read back as off within the time allowed ({reads} reads); {acted}; {last}",
+                    self.node
+                )));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(READ_PAUSE.1);
+        }
+    }
+
+    fn quote(&self, run: &Run) -> String {
+        let said = process::excerpt(&run.stdout, &self.prepared.secrets);
+        format!(
+            "exit {}, {said:?}",
+            run.code.map_or("by signal".to_owned(), |code| code.to_string())
+        )
+    }
+
+    async fn report(&self, deadline: Instant) -> Result<(bool, String), AgentError> {
+        let run = self.act("status", deadline).await?;
+        match state::read(&run) {
+            Power::Off => Ok((
+                true,
+                format!("{} says {} is off ({})", self.label, self.node, self.quote(&run)),
+            )),
+            Power::On => Ok((
+                false,
+                format!("{} says {} is on ({})", self.label, self.node, self.quote(&run)),
+            )),
+            Power::Unknown(why) => Err(AgentError(format!("{why}: {}", self.complaint("status", &run)))),
+        }
+    }
+
+    /// Checks parameters, asks the agent to check them where it can, and reads the power state.
+    async fn validate(&self, deadline: Instant) -> Result<String, AgentError> {
+        if let Some(Err(why)) = &self.metadata {
+            return Err(AgentError(format!(
+                "{} does not describe itself: {why}",
+                self.label
+            )));
+        }
+        if !self.prepared.problems.is_empty() {
+            return Err(AgentError(format!(
+                "{}: {}",
+                self.label,
+                self.prepared.problems.join("; ")
+            )));
+        }
+        if let Some(Ok(metadata)) = &self.metadata
+            && metadata.has_action("validate-all")
+        {
+            let run = self.act("validate-all", deadline).await?;
+            if run.code != Some(0) {
+                return Err(AgentError(self.complaint("validate-all", &run)));
+            }
+        }
+        self.report(deadline).await.map(|(_, evidence)| evidence)
+    }
+}
