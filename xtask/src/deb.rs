@@ -140,20 +140,30 @@ impl Package {
         Ok(libc)
     }
 
-    /// The man page that hactl renders, or the hand-written one of a daemon.
+    /// The man pages that hactl renders, or the hand-written one of a daemon.
     fn manual(&self, stage: &Path, program: &str, section: u8) -> Result<()> {
-        let page = if program == "hactl" {
-            run::output(Command::new(target_dir().join("release/hactl")).arg("man-page"))?
+        let dir = stage.join(format!("usr/share/man/man{section}"));
+        if program == "hactl" {
+            run::done(
+                Command::new(target_dir().join("release/hactl"))
+                    .arg("man")
+                    .arg(&dir),
+            )?;
         } else {
-            fs::read_to_string(
-                run::root()
-                    .join("systemd/man")
-                    .join(format!("{program}.{section}")),
-            )?
-        };
-        let file = stage.join(format!("usr/share/man/man{section}/{program}.{section}"));
-        write(&file, 0o644, &page)?;
-        run::done(Command::new("gzip").args(["-9", "-n", "-f"]).arg(&file))
+            let page = format!("{program}.{section}");
+            copy(
+                &run::root().join("systemd/man").join(&page),
+                &dir.join(&page),
+                0o644,
+            )?;
+        }
+        for entry in fs::read_dir(&dir)? {
+            let page = entry?.path();
+            if page.extension().is_some_and(|end| end != "gz") {
+                run::done(Command::new("gzip").args(["-9", "-n", "-f"]).arg(&page))?;
+            }
+        }
+        Ok(())
     }
 
     /// Completions of `hactl` for the shells Debian ships.

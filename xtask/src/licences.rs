@@ -19,7 +19,12 @@ struct Policy {
 /// Checks all dependencies; 0 if all is well, 1 if something is not.
 pub fn check() -> Result<u8> {
     let policy = policy(&std::fs::read_to_string(run::root().join("deny.toml")).context("deny.toml")?)?;
-    let metadata = run::output(&mut run::cargo(&["metadata", "--format-version=1", "--locked"]))?;
+    let metadata = run::output(&mut run::cargo(&[
+        "metadata",
+        "--format-version=1",
+        "--locked",
+        "--filter-platform=x86_64-unknown-linux-gnu",
+    ]))?;
     let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata")?;
     let packages = metadata["packages"]
         .as_array()

@@ -1,0 +1,91 @@
+//! The lab: what all scenarios share, and the cluster that one hands to the next.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::cluster::{Cluster, Shape, find};
+use crate::image;
+use crate::net::Net;
+use crate::place::Place;
+use crate::power::Power;
+
+/// A lab without nodes yet.
+#[derive(Debug)]
+pub struct Lab {
+    /// Names of what it makes.
+    pub place: Place,
+    /// Its network.
+    pub net: Net,
+    /// Its power controller.
+    pub power: Power,
+    /// The Debian root under every node.
+    pub base: PathBuf,
+    /// The project's source tree.
+    pub source: PathBuf,
+    cluster: Option<Cluster>,
+}
+
+impl Lab {
+    /// Makes it.
+    pub fn new() -> Result<Lab> {
+        let base = image::root().context("make the nodes' root")?;
+        let place = Place::new(std::process::id());
+        std::fs::create_dir_all(place.dir())?;
+        let net = Net::new(&place).context("make the network")?;
+        let power = Power::start(&net)?;
+        let mut source = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        source.pop();
+        source.pop();
+        Ok(Lab {
+            place,
+            net,
+            power,
+            base,
+            source,
+            cluster: None,
+        })
+    }
+
+    /// A healthy cluster of that shape: the one of the last scenario if it fits, otherwise a new one.
+    pub fn cluster(&mut self, shape: Shape) -> Result<&Cluster> {
+        if self
+            .cluster
+            .as_ref()
+            .is_some_and(|cluster| cluster.shape != shape)
+        {
+            self.discard();
+        }
+        if self.cluster.is_none() {
+            let cluster = Cluster::boot(self, shape)?;
+            let formed = cluster.form(self);
+            // Kept also when it could not be formed: its report is wanted.
+            self.cluster = Some(cluster);
+            formed?;
+        }
+        let cluster = self.cluster.as_ref().context("no cluster")?;
+        cluster.healthy()?;
+        // What one scenario ordered is not the next one's business.
+        drop(self.power.take_orders());
+        Ok(cluster)
+    }
+
+    /// Switches the cluster off and forgets it; the next scenario forms a new one.
+    pub fn discard(&mut self) {
+        self.power.wire(&[]);
+        self.cluster = None;
+    }
+
+    /// What the cluster says of itself, for a failed scenario's log.
+    #[must_use]
+    pub fn report(&self) -> String {
+        self.cluster.as_ref().map(Cluster::report).unwrap_or_default()
+    }
+
+    /// The file of a package; with `suffix` the one with the higher version.
+    pub fn package(&self, name: &str, suffix: &str) -> Result<PathBuf> {
+        let dir = self.source.join("target/lab");
+        let version = format!("{name}_{}{suffix}_", env!("CARGO_PKG_VERSION"));
+        find(&dir, &version, ".deb")
+    }
+}

@@ -1,0 +1,118 @@
+//! Runs scenarios on real systemd nodes: `lab [SCENARIO...]`, all of them without a name, `--list` for the names.
+//!
+//! Prints one line per scenario and ends with the counts. All it makes is removed again, whatever happens.
+
+mod client;
+mod cluster;
+mod image;
+mod lab;
+mod machine;
+mod net;
+mod node;
+mod place;
+mod power;
+mod reaper;
+mod scenarios;
+mod sh;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use lab::Lab;
+use reaper::Reaper;
+use scenarios::{ALL, Scenario};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let done = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--list"] => {
+            ALL.iter().for_each(|scenario| println!("{}", scenario.name));
+            Ok(true)
+        }
+        [reaper::WORD, pid] => pid
+            .parse()
+            .context("a process id")
+            .and_then(reaper::reap)
+            .map(|()| true),
+        _ => run(&args),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("lab: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs the scenarios named, or all; true if all passed.
+fn run(names: &[String]) -> Result<bool> {
+    let chosen = choose(names)?;
+    if !nix::unistd::geteuid().is_root() {
+        bail!("booting systemd nodes needs root");
+    }
+    let reaper = Reaper::start()?;
+    // Overlays live in a mount namespace of our own and end with us.
+    unshare(CloneFlags::CLONE_NEWNS).context("unshare")?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )
+    .context("/")?;
+    let outcome = play(&chosen);
+    reaper.finish()?;
+    outcome
+}
+
+fn choose(names: &[String]) -> Result<Vec<Scenario>> {
+    if names.is_empty() {
+        return Ok(ALL.to_vec());
+    }
+    let find = |name: &String| {
+        let found = ALL.iter().find(|scenario| scenario.name == name);
+        found
+            .copied()
+            .with_context(|| format!("there is no scenario {name}; `lab --list` names them"))
+    };
+    names.iter().map(find).collect()
+}
+
+fn play(chosen: &[Scenario]) -> Result<bool> {
+    let mut lab = Lab::new()?;
+    let mut failed = 0;
+    for scenario in chosen {
+        let begun = Instant::now();
+        let outcome = (scenario.run)(&mut lab);
+        let seconds = begun.elapsed().as_secs_f64();
+        match outcome {
+            Ok(seen) => println!("ok      {} ({seconds:.1} s): {seen}", scenario.name),
+            Err(error) => {
+                failed += 1;
+                println!("FAILED  {} ({seconds:.1} s): {error:#}", scenario.name);
+                keep_report(&lab, scenario.name);
+                lab.discard();
+            }
+        }
+    }
+    println!("{} passed, {failed} failed", chosen.len() - failed);
+    Ok(failed == 0)
+}
+
+/// Writes down what the nodes say of a failed scenario.
+fn keep_report(lab: &Lab, name: &str) {
+    let dir = lab.source.join("target/lab/logs");
+    let file = dir.join(format!("{name}.txt"));
+    let written = std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&file, lab.report()));
+    match written {
+        Ok(()) => println!("        see {}", file.display()),
+        Err(error) => println!("        its report could not be written: {error}"),
+    }
+}

@@ -1,0 +1,150 @@
+//! The lab's network: bridges in a namespace of their own, and a cable from each node to each of them.
+
+use std::fs::File;
+
+use anyhow::{Context, Result};
+use nix::sched::{CloneFlags, setns};
+
+use crate::place::Place;
+use crate::sh;
+
+/// Two links between the nodes, and the management network of their power supplies.
+pub const LANS: u8 = 3;
+/// The number of the management network.
+pub const MANAGEMENT: u8 = 2;
+/// The harness' host number in each network: the client, and the power controller.
+pub const HARNESS: u8 = 254;
+/// The redis group's address.
+pub const VIP: &str = "10.81.0.100";
+
+/// The address of `host` in network `lan`.
+#[must_use]
+pub fn address(lan: u8, host: u8) -> String {
+    format!("10.81.{lan}.{host}")
+}
+
+/// The switches of the lab.
+#[derive(Clone, Debug)]
+pub struct Net {
+    place: Place,
+    netns: String,
+}
+
+impl Net {
+    /// Makes the switches.
+    pub fn new(place: &Place) -> Result<Net> {
+        let net = Net {
+            place: place.clone(),
+            netns: place.netns("lan"),
+        };
+        sh::run("ip", &["netns", "add", &net.netns])?;
+        net.ip(&["link", "set", "lo", "up"])?;
+        for lan in 0..LANS {
+            let bridge = format!("br{lan}");
+            net.ip(&[
+                "link",
+                "add",
+                &bridge,
+                "type",
+                "bridge",
+                "forward_delay",
+                "0",
+                "mcast_snooping",
+                "0",
+            ])?;
+            net.ip(&[
+                "addr",
+                "add",
+                &format!("{}/24", address(lan, HARNESS)),
+                "dev",
+                &bridge,
+            ])?;
+            net.ip(&["link", "set", &bridge, "up"])?;
+        }
+        sh::run(
+            "ip",
+            &[
+                "netns",
+                "exec",
+                &net.netns,
+                "nft",
+                "add table bridge lab; add chain bridge lab cut { type filter hook forward priority 0; }",
+            ],
+        )?;
+        Ok(net)
+    }
+
+    /// Makes the namespace of node `name`, cabled to the networks.
+    pub fn attach(&self, name: &str, host: u8) -> Result<()> {
+        let node = self.place.netns(name);
+        sh::run("ip", &["netns", "add", &node])?;
+        for lan in 0..LANS {
+            let (port, card) = (port(name, lan), format!("eth{lan}"));
+            self.ip(&[
+                "link", "add", &port, "type", "veth", "peer", "name", &card, "netns", &node,
+            ])?;
+            self.ip(&["link", "set", &port, "master", &format!("br{lan}"), "up"])?;
+            let cidr = format!("{}/24", address(lan, host));
+            sh::run("ip", &["-n", &node, "addr", "add", &cidr, "dev", &card])?;
+            sh::run("ip", &["-n", &node, "link", "set", &card, "up"])?;
+        }
+        sh::run("ip", &["-n", &node, "link", "set", "lo", "up"])?;
+        Ok(())
+    }
+
+    /// Takes the cables of node `name` away, and its addresses with them: a machine without power has none.
+    pub fn detach(&self, name: &str) -> Result<()> {
+        for lan in 0..LANS {
+            // Already gone is as good.
+            let _ = self.ip(&["link", "del", &port(name, lan)]);
+        }
+        let _ = sh::run("ip", &["netns", "del", &self.place.netns(name)]);
+        Ok(())
+    }
+
+    /// Pulls (`up` false) or plugs the cable of `name` in network `lan`.
+    pub fn cable(&self, name: &str, lan: u8, up: bool) -> Result<()> {
+        self.ip(&["link", "set", &port(name, lan), if up { "up" } else { "down" }])
+    }
+
+    /// Drops what `one` and `other` send each other on both links; their cards see nothing wrong.
+    pub fn part(&self, one: &str, other: &str) -> Result<()> {
+        for lan in 0..MANAGEMENT {
+            for (from, to) in [(one, other), (other, one)] {
+                let rule = format!(
+                    "add rule bridge lab cut iifname {} oifname {} drop",
+                    port(from, lan),
+                    port(to, lan)
+                );
+                self.nft(&rule)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Undoes every [`Net::part`].
+    pub fn heal(&self) -> Result<()> {
+        self.nft("flush chain bridge lab cut")
+    }
+
+    /// Puts the calling thread into the lab's network, where the client and the power controller are.
+    pub fn enter(&self) -> Result<()> {
+        let path = format!("/run/netns/{}", self.netns);
+        let file = File::open(&path).context(path)?;
+        setns(file, CloneFlags::CLONE_NEWNET).context("setns")
+    }
+
+    fn ip(&self, args: &[&str]) -> Result<()> {
+        let args = [&["-n", &self.netns], args].concat();
+        sh::run("ip", &args).map(|_| ())
+    }
+
+    fn nft(&self, rule: &str) -> Result<()> {
+        sh::run("ip", &["netns", "exec", &self.netns, "nft", rule]).map(|_| ())
+    }
+}
+
+/// The switch's end of a cable.
+fn port(name: &str, lan: u8) -> String {
+    format!("{name}-{lan}")
+}

@@ -1,0 +1,108 @@
+//! What a run of the lab makes on the host, under names of its own, and how it goes away again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::sh;
+
+/// Names of everything one run makes.
+#[derive(Clone, Debug)]
+pub struct Place {
+    tag: String,
+}
+
+impl Place {
+    /// For the run of process `pid`.
+    #[must_use]
+    pub fn new(pid: u32) -> Place {
+        Place {
+            tag: format!("hflab{pid}"),
+        }
+    }
+
+    /// Folder of overlays and files.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        Path::new("/var/tmp/holdfast").join(&self.tag)
+    }
+
+    /// Name of a network namespace.
+    #[must_use]
+    pub fn netns(&self, name: &str) -> String {
+        format!("{}-{name}", self.tag)
+    }
+
+    /// The cgroup of node `name`.
+    pub fn cgroup(&self, name: &str) -> Result<PathBuf> {
+        Ok(cgroup2()?.join(format!("{}-{name}", self.tag)))
+    }
+
+    /// Kills and removes all that is left of the run. Safe to call twice.
+    pub fn remove(&self) -> Result<()> {
+        for group in entries(&cgroup2()?, &self.tag) {
+            remove_cgroup(&group)?;
+        }
+        for netns in entries(Path::new("/run/netns"), &self.tag) {
+            let name = netns
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if sh::run("ip", &["netns", "del", &name]).is_err() {
+                // The mount was in the mount namespace of a harness that is gone; its file stays.
+                let _ = fs::remove_file(&netns);
+            }
+        }
+        if self.dir().exists() {
+            // Mounts below it belong to the harness' own mount namespace and are gone with it, or were unmounted.
+            fs::remove_dir_all(self.dir()).with_context(|| self.dir().display().to_string())?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the unified cgroup hierarchy is mounted.
+fn cgroup2() -> Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let mount = fields.find(|fields| fields.get(2) == Some(&"cgroup2"));
+    mount
+        .and_then(|fields| fields.get(1).map(PathBuf::from))
+        .context("no cgroup2 hierarchy is mounted")
+}
+
+fn entries(dir: &Path, prefix: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let start = format!("{prefix}-");
+    entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&start))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// Kills everything in the cgroup at `path` and removes it.
+pub fn remove_cgroup(path: &Path) -> Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    fs::write(path.join("cgroup.kill"), "1").with_context(|| format!("kill {}", path.display()))?;
+    sh::wait("a killed cgroup to be empty", Duration::from_secs(10), || {
+        let events = fs::read_to_string(path.join("cgroup.events")).ok()?;
+        events.contains("populated 0").then_some(())
+    })?;
+    remove_tree(path);
+    Ok(())
+}
+
+/// Removes a tree of empty cgroups, innermost first.
+fn remove_tree(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            remove_tree(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(path);
+}

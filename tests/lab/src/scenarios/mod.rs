@@ -1,0 +1,67 @@
+//! The scenarios, in the order in which they run.
+
+mod failures;
+mod membership;
+mod operations;
+mod pair;
+
+use anyhow::Result;
+
+use crate::lab::Lab;
+
+/// A scenario.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// Its name on the command line and in docs/failure-scenarios.md.
+    pub name: &'static str,
+    /// Runs it; one sentence of what was seen.
+    pub run: fn(&mut Lab) -> Result<String>,
+}
+
+/// All of them.
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "form",
+        run: membership::form,
+    },
+    Scenario {
+        name: "standby",
+        run: operations::standby,
+    },
+    Scenario {
+        name: "daemon-kill",
+        run: failures::daemon_kill,
+    },
+    Scenario {
+        name: "link-cut",
+        run: failures::link_cut,
+    },
+    Scenario {
+        name: "node-cut",
+        run: failures::node_cut,
+    },
+    Scenario {
+        name: "power-loss",
+        run: failures::power_loss,
+    },
+    Scenario {
+        name: "rolling-upgrade",
+        run: operations::rolling_upgrade,
+    },
+    Scenario {
+        name: "blackout",
+        run: failures::blackout,
+    },
+    Scenario {
+        name: "wrong-key",
+        run: membership::wrong_key,
+    },
+    Scenario {
+        name: "wrong-cluster",
+        run: membership::wrong_cluster,
+    },
+    Scenario {
+        name: "fence-race",
+        run: pair::fence_race,
+    },
+];
