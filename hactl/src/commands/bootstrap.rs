@@ -142,6 +142,19 @@ impl Host {
         self.write(&self.config_dir.join("node"), &format!("{}\n", self.node))
     }
 
+    /// Lets the operators' group read the configuration that `had join` wrote.
+    ///
+    /// # Errors
+    /// When its mode cannot be changed.
+    pub fn open_config(&self) -> anyhow::Result<()> {
+        match fs::set_permissions(&self.config, fs::Permissions::from_mode(CONFIG_MODE)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(denied(&self.config, &error).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// True when the name of this node is on file, as `had join` leaves it.
     #[must_use]
     pub fn node_name_written(&self) -> bool {

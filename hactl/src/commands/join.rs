@@ -3,11 +3,14 @@
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::time::Duration;
 
+use holdfast_proto::config::parse;
 use holdfast_proto::control::control_request::Body as Request;
 use holdfast_proto::control::{JoinTokenRequest, StatusView};
+use holdfast_proto::ids::NodeId;
 use serde::Serialize;
 
 use super::bootstrap::{Host, start_units, wait_for_had};
+use super::config::read;
 use crate::cli::JoinArgs;
 use crate::client::Endpoint;
 use crate::outcome::{Exit, Failure};
@@ -89,6 +92,7 @@ pub fn run(had: &Endpoint, args: &JoinArgs, ui: &Ui) -> anyhow::Result<()> {
         words.extend(["--links", &links]);
     }
     let said = host.had(&words, &format!("{token}\n"))?;
+    host.open_config()?;
     if !host.node_name_written() {
         host.write_node_name()?;
     }
@@ -96,7 +100,7 @@ pub fn run(had: &Endpoint, args: &JoinArgs, ui: &Ui) -> anyhow::Result<()> {
     let start = !args.places.no_start;
     if start {
         progress.show("starting the daemons");
-        start_units(args.witness)?;
+        start_units(is_witness(&host)?)?;
         outcome = if args.wait.no_wait {
             format!(
                 "{} is configured and started; the cluster takes it in by itself",
@@ -125,6 +129,13 @@ pub fn run(had: &Endpoint, args: &JoinArgs, ui: &Ui) -> anyhow::Result<()> {
         ui.line("next: start the daemons, then hactl status")?;
     }
     Ok(())
+}
+
+/// Whether the cluster took this machine in as its witness: the configuration says so, which `had join` wrote.
+fn is_witness(host: &Host) -> anyhow::Result<bool> {
+    let valid = parse(&read(&host.config)?, &host.config.display().to_string())
+        .map_err(|errors| Failure::new(Exit::InvalidConfig, errors.render(false)))?;
+    Ok(valid.node_by_name(&host.node).is_some_and(NodeId::is_witness))
 }
 
 /// Whether `node` votes and knows the committed state.
