@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use holdfast_agents::group::Surroundings;
+use holdfast_agents::group::{Surroundings, store};
 use holdfast_agents::guard::{self, Command, Parts};
 use holdfast_agents::supervisor::{self, Supervisor};
 use holdfast_agents::watchdog::{Device, Watchdog};
@@ -55,6 +55,7 @@ fn main() -> anyhow::Result<()> {
         .transpose()?;
     let listener =
         guard::listen(&args.socket).with_context(|| format!("cannot listen on {}", args.socket.display()))?;
+    let loaded = store::load_all(&args.state_dir).context("cannot read the state folder")?;
     let (commands, command_receiver) = mpsc::unbounded_channel();
     let (request_sender, requests) = mpsc::channel(guard::REQUESTS_MAX);
     let maintenance = supervisor::saved_maintenance(&args.state_dir);
@@ -66,6 +67,7 @@ fn main() -> anyhow::Result<()> {
         watchdog,
         kinds: registry::AGENTS.iter().map(|meta| meta.kind.to_owned()).collect(),
         maintenance,
+        groups: supervisor::first_report(&loaded),
     })?;
     let around = Surroundings {
         guard: commands,
@@ -75,7 +77,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(around, requests))?;
+    runtime.block_on(serve(around, loaded, requests))?;
     match guard.join() {
         Ok(outcome) => outcome.context("the thread that enforces permits failed"),
         Err(_) => bail!("the thread that enforces permits panicked"),
@@ -83,9 +85,13 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Runs agents until a signal or the end of the guard.
-async fn serve(around: Surroundings, mut requests: mpsc::Receiver<guard::Request>) -> anyhow::Result<()> {
+async fn serve(
+    around: Surroundings,
+    loaded: Vec<store::Loaded>,
+    mut requests: mpsc::Receiver<guard::Request>,
+) -> anyhow::Result<()> {
     let guard = around.guard.clone();
-    let mut supervisor = Supervisor::new(around).context("cannot read the state folder")?;
+    let mut supervisor = Supervisor::new(around, loaded);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let period = sd_notify::watchdog_enabled().map_or(Duration::from_secs(3600), |timeout| timeout / 3);
     let mut pets = tokio::time::interval(period);

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use holdfast_proto::agent::{FenceDevice, GroupStatus, Note};
+use holdfast_proto::agent::{FenceDevice, GroupStatus};
 use tokio::sync::mpsc;
 
 use crate::agent::PermitView;
@@ -27,6 +27,28 @@ pub fn saved_maintenance(state_dir: &Path) -> bool {
     maintenance_file(state_dir).exists()
 }
 
+/// What `had` is told of the groups of an earlier had-agentd before they were looked at: a group that is not named
+/// would count as stopped.
+#[must_use]
+pub fn first_report(loaded: &[store::Loaded]) -> Vec<GroupStatus> {
+    let may_run = loaded
+        .iter()
+        .filter(|(_, saved)| saved.as_ref().map_or(true, store::SavedGroup::may_run));
+    let status = |(name, saved): &store::Loaded| GroupStatus {
+        group: name.clone(),
+        epoch: saved.as_ref().map_or(0, |saved| saved.epoch),
+        run: match saved {
+            Ok(saved) if saved.run == "running" => "running".into(),
+            Ok(_) => "stopping".into(),
+            Err(_) => "unknown".into(),
+        },
+        detail: "had-agentd was restarted and looks at it".into(),
+        since_us: clock::now().0,
+        ..GroupStatus::default()
+    };
+    may_run.map(status).collect()
+}
+
 /// All groups of this node.
 pub struct Supervisor {
     around: Surroundings,
@@ -36,36 +58,20 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Takes over the groups that an earlier had-agentd left running.
-    ///
-    /// # Errors
-    /// When the state folder cannot be read.
-    pub fn new(around: Surroundings) -> io::Result<Supervisor> {
-        let mut groups = BTreeMap::new();
-        for saved in store::load_all(&around.state_dir)? {
-            match saved {
-                Ok(saved) => {
-                    let name = saved.group.clone();
-                    groups.insert(name.clone(), Group::spawn(&name, around.clone(), Some(saved)));
-                }
-                Err(error) => {
-                    tracing::error!("{error}");
-                    let _ = around.guard.send(Command::Note(Note {
-                        text: format!("{error}: what it describes may be running here without supervision"),
-                        level: "warn".into(),
-                        kind: "state-damaged".into(),
-                        at_us: clock::now().0,
-                        ..Note::default()
-                    }));
-                }
-            }
-        }
+    #[must_use]
+    pub fn new(around: Surroundings, loaded: Vec<store::Loaded>) -> Supervisor {
+        let spawn = |(name, saved): store::Loaded| {
+            let sender = Group::spawn(&name, around.clone(), Some(saved));
+            (name, sender)
+        };
+        let groups = loaded.into_iter().map(spawn).collect();
         let guard = around.guard.clone();
         let fencer = Fencer::new(move |note| drop(guard.send(Command::Note(note))));
-        Ok(Supervisor {
+        Supervisor {
             around,
             groups,
             fencer,
-        })
+        }
     }
 
     /// Carries out one request.

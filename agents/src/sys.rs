@@ -129,3 +129,23 @@ pub fn watchdog_timeout(file: &File) -> io::Result<u64> {
     unsafe { wdioc::get_timeout(file.as_raw_fd(), &raw mut value) }?;
     Ok(u64::try_from(value).unwrap_or(0))
 }
+
+/// The address that binds a packet socket to the interface `index` and the Ethernet type `protocol`; 0 receives
+/// nothing. nix can only borrow such addresses from the kernel, without the protocol.
+///
+/// # Errors
+/// None in practice: those of the constructor.
+pub fn link_address(index: u32, protocol: u16) -> io::Result<socket2::SockAddr> {
+    // SAFETY: the storage is zeroed, aligned and larger than a sockaddr_ll; the length is set to what was written.
+    let made = unsafe {
+        socket2::SockAddr::try_init(|storage, length| {
+            let link = storage.cast::<libc::sockaddr_ll>();
+            (*link).sll_family = libc::AF_PACKET as u16;
+            (*link).sll_protocol = protocol.to_be();
+            (*link).sll_ifindex = index as i32;
+            *length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+            Ok(())
+        })
+    };
+    made.map(|((), address)| address)
+}

@@ -145,6 +145,8 @@ pub struct Group {
     emergency: bool,
     maintenance: bool,
     restarts: VecDeque<Time>,
+    /// Why it is not known what of it runs: then nothing may be claimed or done.
+    blind: Option<String>,
     /// A failure that may not be acted on yet: maintenance, or no permit since had-agentd was restarted.
     held: Option<(usize, String)>,
     /// Set after a restart of had-agentd until `had` renews the permit: the grace that was assumed.
@@ -164,11 +166,12 @@ enum Wake {
 }
 
 impl Group {
-    /// Begins the task of group `name`; with `saved`, it first takes over what runs.
+    /// Begins the task of group `name`; with `saved`, it first takes over what runs. When that is an error, what runs
+    /// is not known, and the group is left alone.
     pub fn spawn(
         name: &str,
         around: Surroundings,
-        saved: Option<SavedGroup>,
+        saved: Option<Result<SavedGroup, String>>,
     ) -> mpsc::UnboundedSender<Order> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (note_sender, notes) = mpsc::channel(NOTES_MAX);
@@ -196,6 +199,7 @@ impl Group {
             emergency: false,
             maintenance: around.maintenance,
             restarts: VecDeque::new(),
+            blind: None,
             held: None,
             grace: None,
             notes,
@@ -208,9 +212,11 @@ impl Group {
         sender
     }
 
-    async fn live(mut self, saved: Option<SavedGroup>) {
-        if let Some(saved) = saved {
-            self.resume(saved).await;
+    async fn live(mut self, saved: Option<Result<SavedGroup, String>>) {
+        match saved {
+            Some(Ok(saved)) => self.resume(saved).await,
+            Some(Err(damage)) => self.go_blind(damage),
+            None => {}
         }
         loop {
             match self.wake().await {
@@ -225,7 +231,7 @@ impl Group {
     }
 
     async fn wake(&mut self) -> Wake {
-        let unknown = self.run == Run::Unknown;
+        let unknown = self.run == Run::Unknown && self.blind.is_none();
         let graced = self.grace.is_some() && self.permit.has_changed().is_ok();
         tokio::select! {
             biased;
@@ -238,6 +244,9 @@ impl Group {
     }
 
     async fn obey(&mut self, order: Order) {
+        if self.blind.is_some() {
+            return self.report();
+        }
         match order {
             Order::Start { permit, spec, lease } => self.order_start(permit, spec, lease).await,
             Order::Stop { epoch, reason } => self.order_stop(epoch, reason).await,
@@ -310,6 +319,7 @@ impl Group {
             .unwrap_or_default()
     }
 
+    /// Saved before it is told: what `had` was told must hold after a crash of this process.
     fn enter(&mut self, run: Run, detail: impl Into<String>) {
         self.run = run;
         self.detail = detail.into();
@@ -321,6 +331,7 @@ impl Group {
             "{}",
             self.detail
         );
+        self.save();
         self.report();
     }
 
@@ -353,6 +364,9 @@ impl Group {
     }
 
     fn save(&self) {
+        if self.blind.is_some() {
+            return;
+        }
         if let Err(error) = store::save(&self.around.state_dir, &self.to_saved()) {
             let text = format!("the state of group {} cannot be saved: {error}", self.name);
             self.note("warn", "state-unsaved", text);

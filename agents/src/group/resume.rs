@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::store::{self, SavedGroup};
+use super::store::SavedGroup;
 use super::{Group, Run};
 use crate::agent::{PermitView, Presence};
 use crate::clock;
@@ -11,20 +11,12 @@ impl Group {
     /// Takes up where the had-agentd before this one left off.
     pub(super) async fn resume(&mut self, saved: SavedGroup) {
         self.epoch = saved.epoch;
-        let may_run = matches!(
-            saved.run.as_str(),
-            "starting" | "running" | "stopping" | "unknown"
-        );
-        let Some(spec) = saved.spec.filter(|_| may_run && saved.boot == store::boot_id()) else {
+        let Some(spec) = saved.spec.clone().filter(|_| saved.may_run()) else {
             return;
         };
         let lease = Duration::from_millis(saved.lease_ms);
         if let Err(error) = self.build(spec, lease, &saved.agents) {
-            self.enter(
-                Run::Unknown,
-                format!("it ran before had-agentd was restarted, but: {error}"),
-            );
-            return;
+            return self.go_blind(error.0);
         }
         // `had` renews the permit within a heartbeat if it may. Its last permit is not known here, so one lease is
         // allowed; addresses do not outlive the real one, the kernel sees to that.
@@ -34,7 +26,6 @@ impl Group {
             epoch: self.epoch,
             until: grace,
         });
-        self.permit.mark_unchanged();
         if saved.run == "running" {
             self.adopt_members().await;
         } else {
@@ -44,6 +35,16 @@ impl Group {
             let text = format!("had-agentd was restarted while the group was {}", saved.run);
             self.stop_members(&text, Run::Stopped).await;
         }
+    }
+
+    /// It may be running, but how it could be found or stopped is not known.
+    pub(super) fn go_blind(&mut self, why: String) {
+        self.members.clear();
+        let hint = "stop by hand what runs of it, remove its state file, restart had-agentd";
+        let text = format!("it may have run before had-agentd was restarted, but {why}; {hint}");
+        self.blind = Some(why);
+        self.note("warn", "state-damaged", text.clone());
+        self.enter(Run::Unknown, text);
     }
 
     async fn adopt_members(&mut self) {
@@ -63,7 +64,6 @@ impl Group {
             }
         }
         self.enter(Run::Running, "taken over after a restart of had-agentd");
-        self.save();
         if let Some((index, reason)) = failed {
             self.on_failure(index, reason).await;
         }

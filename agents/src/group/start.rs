@@ -61,11 +61,9 @@ impl Group {
         }
         self.arm(permit);
         self.enter(Run::Starting, "");
-        self.save();
         match self.start_from(0).await {
             Started::Whole => {
                 self.enter(Run::Running, "");
-                self.save();
             }
             Started::Failed(reason) => self.give_up(reason).await,
             Started::Superseded => {}

@@ -29,7 +29,6 @@ impl Group {
             }
             Run::Failed => {
                 self.enter(Run::Stopped, reason);
-                self.save();
             }
             _ => {
                 self.stop_members(&reason, Run::Stopped).await;
@@ -51,7 +50,6 @@ impl Group {
     /// Stops all of it, which ends in `end` (stopped or failed). False if something survived.
     pub(super) async fn stop_members(&mut self, reason: &str, end: Run) -> bool {
         self.enter(Run::Stopping, reason);
-        self.save();
         let whole = self.stop_from(0).await;
         self.held = None;
         self.grace = None;
@@ -79,7 +77,6 @@ impl Group {
         if self.stop_from(0).await {
             self.tell(Command::Disarm(self.name.clone()));
             self.enter(Run::Stopped, "stopped after repeated attempts");
-            self.save();
         }
     }
 

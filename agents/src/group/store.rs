@@ -71,11 +71,23 @@ pub fn save(state_dir: &Path, saved: &SavedGroup) -> io::Result<()> {
     fs::rename(beside, path)
 }
 
+impl SavedGroup {
+    /// True when something of it may run in this boot.
+    #[must_use]
+    pub fn may_run(&self) -> bool {
+        let run = ["starting", "running", "stopping", "unknown"].contains(&self.run.as_str());
+        run && self.spec.is_some() && self.boot == boot_id()
+    }
+}
+
+/// A group's name with what was saved of it, or with what is wrong with its file.
+pub type Loaded = (String, Result<SavedGroup, String>);
+
 /// Reads all groups' files. A file that cannot be read is an error that names it.
 ///
 /// # Errors
 /// When the folder cannot be listed.
-pub fn load_all(state_dir: &Path) -> io::Result<Vec<Result<SavedGroup, String>>> {
+pub fn load_all(state_dir: &Path) -> io::Result<Vec<Loaded>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(state_dir)? {
         let path = entry?.path();
@@ -85,9 +97,16 @@ pub fn load_all(state_dir: &Path) -> io::Result<Vec<Result<SavedGroup, String>>>
     }
     paths.sort();
     let read = |path: PathBuf| {
-        let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        SavedGroup::decode(bytes.as_slice())
-            .map_err(|error| format!("{} is damaged: {error}", path.display()))
+        let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()));
+        let saved = bytes.and_then(|bytes| {
+            SavedGroup::decode(bytes.as_slice())
+                .map_err(|error| format!("{} is damaged: {error}", path.display()))
+        });
+        let stem = path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        (saved.as_ref().map_or(stem, |saved| saved.group.clone()), saved)
     };
     Ok(paths.into_iter().map(read).collect())
 }
@@ -108,7 +127,9 @@ mod tests {
         save(folder.path(), &saved).unwrap();
         fs::write(folder.path().join("x.group"), b"\xff\xff\xff").unwrap();
         let loaded = load_all(folder.path()).unwrap();
-        assert_eq!(loaded[0], Ok(saved));
-        assert!(loaded[1].as_ref().unwrap_err().contains("x.group is damaged"));
+        assert_eq!(loaded[0], ("a/../b".into(), Ok(saved)));
+        let (name, damage) = &loaded[1];
+        assert_eq!(name, "x");
+        assert!(damage.as_ref().unwrap_err().contains("x.group is damaged"));
     }
 }

@@ -95,6 +95,8 @@ pub struct Parts {
     pub kinds: Vec<String>,
     /// Maintenance as it was before a restart.
     pub maintenance: bool,
+    /// Groups that may still run from before a restart.
+    pub groups: Vec<GroupStatus>,
 }
 
 /// Starts the thread. It ends on [`Command::Shutdown`].
@@ -150,9 +152,11 @@ impl Guard {
             .map_or(0, |watchdog| watchdog.timeout().as_millis() as u32);
         let mut permits = PermitTable::default();
         permits.set_maintenance(parts.maintenance);
+        let mut book = Book::new(parts.kinds, watchdog_ms);
+        parts.groups.into_iter().for_each(|status| book.status(status));
         Ok(Guard {
             permits,
-            book: Book::new(parts.kinds, watchdog_ms),
+            book,
             link: Link::new(UnixListener::from_std(parts.listener)?, parts.admission),
             timer_ready: sys::watch_readable(timer.as_fd().try_clone_to_owned()?)?,
             timer,

@@ -173,7 +173,7 @@ mod tests {
         .into_iter()
         .map(|passed| window.push(passed))
         .collect();
-        assert_eq!(bad.iter().position(|bad| *bad), Some(11 - 1));
+        assert_eq!(bad.iter().position(|bad| *bad), Some(9));
     }
 
     #[tokio::test]
