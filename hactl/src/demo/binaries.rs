@@ -42,8 +42,13 @@ impl Binaries {
 
 /// `cargo run --bin hactl` builds hactl alone: builds the daemons of the same profile into the same folder.
 fn build(beside: &Path) -> anyhow::Result<()> {
-    let (Some(cargo), Some(manifest)) = (std::env::var_os("CARGO"), std::env::var_os("CARGO_MANIFEST_DIR"))
-    else {
+    // Set by `cargo run` for the package it runs; another package's cargo has nothing to build for us.
+    let ours = std::env::var("CARGO_PKG_NAME").is_ok_and(|name| name == env!("CARGO_PKG_NAME"));
+    let (true, Some(cargo), Some(manifest)) = (
+        ours,
+        std::env::var_os("CARGO"),
+        std::env::var_os("CARGO_MANIFEST_DIR"),
+    ) else {
         return Ok(());
     };
     let profile = match beside.file_name().and_then(|name| name.to_str()) {
