@@ -7,17 +7,58 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::{LinkAddr, MsgFlags, bind};
-use socket2::{Domain, Protocol, Socket, Type};
+use nix::sys::socket::MsgFlags;
+use socket2::{Domain, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
 use super::packet::{self, Mac};
 
+/// Closes a packet socket on a thread of its own: the kernel waits some ten milliseconds for other processors in it.
+fn close_aside(fd: OwnedFd) {
+    // Without a thread it is closed here.
+    let _ = std::thread::Builder::new()
+        .name("close".to_owned())
+        .spawn(move || drop(fd));
+}
+
+/// A packet socket on the interface `index`, for frames of one Ethernet type; 0 for sending only.
+fn packet_socket(index: u32, ether_type: u16) -> io::Result<OwnedFd> {
+    // Made without a protocol and given it by bind: one that changes its protocol waits as one that is closed.
+    let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&crate::sys::link_address(index, ether_type)?)?;
+    Ok(socket.into())
+}
+
+/// Sends frames.
+#[derive(Debug)]
+struct Sender(Option<OwnedFd>);
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        if let Some(fd) = self.0.take() {
+            close_aside(fd);
+        }
+    }
+}
+
+/// Hears frames of one Ethernet type, or none if there is no need to.
+struct Listener(Option<AsyncFd<OwnedFd>>);
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(fd) = self.0.take() {
+            close_aside(fd.into_inner());
+        }
+    }
+}
+
 /// The link-layer side of one interface.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Wire {
-    link: LinkAddr,
+    index: u32,
     mac: Mac,
+    sender: Sender,
 }
 
 impl Wire {
@@ -33,7 +74,10 @@ impl Wire {
         let mac = link.addr().filter(|_| link.halen() == 6).map(Mac);
         let mac =
             mac.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, format!("{name} is not Ethernet")))?;
-        Ok(Wire { link, mac })
+        let index = u32::try_from(link.ifindex()).unwrap_or_default();
+        // Protocol 0: this socket receives nothing, so it costs nothing while it is open.
+        let sender = Sender(Some(packet_socket(index, 0)?));
+        Ok(Wire { index, mac, sender })
     }
 
     /// Its Ethernet address.
@@ -42,29 +86,14 @@ impl Wire {
         self.mac
     }
 
-    /// A packet socket on this interface for frames of one Ethernet type.
-    fn socket(&self, ether_type: i32) -> io::Result<OwnedFd> {
-        let protocol = Protocol::from(i32::from((ether_type as u16).to_be()));
-        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
-        socket.set_nonblocking(true)?;
-        // The address carries no protocol of its own, so the socket keeps the one it was made with.
-        bind(socket.as_raw_fd(), &self.link)?;
-        Ok(socket.into())
-    }
-
     /// Announces all `ips` once. Frames that do not fit the queue are left to the next announcement.
     ///
     /// # Errors
     /// Nothing could be sent.
     pub fn announce(&self, ips: impl IntoIterator<Item = IpAddr>) -> io::Result<()> {
-        // Protocol 0: this socket receives nothing, so it costs nothing while it is open.
-        let socket = self.socket(0)?;
-        for ip in ips {
-            for frame in packet::announcement(self.mac, ip) {
-                send(&socket, &frame)?;
-            }
-        }
-        Ok(())
+        ips.into_iter()
+            .flat_map(|ip| packet::announcement(self.mac, ip))
+            .try_for_each(|frame| self.send(&frame))
     }
 
     /// Asks whether somebody else has one of `ips`, and listens for `wait`. Returns the first answer.
@@ -75,34 +104,28 @@ impl Wire {
         let four = self.listen(libc::ETH_P_ARP, ips.iter().any(IpAddr::is_ipv4))?;
         let six = self.listen(libc::ETH_P_IPV6, ips.iter().any(IpAddr::is_ipv6))?;
         for ip in ips {
-            let socket = if ip.is_ipv4() { &four } else { &six };
-            if let Some(socket) = socket {
-                send(socket.get_ref(), &packet::probe(self.mac, *ip))?;
-            }
+            self.send(&packet::probe(self.mac, *ip))?;
         }
         let heard = async {
             tokio::select! {
-                claim = self.hear(four.as_ref(), ips) => claim,
-                claim = self.hear(six.as_ref(), ips) => claim,
+                claim = self.hear(&four, ips) => claim,
+                claim = self.hear(&six, ips) => claim,
             }
         };
         tokio::time::timeout(wait, heard).await.unwrap_or(Ok(None))
     }
 
-    fn listen(&self, ether_type: i32, wanted: bool) -> io::Result<Option<AsyncFd<OwnedFd>>> {
+    fn listen(&self, ether_type: i32, wanted: bool) -> io::Result<Listener> {
         if !wanted {
-            return Ok(None);
+            return Ok(Listener(None));
         }
-        Ok(Some(crate::sys::watch_readable(self.socket(ether_type)?)?))
+        let socket = packet_socket(self.index, ether_type as u16)?;
+        Ok(Listener(Some(crate::sys::watch_readable(socket)?)))
     }
 
     /// Waits until a foreign claim on one of `ips` is heard; for ever when there is no socket to listen on.
-    async fn hear(
-        &self,
-        socket: Option<&AsyncFd<OwnedFd>>,
-        ips: &[IpAddr],
-    ) -> io::Result<Option<(Mac, IpAddr)>> {
-        let Some(socket) = socket else {
+    async fn hear(&self, listener: &Listener, ips: &[IpAddr]) -> io::Result<Option<(Mac, IpAddr)>> {
+        let Some(socket) = &listener.0 else {
             return std::future::pending().await;
         };
         let mut buffer = [0; 2048];
@@ -116,12 +139,15 @@ impl Wire {
             }
         }
     }
-}
 
-/// Sends one frame; a full queue is not an error, since everything sent here is sent again.
-fn send(socket: &OwnedFd, frame: &[u8]) -> io::Result<()> {
-    match nix::sys::socket::send(socket.as_raw_fd(), frame, MsgFlags::empty()) {
-        Ok(_) | Err(Errno::ENOBUFS | Errno::EAGAIN) => Ok(()),
-        Err(error) => Err(error.into()),
+    /// Sends one frame; a full queue is not an error, since everything sent here is sent again.
+    fn send(&self, frame: &[u8]) -> io::Result<()> {
+        let Some(socket) = &self.sender.0 else {
+            return Ok(());
+        };
+        match nix::sys::socket::send(socket.as_raw_fd(), frame, MsgFlags::empty()) {
+            Ok(_) | Err(Errno::ENOBUFS | Errno::EAGAIN) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
