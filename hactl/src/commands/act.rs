@@ -14,6 +14,8 @@ use crate::ui::Ui;
 /// A group that runs on after a restart was agreed, and was not seen away for this long, was restarted too
 /// quickly to be seen.
 const UNSEEN: Duration = Duration::from_secs(5);
+/// A group that runs nowhere for this long has nowhere to go.
+const NOWHERE: Duration = Duration::from_secs(3);
 
 /// `hactl move` and `hactl failover`.
 ///
@@ -48,7 +50,7 @@ fn moved(track: &Track, view: &StatusView, name: &str, to: Option<&str>) -> Step
         "running" if group.epoch != old_epoch && track.was_away(name) => {
             Step::Failed(format!("{name} runs on {} instead: {}", group.node, group.reason))
         }
-        "failed" => Step::Failed(format!("{name} failed: {}", group.reason)),
+        "failed" if group.node.is_empty() => Step::Failed(format!("{name} failed: {}", group.reason)),
         "stopped" if group.epoch != old_epoch && group.node.is_empty() && group.disabled => {
             Step::Failed(format!("{name} is stopped: {}", group.reason))
         }
@@ -93,11 +95,11 @@ pub fn groups_on(view: &StatusView, node: &str) -> Vec<String> {
 /// Done with `text` once each group followed either runs or has nowhere to go.
 pub fn settled_elsewhere(track: &Track, view: &StatusView, text: String) -> Step {
     let on_its_way = |name: &str| {
-        group_in(view, name).filter(|group| {
-            matches!(
-                group.state.as_str(),
-                "starting" | "stopping" | "moving" | "unknown"
-            )
+        group_in(view, name).filter(|group| match group.state.as_str() {
+            "running" | "stopped" => false,
+            "failed" => !group.node.is_empty(),
+            "waiting" => track.steady(name) < NOWHERE,
+            _ => true,
         })
     };
     track
@@ -192,7 +194,7 @@ pub fn resource(had: &Endpoint, command: ResourceCommand, ui: &Ui) -> anyhow::Re
                     None => Step::Failed(format!("{group} is no longer part of the configuration")),
                     Some(seen) if seen.disabled => waiting_for(seen),
                     Some(seen) if seen.state == "running" => Step::Done(String::new()),
-                    Some(seen) if seen.state == "failed" => {
+                    Some(seen) if seen.state == "failed" && seen.node.is_empty() => {
                         Step::Failed(format!("{group} failed: {}", seen.reason))
                     }
                     Some(seen) => waiting_for(seen),
@@ -244,7 +246,7 @@ fn restart(had: &Endpoint, group: &str, resource: &str, wait: &Wait, ui: &Ui) ->
                     Step::Done("restarted; it was not seen away from this node".into())
                 }
                 "running" => Step::Waiting(format!("{group} is about to restart")),
-                "failed" => Step::Failed(format!("{group} failed: {}", seen.reason)),
+                "failed" if seen.node.is_empty() => Step::Failed(format!("{group} failed: {}", seen.reason)),
                 _ => waiting_for(seen),
             }
         },

@@ -29,6 +29,16 @@ pub enum Step {
     Failed(String),
 }
 
+/// What was seen of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    name: String,
+    /// Its latest state and place, and since when.
+    now: (String, String),
+    steady_since: Instant,
+    away: Away,
+}
+
 /// How long a group was away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Away {
@@ -68,7 +78,7 @@ pub struct Track {
     /// The picture before.
     pub before: StatusView,
     /// The groups that the command is about, with what was seen of them.
-    groups: Vec<(String, Away)>,
+    groups: Vec<Seen>,
     started: Instant,
 }
 
@@ -76,11 +86,18 @@ impl Track {
     /// Follows `groups` from `before` on.
     #[must_use]
     pub fn new(before: StatusView, groups: Vec<String>) -> Track {
-        let groups = groups.into_iter().map(|name| (name, Away::default())).collect();
+        let started = Instant::now();
+        let first_look = |name: String| Seen {
+            now: group_in(&before, &name).map(place_of).unwrap_or_default(),
+            name,
+            steady_since: started,
+            away: Away::default(),
+        };
+        let groups = groups.into_iter().map(first_look).collect();
         Track {
             before,
             groups,
-            started: Instant::now(),
+            started,
         }
     }
 
@@ -101,22 +118,33 @@ impl Track {
     pub fn was_away(&self, name: &str) -> bool {
         self.groups
             .iter()
-            .any(|(known, away)| known == name && away.since.is_some())
+            .any(|seen| seen.name == name && seen.away.since.is_some())
+    }
+
+    /// How long the group has been in its state and place.
+    #[must_use]
+    pub fn steady(&self, name: &str) -> Duration {
+        let seen = self.groups.iter().find(|seen| seen.name == name);
+        seen.map_or(Duration::ZERO, |seen| seen.steady_since.elapsed())
     }
 
     /// Names of the groups followed.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
-        self.groups.iter().map(|(name, _)| name.as_str())
+        self.groups.iter().map(|seen| seen.name.as_str())
     }
 
     fn observe(&mut self, view: &StatusView) {
-        for (name, away) in &mut self.groups {
-            let running = group_in(view, name).is_some_and(|group| group.state == "running");
-            match (running, away.since) {
-                (false, None) => away.since = Some(Instant::now()),
-                (true, Some(since)) if away.span.is_none() => away.span = Some(since.elapsed()),
+        for seen in &mut self.groups {
+            let now = group_in(view, &seen.name).map(place_of).unwrap_or_default();
+            if now != seen.now {
+                seen.steady_since = Instant::now();
+            }
+            match (now.0 == "running", seen.away.since) {
+                (false, None) => seen.away.since = Some(Instant::now()),
+                (true, Some(since)) if seen.away.span.is_none() => seen.away.span = Some(since.elapsed()),
                 _ => {}
             }
+            seen.now = now;
         }
     }
 
@@ -125,7 +153,7 @@ impl Track {
     pub fn outcomes(&self, view: &StatusView) -> Vec<GroupOutcome> {
         self.groups
             .iter()
-            .filter_map(|(name, away)| self.outcome(name, *away, view))
+            .filter_map(|seen| self.outcome(&seen.name, seen.away, view))
             .collect()
     }
 
@@ -175,6 +203,10 @@ impl GroupOutcome {
     }
 }
 
+fn place_of(group: &GroupView) -> (String, String) {
+    (group.state.clone(), group.node.clone())
+}
+
 /// The group called `name`.
 #[must_use]
 pub fn group_in<'a>(view: &'a StatusView, name: &str) -> Option<&'a GroupView> {
@@ -213,11 +245,8 @@ pub fn carry_out(
     // Before the request: what happens quickly must not be missed.
     let mut watch = had.send(Request::Watch(Empty {}))?;
     let before = first_picture(&mut watch, deadline)?;
-    let mut track = Track::new(before, Vec::new());
-    track.groups = about(&track.before)
-        .into_iter()
-        .map(|name| (name, Away::default()))
-        .collect();
+    let about = about(&before);
+    let mut track = Track::new(before, about);
     let mut progress = ui.progress();
     let answer = had.ask_until(request, deadline, |text| progress.show(text))?;
     if wait.no_wait {
@@ -264,6 +293,8 @@ fn follow(
                 track.observe(&view);
                 latest = Some(view);
             }
+            // Nothing changed: then the picture from before still holds.
+            None if latest.is_none() && watch.is_some() => latest = Some(track.before.clone()),
             None if watch.is_none() => progress.show("waiting for had, which is away (restarting?)"),
             None => {}
         }
