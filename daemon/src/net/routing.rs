@@ -1,0 +1,485 @@
+//! What every part of the transport shares: the peers, the endpoints, and the way to the deciding thread.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use holdfast_core::event::Identity;
+use holdfast_proto::ALPN_VERSIONS;
+use holdfast_proto::config::KeyPin;
+use holdfast_proto::frame::{self, Frame};
+use holdfast_proto::ids::NodeId;
+use holdfast_proto::peer::{Beat, Message, Sender};
+use holdfast_proto::wire::{self, Purpose, Refusal};
+use quinn::{ClientConfig, Connection, Endpoint, ServerConfig};
+use tokio::sync::mpsc;
+
+use super::directory::{Directory, links_between, own_addresses};
+use super::hello::Greeted;
+use super::peers::{Link, Peer};
+use super::refusal::{CODE_GOODBYE, CODE_REFUSED, END, MARK, Repeats};
+use super::tls::{Judge, named, proven_pin, tls_client, tls_server};
+use super::{LinkStatus, NetConfig, NetError, NetEvent, accept, dial, endpoint, lane};
+use crate::join::{self, JoinTokens};
+use crate::keys::NodeKeys;
+
+/// Longest wait for the goodbyes to be sent.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// An endpoint of an own link.
+struct Listening {
+    address: SocketAddr,
+    endpoint: Endpoint,
+}
+
+/// The transport's state.
+pub(crate) struct Shared {
+    pub me: Identity,
+    pub directory: Arc<Directory>,
+    pub joins: Arc<JoinTokens>,
+    keys: Arc<NodeKeys>,
+    events: mpsc::Sender<NetEvent>,
+    peers: Mutex<BTreeMap<NodeId, Peer>>,
+    endpoints: Mutex<Vec<Listening>>,
+    repeats: Mutex<Repeats>,
+    beats_client: ClientConfig,
+    messages_client: ClientConfig,
+    server: ServerConfig,
+}
+
+impl Shared {
+    pub fn new(start: NetConfig, events: mpsc::Sender<NetEvent>) -> Result<Arc<Shared>, NetError> {
+        let directory = Arc::new(Directory::new(start.config));
+        let judge: Arc<dyn Judge> = Arc::new(Gate {
+            directory: Arc::clone(&directory),
+            joins: Arc::clone(&start.joins),
+        });
+        let mut served = ALPN_VERSIONS.to_vec();
+        served.push(join::ALPN);
+        let tls = |error: rustls::Error| NetError::Tls(error.to_string());
+        let client = tls_client(&start.keys, Arc::clone(&judge), &ALPN_VERSIONS).map_err(tls)?;
+        let server = tls_server(&start.keys, judge, &served).map_err(tls)?;
+        Ok(Arc::new(Shared {
+            me: start.me,
+            directory,
+            joins: start.joins,
+            keys: start.keys,
+            events,
+            peers: Mutex::default(),
+            endpoints: Mutex::default(),
+            repeats: Mutex::default(),
+            beats_client: endpoint::client_config(client.clone(), false).map_err(NetError::Tls)?,
+            messages_client: endpoint::client_config(client, true).map_err(NetError::Tls)?,
+            server: endpoint::server_config(server).map_err(NetError::Tls)?,
+        }))
+    }
+
+    /// Brings endpoints, links and connections in line with the configuration in force.
+    pub fn follow(self: &Arc<Self>) -> Result<(), NetError> {
+        let listened = self.follow_endpoints();
+        self.follow_peers();
+        self.follow_pins();
+        listened
+    }
+
+    fn follow_endpoints(self: &Arc<Self>) -> Result<(), NetError> {
+        let config = self.directory.config();
+        let wanted = own_addresses(&config, self.me.node);
+        if wanted.is_empty() {
+            return Err(NetError::NotAMember(self.me.node));
+        }
+        let mut endpoints = lock(&self.endpoints);
+        if endpoints
+            .iter()
+            .map(|listening| listening.address)
+            .eq(wanted.iter().copied())
+        {
+            return Ok(());
+        }
+        let mut old = std::mem::take(&mut *endpoints);
+        for (index, address) in wanted.into_iter().enumerate() {
+            let kept = old.iter().position(|listening| listening.address == address);
+            let endpoint = match kept {
+                Some(at) => old.swap_remove(at).endpoint,
+                None => endpoint::open(address, &self.keys, Some(self.server.clone()))
+                    .map_err(|source| NetError::Bind { address, source })?,
+            };
+            if kept.is_none() {
+                self.spawn(accept::run(Arc::clone(self), endpoint.clone(), index));
+            }
+            endpoints.push(Listening { address, endpoint });
+        }
+        old.iter().for_each(|listening| {
+            listening
+                .endpoint
+                .close(CODE_GOODBYE, b"the link left the configuration")
+        });
+        Ok(())
+    }
+
+    fn follow_peers(self: &Arc<Self>) {
+        let config = self.directory.config();
+        let mut peers = lock(&self.peers);
+        for member in config.members().filter(|member| *member != self.me.node) {
+            peers.entry(member).or_default();
+        }
+        // A peer that left stays in the table, so that its sequence numbers go on if it comes back.
+        for (node, peer) in peers.iter_mut() {
+            let member = config.members().any(|member| member == *node);
+            let wanted = if member {
+                links_between(&config, self.me.node, *node)
+            } else {
+                Vec::new()
+            };
+            let keeps = |index: usize, link: &Link| wanted.contains(&(index, link.endpoint, link.address));
+            peer.links.retain(|index, link| {
+                let keep = keeps(*index, link);
+                if !keep {
+                    link.end(CODE_REFUSED, "the link left the configuration");
+                }
+                keep
+            });
+            for (index, endpoint, address) in wanted {
+                peer.links.entry(index).or_insert_with(|| {
+                    let mut link = Link::new(endpoint, address);
+                    if self.me.node > *node {
+                        self.dial(*node, index, &mut link);
+                    }
+                    link
+                });
+            }
+        }
+    }
+
+    fn dial(self: &Arc<Self>, peer: NodeId, index: usize, link: &mut Link) {
+        for purpose in [Purpose::Beats, Purpose::Messages] {
+            let dialer = tokio::spawn(dial::keep(Arc::clone(self), peer, index, purpose));
+            link.dialers.push(dialer.abort_handle());
+        }
+    }
+
+    /// Closes connections whose key is pinned no more.
+    fn follow_pins(&self) {
+        for (node, peer) in lock(&self.peers).iter() {
+            let pins = self.directory.pins(*node);
+            for lane in peer.links.values().flat_map(Link::lanes) {
+                if !proven_pin(&lane.connection).is_some_and(|pin| pins.contains(&pin)) {
+                    lane.connection
+                        .close(CODE_REFUSED, b"its key was taken out of the configuration");
+                }
+            }
+        }
+    }
+
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        drop(tokio::spawn(task));
+    }
+
+    pub fn myself(&self) -> Sender {
+        Sender {
+            node: self.me.node,
+            boot: self.me.boot,
+            incarnation: self.me.incarnation,
+        }
+    }
+
+    pub fn name(&self, node: NodeId) -> String {
+        self.directory.config().name_of(node)
+    }
+
+    /// Whoever is at `address`, for people.
+    pub fn name_at(&self, address: IpAddr) -> String {
+        match self.directory.member_at(address) {
+            Some(member) => format!("{} at {address}", self.name(member)),
+            None => format!("a stranger at {address}"),
+        }
+    }
+
+    /// How long a dialler waits for an answer.
+    pub fn patience(&self) -> Duration {
+        let lease = self.directory.config().timers().lease;
+        (lease / 2).clamp(Duration::from_millis(400), Duration::from_secs(2))
+    }
+
+    pub fn client(&self, purpose: Purpose) -> ClientConfig {
+        match purpose {
+            Purpose::Beats => self.beats_client.clone(),
+            Purpose::Messages => self.messages_client.clone(),
+        }
+    }
+
+    /// The endpoint and the address to dial for `link` to `peer`.
+    pub fn route_to(&self, peer: NodeId, link: usize) -> Option<(Endpoint, SocketAddr)> {
+        let (index, address) = {
+            let peers = lock(&self.peers);
+            let link = peers.get(&peer)?.links.get(&link)?;
+            (link.endpoint, link.address)
+        };
+        Some((lock(&self.endpoints).get(index)?.endpoint.clone(), address))
+    }
+
+    /// True if `peer` may come on `link`, over the endpoint of own link `endpoint`.
+    pub fn has_link(&self, peer: NodeId, link: usize, endpoint: usize) -> bool {
+        let peers = lock(&self.peers);
+        peers
+            .get(&peer)
+            .and_then(|peer| peer.links.get(&link))
+            .is_some_and(|link| link.endpoint == endpoint)
+    }
+
+    /// Puts a connection in its place after the hello.
+    pub fn install(
+        &self,
+        greeted: &Greeted,
+        connection: &Connection,
+    ) -> Result<mpsc::Receiver<Vec<u8>>, (Refusal, String)> {
+        let node = greeted.from.node;
+        let installed = match lock(&self.peers).get_mut(&node) {
+            Some(peer) => peer.install(greeted, connection, Instant::now()),
+            None => Err((
+                Refusal::UnknownNode,
+                format!("{} is not a member any more", self.name(node)),
+            )),
+        };
+        let (outbox, came_up) = installed?;
+        if came_up {
+            self.link_up(greeted);
+        }
+        Ok(outbox)
+    }
+
+    fn link_up(&self, greeted: &Greeted) {
+        let version = greeted.version.clone();
+        self.emit(NetEvent::LinkUp {
+            peer: greeted.from,
+            link: greeted.link,
+            version,
+        });
+    }
+
+    /// Takes a connection out after its end.
+    pub fn remove(&self, greeted: &Greeted, connection: &Connection, why: &str) {
+        let node = greeted.from.node;
+        let went_down = lock(&self.peers)
+            .get_mut(&node)
+            .is_some_and(|peer| peer.remove(greeted, connection, why));
+        if went_down {
+            self.emit(NetEvent::LinkDown {
+                peer: node,
+                link: greeted.link,
+                why: why.to_owned(),
+            });
+        }
+    }
+
+    /// One connection learned that the run behind it is over: so are the others.
+    pub fn forget_run(&self, run: Sender) {
+        if let Some(peer) = lock(&self.peers).get(&run.node) {
+            peer.close_run(|from| from == run);
+        }
+    }
+
+    /// Notes why `peer` is not reached, for status output.
+    pub fn unreachable(&self, peer: NodeId, link: usize, why: String) {
+        if let Some(link) = lock(&self.peers)
+            .get_mut(&peer)
+            .and_then(|peer| peer.links.get_mut(&link))
+            && link.beats.is_none()
+        {
+            link.down(&why);
+        }
+    }
+
+    pub fn send(&self, to: NodeId, message: &Message) {
+        let bytes = wire::encode(message);
+        let Some(packed) = lock(&self.peers)
+            .get_mut(&to)
+            .map(|peer| lane::pack(peer.next_seq(), &bytes))
+        else {
+            return;
+        };
+        self.route(to, packed);
+    }
+
+    /// Hands a packed message to the best connection; drops it if there is none.
+    pub fn route(&self, to: NodeId, packed: Vec<u8>) {
+        let sent = lock(&self.peers)
+            .get_mut(&to)
+            .is_some_and(|peer| peer.route(packed));
+        if !sent {
+            tracing::debug!(peer = %to, "a message was dropped: no connection takes it");
+        }
+    }
+
+    pub fn send_beat(&self, to: NodeId, beat: Beat) {
+        let cluster = self.directory.config().cluster.id;
+        let bytes = bytes::Bytes::from(frame::encode(&Frame {
+            cluster,
+            to,
+            from: self.myself(),
+            beat,
+        }));
+        if let Some(peer) = lock(&self.peers).get(&to) {
+            for lane in peer.links.values().filter_map(|link| link.beats.as_ref()) {
+                // A connection that just ended refuses; its dialler knows.
+                drop(lane.connection.send_datagram(bytes.clone()));
+            }
+        }
+    }
+
+    /// Takes in a beat that came on `greeted`'s connection.
+    pub fn take_beat(&self, greeted: &Greeted, frame: &Frame) {
+        let cluster = self.directory.config().cluster.id;
+        if frame.from != greeted.from || frame.to != self.me.node || frame.cluster != cluster {
+            let name = self.name(greeted.from.node);
+            let sentence = format!(
+                "{name} sends heartbeats in the name of {}",
+                self.name(frame.from.node)
+            );
+            return self.refused(greeted.link, Some(greeted.from.node), sentence);
+        }
+        let node = greeted.from.node;
+        let arrival = match lock(&self.peers).get_mut(&node) {
+            Some(peer) => peer.take_beat(node, greeted.link, &frame.beat, Instant::now()),
+            None => return,
+        };
+        if arrival.link_came_up {
+            self.link_up(greeted);
+        }
+        if arrival.fresh {
+            self.emit(NetEvent::Beat {
+                from: frame.from,
+                beat: frame.beat,
+            });
+        }
+    }
+
+    /// Takes in a message. Waits while the deciding thread is busy, and the peer waits with it.
+    pub async fn take_message(&self, greeted: &Greeted, seq: u64, message: Message) {
+        let fresh = lock(&self.peers)
+            .get_mut(&greeted.from.node)
+            .is_some_and(|peer| peer.take_message(greeted.from, seq));
+        if fresh {
+            self.emit_waiting(NetEvent::Message {
+                from: greeted.from,
+                message,
+            })
+            .await;
+        }
+    }
+
+    /// Tells the journal of a refusal, once a minute.
+    pub fn refused(&self, link: usize, peer: Option<NodeId>, sentence: String) {
+        if lock(&self.repeats).tell(&sentence, Instant::now()) {
+            self.emit(NetEvent::Refused { link, peer, sentence });
+        }
+    }
+
+    pub fn emit(&self, event: NetEvent) {
+        if self.events.try_send(event).is_err() {
+            tracing::debug!("an event of the transport was dropped: the deciding thread is behind");
+        }
+    }
+
+    pub async fn emit_waiting(&self, event: NetEvent) {
+        // The receiver is gone only when the process ends.
+        drop(self.events.send(event).await);
+    }
+
+    /// True when nobody takes events any more.
+    pub fn closed(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    pub fn links(&self) -> Vec<LinkStatus> {
+        lock(&self.peers)
+            .iter()
+            .flat_map(|(node, peer)| peer.status(*node))
+            .collect()
+    }
+
+    pub async fn close(&self, reason: &str) {
+        for peer in lock(&self.peers).values_mut() {
+            peer.links
+                .values_mut()
+                .for_each(|link| link.end(CODE_GOODBYE, reason));
+        }
+        let endpoints: Vec<_> = lock(&self.endpoints)
+            .iter()
+            .map(|listening| listening.endpoint.clone())
+            .collect();
+        endpoints
+            .iter()
+            .for_each(|endpoint| endpoint.close(CODE_GOODBYE, reason.as_bytes()));
+        let idle = async {
+            for endpoint in &endpoints {
+                endpoint.wait_idle().await;
+            }
+        };
+        drop(tokio::time::timeout(GOODBYE, idle).await);
+    }
+
+    fn mark_silent(&self) {
+        let limit = self.directory.config().timers().link_silence;
+        let now = Instant::now();
+        let mut silent = Vec::new();
+        for (node, peer) in lock(&self.peers).iter_mut() {
+            for (index, link) in &mut peer.links {
+                let Some(silence) = link.silence(now).filter(|silence| *silence > limit) else {
+                    continue;
+                };
+                let why = format!("no heartbeat for {} ms", silence.as_millis());
+                link.down(&why);
+                silent.push((*node, *index, why));
+            }
+        }
+        for (peer, link, why) in silent {
+            self.emit(NetEvent::LinkDown { peer, link, why });
+        }
+    }
+}
+
+/// Notices links that carry nothing although their connection has not timed out yet.
+pub(crate) async fn watch_silence(shared: Arc<Shared>) {
+    while !shared.closed() {
+        let limit = shared.directory.config().timers().link_silence;
+        tokio::time::sleep(limit / 4).await;
+        shared.mark_silent();
+    }
+}
+
+/// Locks; nothing that holds one of these locks waits or panics with a half-made change.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Admits who is pinned, and, while a join token is open, a newcomer as far as the join protocol.
+struct Gate {
+    directory: Arc<Directory>,
+    joins: Arc<JoinTokens>,
+}
+
+impl Judge for Gate {
+    fn server(&self, name: &str, pin: KeyPin) -> Result<(), String> {
+        let pins = named(name).map(|node| (node, self.directory.pins(node)));
+        match pins {
+            Some((_, pins)) if pins.contains(&pin) => Ok(()),
+            Some((node, _)) => Err(format!(
+                "{MARK}the key {pin} is not pinned for {}: put that pin under its 'keys' if it is the right one{END}",
+                self.directory.config().name_of(node)
+            )),
+            None => Err(format!("{MARK}'{name}' is not the name of a member{END}")),
+        }
+    }
+
+    fn client(&self, pin: KeyPin) -> Result<(), String> {
+        if self.directory.owner_of(pin).is_some() || self.joins.any_open() {
+            return Ok(());
+        }
+        Err(format!(
+            "{MARK}the key {pin} is not pinned for any member: put that pin under 'keys' if it is the right one{END}"
+        ))
+    }
+}
