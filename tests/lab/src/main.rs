@@ -2,6 +2,7 @@
 //!
 //! Prints one line per scenario and ends with the counts. All it makes is removed again, whatever happens.
 
+mod bmc;
 mod client;
 mod cluster;
 mod image;

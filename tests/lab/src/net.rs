@@ -74,6 +74,23 @@ impl Net {
         Ok(net)
     }
 
+    /// Name of the network's namespace.
+    #[must_use]
+    pub fn netns(&self) -> &str {
+        &self.netns
+    }
+
+    /// Gives the harness one more address in network `lan`; it may have it already.
+    pub fn alias(&self, lan: u8, host: u8) -> Result<()> {
+        self.ip(&[
+            "addr",
+            "replace",
+            &format!("{}/24", address(lan, host)),
+            "dev",
+            &format!("br{lan}"),
+        ])
+    }
+
     /// Makes the namespace of node `name`, cabled to the networks.
     pub fn attach(&self, name: &str, host: u8) -> Result<()> {
         let node = self.place.netns(name);

@@ -1,6 +1,7 @@
 //! The scenarios, in the order in which they run.
 
 mod failures;
+mod fencing;
 mod membership;
 mod operations;
 mod pair;
@@ -47,6 +48,10 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "rolling-upgrade",
         run: operations::rolling_upgrade,
+    },
+    Scenario {
+        name: "ipmi",
+        run: fencing::ipmi,
     },
     Scenario {
         name: "blackout",

@@ -1,0 +1,93 @@
+//! Fencing by the agents that operators use.
+
+use anyhow::{Context, Result};
+
+use crate::bmc::{Bmc, PASSWORD, USER};
+use crate::client::Client;
+use crate::cluster::{Cluster, SETTLE, Shape};
+use crate::lab::Lab;
+use crate::net::MANAGEMENT;
+use crate::sh;
+
+/// The real `fence_ipmilan` against a management board per node: a cut node is powered off over IPMI.
+pub fn ipmi(lab: &mut Lab) -> Result<String> {
+    let net = lab.net.clone();
+    let power = lab.power.clone();
+    lab.cluster(Shape::Trio)?;
+    let _boards = [Bmc::start(lab, "n1", 1)?, Bmc::start(lab, "n2", 2)?];
+    let cluster = lab.cluster(Shape::Trio)?;
+    let saved = cluster.machine("n1").sh("hactl config show")?;
+    for machine in cluster.data() {
+        machine.sh_with(
+            "umask 077 && mkdir -p /etc/holdfast/secrets && cat > /etc/holdfast/secrets/bmc",
+            PASSWORD,
+        )?;
+        boards_answer(machine)?;
+    }
+    apply(cluster, &with_ipmi(&saved)?).context("take fence_ipmilan into the configuration")?;
+    let owner = cluster.owner()?;
+    let other = cluster.other(&owner);
+    let client = Client::start(&net)?;
+    client.answered(SETTLE)?;
+    drop(power.take_orders());
+    for lan in 0..MANAGEMENT {
+        net.cable(&owner, lan, false)?;
+    }
+    cluster.runs_on(other, &other.name)?;
+    client.answered(SETTLE)?;
+    let orders = power.take_orders();
+    anyhow::ensure!(
+        orders.contains(&format!("off {owner}")),
+        "{owner} was not powered off over IPMI: {orders:?}"
+    );
+    cluster.machine(&owner).node().power_on()?;
+    for lan in 0..MANAGEMENT {
+        net.cable(&owner, lan, true)?;
+    }
+    cluster.healthy()?;
+    cluster.single()?;
+    apply(cluster, &saved)?;
+    cluster.healthy()?;
+    Ok(format!("fenced {owner} by fence_ipmilan"))
+}
+
+/// Waits until both boards answer `machine`.
+fn boards_answer(machine: &crate::machine::Machine) -> Result<()> {
+    for host in [1, 2] {
+        let ask = format!(
+            "ipmitool -I lanplus -C 3 -H {} -U {USER} -P {PASSWORD} power status",
+            Bmc::address(host)
+        );
+        sh::wait("a management board to answer", SETTLE, || {
+            machine.look(&ask).contains("is on").then_some(())
+        })?;
+    }
+    Ok(())
+}
+
+/// `config` with fence_ipmilan in place of the lab's own device.
+fn with_ipmi(config: &str) -> Result<String> {
+    let (before, rest) = config
+        .split_once("[[fence]]")
+        .context("no fence device in the configuration")?;
+    let (_, groups) = rest
+        .split_once("[[group]]")
+        .context("no group in the configuration")?;
+    let devices: String = [1u8, 2]
+        .iter()
+        .map(|host| {
+            format!(
+                "[[fence]]\nnode = \"n{host}\"\nagent = \"fence_ipmilan\"\nparams = {{ ip = \"{}\", username = \"{USER}\", \
+                 password_file = \"/etc/holdfast/secrets/bmc\", lanplus = \"1\", cipher = \"3\" }}\n\n",
+                Bmc::address(*host)
+            )
+        })
+        .collect();
+    Ok(format!("{before}{devices}[[group]]{groups}"))
+}
+
+/// Has the cluster take over `config`.
+fn apply(cluster: &Cluster, config: &str) -> Result<()> {
+    let script = "cat > /root/new.toml && hactl config apply /root/new.toml";
+    cluster.machine("n1").sh_with(script, config).map(|_| ())
+}
