@@ -1,7 +1,7 @@
 //! The `vip` agent: virtual IP addresses that are held under a permit.
 //!
 //! - [`address`]: what the operator writes. [`link`]: which interface it belongs on.
-//! - [`netlink`]: addresses in the kernel. [`packet`], [`announce`]: duplicate check and announcements on the wire.
+//! - [`netlink`] (bytes in `codec`): addresses in the kernel. [`packet`], [`announce`]: duplicate check and announcements on the wire.
 //! - [`hold`]: the addresses while they are ours, with the race between renewal and cut. [`keeper`]: the task that
 //!   renews, announces, and restores what was deleted by hand.
 //!
@@ -10,6 +10,7 @@
 
 pub mod address;
 pub mod announce;
+mod codec;
 pub mod hold;
 pub mod keeper;
 pub mod link;

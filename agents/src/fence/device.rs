@@ -1,0 +1,157 @@
+//! One fence device: its actions, and the proof that comes of them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Described;
+use super::params::Prepared;
+use super::process::{self, Run, RunError, exit_meaning};
+use super::state::{self, Power};
+use crate::agent::AgentError;
+
+/// Pause between two looks at the power state: the first, and the longest.
+const READ_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// One device, ready to be run.
+pub(super) struct Device {
+    pub label: String,
+    pub node: String,
+    pub program: PathBuf,
+    pub args: Vec<String>,
+    pub prepared: Prepared,
+    pub metadata: Option<Described>,
+}
+
+impl Device {
+    /// Runs one action.
+    pub async fn act(&self, action: &str, deadline: Instant) -> Result<Run, AgentError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(AgentError(format!(
+                "no time was left for {} {action} of {}",
+                self.label, self.node
+            )));
+        }
+        let input = self.prepared.input(action, &self.node);
+        process::run(&self.program, &self.args, input.as_ref(), left)
+            .await
+            .map_err(|error| match error {
+                RunError::Spawn(error) => {
+                    AgentError(format!("{} {action} cannot be run: {error}", self.label))
+                }
+                timeout @ RunError::Timeout(_) => AgentError(format!("{} {action} {timeout}", self.label)),
+            })
+    }
+
+    pub fn complaint(&self, action: &str, run: &Run) -> String {
+        let said = run.excerpt(&self.prepared.secrets);
+        let said = if said.is_empty() {
+            "it said nothing".to_owned()
+        } else {
+            format!("it said: {said}")
+        };
+        let mut text = format!("{} {action}: {}; {said}", self.label, exit_meaning(run.code));
+        if !self.prepared.problems.is_empty() {
+            text.push_str(&format!(
+                "; its parameters look wrong: {}",
+                self.prepared.problems.join("; ")
+            ));
+        }
+        text
+    }
+
+    /// Switches off, then reads the power state back until it says off. Ok is the proof's evidence.
+    pub async fn fence(&self, deadline: Instant) -> Result<String, AgentError> {
+        let begun = Instant::now();
+        // Half of the time at most: an agent that hangs after it switched off must leave time to see that.
+        let half = begun + deadline.saturating_duration_since(begun) / 2;
+        let acted = match self.act("off", half).await {
+            Ok(run) if run.code == Some(0) => format!("{} off ended well in {:.1?}", self.label, run.took),
+            Ok(run) => self.complaint("off", &run),
+            Err(error) => error.0,
+        };
+        let mut pause = READ_PAUSE.0;
+        let mut reads = 0u32;
+        loop {
+            reads += 1;
+            // One look that hangs must leave time for another.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let look = Instant::now() + (left / 2).max(Duration::from_secs(1)).min(left);
+            let last = match self.act("status", look).await {
+                Ok(run) => match state::read(&run) {
+                    Power::Off => {
+                        return Ok(format!(
+                            "{acted}; status read after {:.1?} said off ({})",
+                            begun.elapsed(),
+                            self.quote(&run)
+                        ));
+                    }
+                    Power::On => format!("status still says on ({})", self.quote(&run)),
+                    Power::Unknown(why) => {
+                        format!("status proves nothing, {why}: {}", self.complaint("status", &run))
+                    }
+                },
+                Err(error) => error.0,
+            };
+            if Instant::now() + pause >= deadline {
+                return Err(AgentError(format!(
+                    "{} was not read back as off within the time allowed ({reads} reads); {acted}; {last}",
+                    self.node
+                )));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(READ_PAUSE.1);
+        }
+    }
+
+    fn quote(&self, run: &Run) -> String {
+        let said = process::excerpt(&run.stdout, &self.prepared.secrets);
+        format!(
+            "exit {}, {said:?}",
+            run.code.map_or("by signal".to_owned(), |code| code.to_string())
+        )
+    }
+
+    pub async fn report(&self, deadline: Instant) -> Result<(bool, String), AgentError> {
+        let run = self.act("status", deadline).await?;
+        match state::read(&run) {
+            Power::Off => Ok((
+                true,
+                format!("{} says {} is off ({})", self.label, self.node, self.quote(&run)),
+            )),
+            Power::On => Ok((
+                false,
+                format!("{} says {} is on ({})", self.label, self.node, self.quote(&run)),
+            )),
+            Power::Unknown(why) => Err(AgentError(format!("{why}: {}", self.complaint("status", &run)))),
+        }
+    }
+
+    /// Checks parameters, asks the agent to check them where it can, and reads the power state.
+    pub async fn validate(&self, deadline: Instant) -> Result<String, AgentError> {
+        if let Some(Err(why)) = &self.metadata {
+            return Err(AgentError(format!(
+                "{} does not describe itself: {why}",
+                self.label
+            )));
+        }
+        if !self.prepared.problems.is_empty() {
+            return Err(AgentError(format!(
+                "{}: {}",
+                self.label,
+                self.prepared.problems.join("; ")
+            )));
+        }
+        if let Some(Ok(metadata)) = &self.metadata
+            && metadata.has_action("validate-all")
+        {
+            let run = self.act("validate-all", deadline).await?;
+            if run.code != Some(0) {
+                return Err(AgentError(self.complaint("validate-all", &run)));
+            }
+        }
+        self.report(deadline).await.map(|(_, evidence)| evidence)
+    }
+}
