@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use holdfast_proto::config::{self, Config};
 use holdfast_proto::ids::NodeId;
 
+use crate::join::JoinArgs;
+
 /// Holdfast's daemon: keeps services up on a pair of servers. Operators use `hactl`.
 #[derive(Debug, Parser)]
 #[command(name = "had", version, about)]
@@ -28,8 +30,8 @@ pub enum Command {
     Init,
     /// Make this node's keys if they are missing, and print the pin for the configuration.
     Keygen,
-    /// Join a cluster with the token that `hactl cluster join-token` printed, given on standard input.
-    Join,
+    /// Join a cluster with the token that `hactl cluster token` printed, given on standard input.
+    Join(JoinArgs),
     /// Print the version.
     Version,
 }

@@ -112,30 +112,33 @@ struct Disk {
 }
 
 impl Journal {
-    /// Opens the journal of `node` in `state_dir` and reads back what was written before. Never fails: a journal
-    /// that cannot be read or written is a warning, not a reason to be down.
+    /// The journal of `node` in `state_dir`, without what was written before: [`Journal::read_back`] is not for the
+    /// deciding thread.
     #[must_use]
-    pub fn open(state_dir: &Path, node: &str) -> Journal {
-        let path = state_dir.join("events.jsonl");
-        let mut ring = VecDeque::new();
-        for file in [rotated(&path), path.clone()] {
-            read_back(&file, &mut ring);
-        }
-        let next_id = ring.back().map_or(1, |last| last.id + 1);
+    pub fn new(state_dir: &Path, node: &str) -> Journal {
         let (followers, _) = broadcast::channel(FOLLOWER_ENTRIES);
         let disk = Disk {
-            path,
+            path: state_dir.join("events.jsonl"),
             file: None,
             bytes: 0,
             failing: false,
         };
         Journal {
             node: node.into(),
-            ring,
-            next_id,
+            ring: VecDeque::new(),
+            next_id: 1,
             disk,
             followers,
         }
+    }
+
+    /// Reads back what earlier runs wrote and goes on with their numbers. Never fails: a journal that cannot be read
+    /// is no reason to be down.
+    pub fn read_back(&mut self) {
+        for file in [rotated(&self.disk.path), self.disk.path.clone()] {
+            read_back(&file, &mut self.ring);
+        }
+        self.next_id = self.ring.back().map_or(1, |last| last.id + 1);
     }
 
     /// Writes one record down and tells followers.
@@ -268,10 +271,13 @@ fn log(record: &Record) {
         text,
         ..
     } = record;
-    match record.level {
-        "alert" => tracing::error!(kind, group, epoch, "{text}"),
-        "warn" => tracing::warn!(kind, group, epoch, "{text}"),
-        _ => tracing::info!(kind, group, epoch, "{text}"),
+    match (record.level, group.as_str()) {
+        ("alert", "") => tracing::error!(kind, "{text}"),
+        ("alert", group) => tracing::error!(kind, group, epoch, "{text}"),
+        ("warn", "") => tracing::warn!(kind, "{text}"),
+        ("warn", group) => tracing::warn!(kind, group, epoch, "{text}"),
+        (_, "") => tracing::info!(kind, "{text}"),
+        (_, group) => tracing::info!(kind, group, epoch, "{text}"),
     }
 }
 
@@ -290,6 +296,12 @@ fn truncate(text: &mut String, bytes: usize) {
 mod tests {
     use super::*;
 
+    fn open(state_dir: &Path) -> Journal {
+        let mut journal = Journal::new(state_dir, "db1");
+        journal.read_back();
+        journal
+    }
+
     fn note(group: &str, level: &'static str, text: &str) -> Record {
         Record {
             group: group.into(),
@@ -300,7 +312,7 @@ mod tests {
     #[test]
     fn numbering_goes_on_after_a_restart() {
         let folder = tempfile::tempdir().expect("folder");
-        let mut journal = Journal::open(folder.path(), "db1");
+        let mut journal = open(folder.path());
         journal.record(note("", "info", "one"));
         journal.record(note("mysql", "warn", "two"));
         drop(journal);
@@ -309,7 +321,7 @@ mod tests {
             .open(folder.path().join("events.jsonl"))
             .expect("file");
         torn.write_all(b"{\"id\":77,\"at").expect("torn line");
-        let mut journal = Journal::open(folder.path(), "db1");
+        let mut journal = open(folder.path());
         journal.record(note("", "info", "three"));
         let ids: Vec<u64> = journal.last(10).iter().map(|event| event.id).collect();
         assert_eq!(ids, [1, 2, 3]);
@@ -318,7 +330,7 @@ mod tests {
     #[test]
     fn the_file_is_rotated_once_and_bounded() {
         let folder = tempfile::tempdir().expect("folder");
-        let mut journal = Journal::open(folder.path(), "db1");
+        let mut journal = open(folder.path());
         let long = "x".repeat(5000);
         for _ in 0..1200 {
             journal.record(note("", "info", &long));
@@ -326,12 +338,12 @@ mod tests {
         let size = |name: &str| std::fs::metadata(folder.path().join(name)).expect("file").len();
         assert!(size("events.jsonl") <= FILE_BYTES && size("events.jsonl.1") <= FILE_BYTES);
         assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 2);
-        assert_eq!(Journal::open(folder.path(), "db1").next_id, 1201);
+        assert_eq!(open(folder.path()).next_id, 1201);
     }
 
     #[test]
     fn the_ring_is_bounded_and_a_full_disk_is_survived() {
-        let mut journal = Journal::open(Path::new("/nonexistent/folder"), "db1");
+        let mut journal = open(Path::new("/nonexistent/folder"));
         for number in 0..RING_ENTRIES + 10 {
             journal.record(note("", "info", &number.to_string()));
         }
@@ -341,7 +353,7 @@ mod tests {
 
     #[test]
     fn history_holds_the_group_and_what_weighed_meanwhile() {
-        let mut journal = Journal::open(Path::new("/nonexistent/folder"), "db1");
+        let mut journal = open(Path::new("/nonexistent/folder"));
         journal.record(note("", "warn", "before"));
         journal.record(note("mysql", "info", "started"));
         journal.record(note("web", "warn", "other"));

@@ -61,7 +61,8 @@ pub fn start() -> anyhow::Result<()> {
     let format = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
-        .with_ansi(false);
+        .with_ansi(false)
+        .with_target(false);
     let done = if std::env::var_os("JOURNAL_STREAM").is_some() {
         format.without_time().try_init()
     } else {

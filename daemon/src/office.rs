@@ -61,6 +61,7 @@ pub fn start(office: Office) -> anyhow::Result<()> {
 }
 
 async fn run(mut office: Office) {
+    office.control.journal().read_back();
     match UnixListener::from_std(office.listener) {
         Ok(listener) => {
             tokio::spawn(control::serve(

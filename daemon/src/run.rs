@@ -102,12 +102,14 @@ async fn assemble(
     let (chores, chore_queue) = mpsc::channel::<Chore>(CHORES);
     let (changed, changes) = watch::channel(0);
     let joins = Arc::new(JoinTokens::default());
-    let mut journal = Journal::open(&places.state_dir, &name);
-    journal.record(started(&name, &config, &scheduling));
-    remarks.into_iter().for_each(|remark| journal.record(remark));
+    // The queue is empty and long enough.
+    let _ = chores.try_send(Chore::Record(started(&name, &config, &scheduling)));
+    for remark in remarks {
+        let _ = chores.try_send(Chore::Record(remark));
+    }
     let control = Arc::new(Control {
         asks,
-        journal: Arc::new(Mutex::new(journal)),
+        journal: Arc::new(Mutex::new(Journal::new(&places.state_dir, &name))),
         changed: changes,
         force: Mutex::new(ForceTokens::default()),
         joins: Arc::clone(&joins),
@@ -165,7 +167,7 @@ fn started(name: &str, config: &Config, scheduling: &Scheduling) -> Record {
         "had {version} started as {name} of cluster {}: {}",
         config.cluster.name, scheduling.sentence
     );
-    Record::new("started", if scheduling.full { "info" } else { "warn" }, text)
+    Record::new("had-started", if scheduling.full { "info" } else { "warn" }, text)
 }
 
 fn check_dir(dir: &Path, what: &str, remedy: &str) -> anyhow::Result<()> {

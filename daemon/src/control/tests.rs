@@ -23,7 +23,7 @@ impl Bench {
         let (changes, changed) = changes::channel(0);
         let control = Arc::new(Control {
             asks,
-            journal: Arc::new(Mutex::new(Journal::open(folder.path(), "db1"))),
+            journal: Arc::new(Mutex::new(Journal::new(folder.path(), "db1"))),
             changed,
             force: Mutex::default(),
             joins: Arc::default(),

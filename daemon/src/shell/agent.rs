@@ -40,15 +40,6 @@ impl Shell {
             .iter()
             .map(|status| (status.group.clone(), status.clone()))
             .collect();
-        let watchdog = match attached.watchdog_ms {
-            0 => "no watchdog".to_string(),
-            ms => format!("a watchdog of {ms} ms"),
-        };
-        let text = format!(
-            "had-agentd attached: {} groups not stopped, {watchdog}",
-            attached.groups.len()
-        );
-        self.record(Record::new("agentd-attached", "info", text));
         // A restarted agent process knows nothing of maintenance; it must before anything else.
         let state = self.parts.node.view(crate::clock::now()).state;
         if let (Some(state), Some(link)) = (state, &self.parts.link) {

@@ -107,6 +107,17 @@ fn node(snapshot: &Snapshot, member: NodeId) -> NodeView {
     }
 }
 
+/// A witness sends no heartbeats that could say so; it is given a vote only once it has caught up.
+fn synced(snapshot: &Snapshot, member: NodeId) -> bool {
+    let view = &snapshot.view;
+    if member == view.node {
+        return view.synced;
+    }
+    let votes = view.state.as_ref().is_some_and(|state| state.voters.contains(member));
+    let peer = view.peers.iter().find(|peer| peer.node == member);
+    peer.is_some_and(|peer| peer.synced || member.is_witness() && votes && peer.state == "online")
+}
+
 fn own_state(snapshot: &Snapshot, standby: bool) -> (&'static str, String) {
     let agent = &snapshot.agent;
     let detail = if agent.wanted && !agent.attached {

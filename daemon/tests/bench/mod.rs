@@ -1,0 +1,302 @@
+//! Real `had` processes on loopback addresses, with an agent process played by the test.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use holdfast_proto::agent::{AgentReport, AgentRequest, Attached, GroupStatus, agent_report, agent_request};
+use holdfast_proto::control::{ControlReply, ControlRequest, StatusView, control_reply, control_request};
+use holdfast_proto::stream::{Deframer, frame_message};
+
+/// Longest wait for anything: generous, because it only ends tests that fail.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A cluster of two nodes and a witness.
+pub struct Bench {
+    folder: tempfile::TempDir,
+    addresses: [String; 3],
+}
+
+/// Names by position.
+pub const NAMES: [&str; 3] = ["db1", "db2", "witness"];
+
+impl Bench {
+    /// Keys and configuration; nothing runs yet.
+    pub fn new() -> Bench {
+        let folder = tempfile::tempdir().expect("folder");
+        // Loopback addresses of this process alone, so that tests can run side by side.
+        let pid = std::process::id();
+        let address = |last: u8| format!("127.{}.{}.{last}", 128 + (pid >> 8) % 127, pid % 256);
+        let bench = Bench {
+            folder,
+            addresses: [address(1), address(2), address(3)],
+        };
+        for name in NAMES {
+            for kind in ["state", "run"] {
+                std::fs::create_dir_all(bench.dir(name, kind)).expect("folder");
+            }
+        }
+        let pins = NAMES.map(|name| bench.had(name, "keygen"));
+        let [db1, db2, witness] = &bench.addresses;
+        let text = format!(
+            r#"
+[cluster]
+name = "shop"
+id = "00000000000000a7"
+
+[[node]]
+name = "db1"
+links = ["{db1}"]
+keys = ["{}"]
+
+[[node]]
+name = "db2"
+links = ["{db2}"]
+keys = ["{}"]
+
+[witness]
+address = "{witness}"
+keys = ["{}"]
+
+[[group]]
+name = "web"
+prefer = ["db1"]
+requires = "lease"
+
+[[group.resource]]
+name = "server"
+type = "exec"
+command = ["/bin/sleep", "1000"]
+"#,
+            pins[0], pins[1], pins[2]
+        );
+        std::fs::write(bench.config(), text).expect("configuration");
+        bench
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("holdfast.toml")
+    }
+
+    /// A folder of `name`.
+    pub fn dir(&self, name: &str, kind: &str) -> PathBuf {
+        self.folder.path().join(name).join(kind)
+    }
+
+    fn command(&self, name: &str, verb: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_had"));
+        command
+            .arg(verb)
+            .args(["--node", name])
+            .arg("--config")
+            .arg(self.config());
+        command
+            .arg("--state-dir")
+            .arg(self.dir(name, "state"))
+            .arg("--run-dir")
+            .arg(self.dir(name, "run"));
+        // A machine's boot is its own; here three share one kernel.
+        let boot = self.dir(name, "boot");
+        if !boot.exists() {
+            std::fs::copy("/proc/sys/kernel/random/uuid", &boot).expect("boot id");
+        }
+        command
+            .arg("--boot-id-file")
+            .arg(boot)
+            .env_remove("NOTIFY_SOCKET")
+            .env("HAD_LOG", "info");
+        command
+    }
+
+    /// Runs a short command of `had` and returns what it printed.
+    pub fn had(&self, name: &str, verb: &str) -> String {
+        let output = self.command(name, verb).output().expect("had");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "had {verb}: {error}");
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    }
+
+    /// Starts the daemon.
+    pub fn start(&self, name: &str) -> Daemon {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir(name, "log"))
+            .expect("log");
+        let child = self
+            .command(name, "run")
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("had");
+        Daemon { child }
+    }
+
+    /// Plays the agent process of `name`: every start succeeds at once.
+    pub fn agentd(&self, name: &str) -> Agentd {
+        let listener = UnixListener::bind(self.dir(name, "run").join("agentd.sock")).expect("agent socket");
+        let groups = Arc::new(Mutex::new(BTreeMap::new()));
+        let known = Arc::clone(&groups);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let known = Arc::clone(&known);
+                std::thread::spawn(move || serve(stream, &known));
+            }
+        });
+        Agentd { groups }
+    }
+
+    /// One request on the control socket of `name`; all replies.
+    pub fn ask(&self, name: &str, body: control_request::Body) -> Vec<control_reply::Body> {
+        ask(&self.dir(name, "run").join("had.sock"), body).unwrap_or_default()
+    }
+
+    /// The status of `name`, if it answers.
+    pub fn status(&self, name: &str) -> Option<StatusView> {
+        let body = control_request::Body::Status(holdfast_proto::control::Empty {});
+        self.ask(name, body).into_iter().find_map(|reply| match reply {
+            control_reply::Body::Status(view) => Some(view),
+            _ => None,
+        })
+    }
+
+    /// Waits until the status of `name` satisfies `wanted`.
+    pub fn until(&self, name: &str, what: &str, wanted: impl Fn(&StatusView) -> bool) -> StatusView {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let view = self.status(name);
+            if let Some(view) = &view
+                && wanted(view)
+            {
+                return view.clone();
+            }
+            if Instant::now() > end {
+                let logs =
+                    NAMES.map(|name| std::fs::read_to_string(self.dir(name, "log")).unwrap_or_default());
+                panic!("{name} never came to {what}: {view:#?}\n{}", logs.join("\n---\n"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn ask(socket: &Path, body: control_request::Body) -> Option<Vec<control_reply::Body>> {
+    let mut stream = UnixStream::connect(socket).ok()?;
+    stream
+        .write_all(&frame_message(&ControlRequest { body: Some(body) }))
+        .ok()?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).ok()?;
+    let mut deframer = Deframer::new();
+    deframer.push(&bytes);
+    let mut replies = Vec::new();
+    while let Some(reply) = deframer.next::<ControlReply>().expect("reply") {
+        replies.extend(reply.body);
+    }
+    Some(replies)
+}
+
+/// A running daemon; killed when dropped.
+pub struct Daemon {
+    child: Child,
+}
+
+impl Daemon {
+    /// Pulls the plug.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to end, and returns its exit code.
+    pub fn terminate(&mut self) -> Option<i32> {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("signal");
+        self.child.wait().expect("ended").code()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The agent process as the test plays it.
+pub struct Agentd {
+    groups: Arc<Mutex<BTreeMap<String, GroupStatus>>>,
+}
+
+impl Agentd {
+    /// Groups that run, and how often each was started.
+    pub fn running(&self) -> Vec<String> {
+        let groups = self.groups.lock().expect("groups");
+        groups
+            .values()
+            .filter(|status| status.run == "running")
+            .map(|status| status.group.clone())
+            .collect()
+    }
+}
+
+fn serve(mut stream: UnixStream, groups: &Mutex<BTreeMap<String, GroupStatus>>) {
+    let mut deframer = Deframer::new();
+    let mut piece = [0u8; 4096];
+    while let Ok(length) = stream.read(&mut piece) {
+        if length == 0 {
+            return;
+        }
+        deframer.push(&piece[..length]);
+        while let Some(request) = deframer.next::<AgentRequest>().expect("request") {
+            if let Some(body) = answer(request, groups)
+                && stream
+                    .write_all(&frame_message(&AgentReport { body: Some(body) }))
+                    .is_err()
+            {
+                let _ = stream.shutdown(Shutdown::Both);
+                return;
+            }
+        }
+    }
+}
+
+fn answer(
+    request: AgentRequest,
+    groups: &Mutex<BTreeMap<String, GroupStatus>>,
+) -> Option<agent_report::Body> {
+    let mut groups = groups.lock().expect("groups");
+    let mut enter = |group: String, epoch: u64, run: &str| {
+        let status = GroupStatus {
+            group: group.clone(),
+            epoch,
+            run: run.into(),
+            ..GroupStatus::default()
+        };
+        groups.insert(group, status.clone());
+        Some(agent_report::Body::Group(status))
+    };
+    match request.body? {
+        agent_request::Body::Attach(_) => {
+            let groups = groups
+                .values()
+                .filter(|status| status.run != "stopped")
+                .cloned()
+                .collect();
+            Some(agent_report::Body::Attached(Attached {
+                groups,
+                ..Attached::default()
+            }))
+        }
+        agent_request::Body::Start(start) => {
+            let permit = start.permit.expect("permit");
+            enter(permit.group, permit.epoch, "running")
+        }
+        agent_request::Body::Stop(stop) => enter(stop.group, stop.epoch, "stopped"),
+        _ => None,
+    }
+}
