@@ -42,14 +42,14 @@ pub async fn run(
             what = read_messages(shared, connection, greeted) => what,
         },
     };
+    // Asked before we close it ourselves, which would be the answer.
+    let reason = connection.close_reason();
     connection.close(CODE_PROTOCOL, what.as_bytes());
-    let name = shared.name(greeted.from.node);
-    let ended = match connection.close_reason() {
-        Some(error @ quinn::ConnectionError::LocallyClosed) if what.is_empty() => explain(&error, &name),
-        Some(quinn::ConnectionError::LocallyClosed) | None => Ended::Lost(what),
-        Some(error) => explain(&error, &name),
+    let restarted = matches!(reason, Some(quinn::ConnectionError::Reset));
+    let ended = match reason {
+        Some(error) => explain(&error, &shared.name(greeted.from.node)),
+        None => Ended::Lost(what),
     };
-    let restarted = matches!(connection.close_reason(), Some(quinn::ConnectionError::Reset));
     let (Ended::Lost(why) | Ended::Refused(why)) = &ended;
     shared.remove(greeted, connection, why);
     if restarted {

@@ -419,6 +419,8 @@ impl Shared {
             }
         };
         drop(tokio::time::timeout(GOODBYE, idle).await);
+        // The sockets go with the last handle.
+        lock(&self.endpoints).clear();
     }
 
     fn mark_silent(&self) {
