@@ -8,8 +8,8 @@ use crate::sys;
 /// Priority of the guard: below `had`, whose renewals it waits for.
 const GUARD_PRIORITY: i32 = 9;
 
-/// All that agents need: addresses, announcements, mounts, reboot, scheduling, memory, signals, files, other users.
-const NEEDED: [Capability; 11] = [
+/// What agents cannot do without: addresses, announcements, scheduling, memory, signals, files, other users, reboot.
+const NEEDED: [Capability; 10] = [
     Capability::CAP_NET_ADMIN,
     Capability::CAP_NET_RAW,
     Capability::CAP_SYS_ADMIN,
@@ -20,14 +20,26 @@ const NEEDED: [Capability; 11] = [
     Capability::CAP_DAC_OVERRIDE,
     Capability::CAP_SETUID,
     Capability::CAP_SETGID,
+];
+
+/// What programs of `exec` resources, probes and fence agents may use where it is there.
+const USEFUL: [Capability; 8] = [
+    Capability::CAP_NET_BIND_SERVICE,
+    Capability::CAP_DAC_READ_SEARCH,
+    Capability::CAP_CHOWN,
+    Capability::CAP_FOWNER,
+    Capability::CAP_SETPCAP,
+    Capability::CAP_SYS_RESOURCE,
     Capability::CAP_SYS_PTRACE,
+    Capability::CAP_AUDIT_WRITE,
 ];
 
 /// Gives up every capability that is not needed, for this process and all it executes. Capabilities belong to threads:
 /// call it before there is a second one.
 pub fn narrow_capabilities() {
     let needed: CapsHashSet = NEEDED.into_iter().collect();
-    for capability in caps::all().difference(&needed) {
+    let wanted: CapsHashSet = NEEDED.into_iter().chain(USEFUL).collect();
+    for capability in caps::all().difference(&wanted) {
         // Those that this kernel does not know, or this namespace never had, cannot be dropped and need not be.
         if caps::has_cap(None, CapSet::Bounding, *capability).unwrap_or(false)
             && let Err(error) = caps::drop(None, CapSet::Bounding, *capability)
@@ -37,7 +49,7 @@ pub fn narrow_capabilities() {
     }
     let kept: CapsHashSet = caps::read(None, CapSet::Permitted)
         .unwrap_or_default()
-        .intersection(&needed)
+        .intersection(&wanted)
         .copied()
         .collect();
     let narrowed =

@@ -83,7 +83,10 @@ pub fn prepare_child(command: &mut Command, cgroup_procs: Option<OwnedFd>, ident
                 return Err(io::Error::last_os_error());
             }
             // had-agentd protects itself from the OOM killer and from other users; neither is for the program.
-            let oom = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            let oom = libc::open(
+                c"/proc/self/oom_score_adj".as_ptr(),
+                libc::O_WRONLY | libc::O_CLOEXEC,
+            );
             if oom >= 0 {
                 libc::write(oom, b"0".as_ptr().cast(), 1);
                 libc::close(oom);

@@ -97,6 +97,16 @@ impl ExecAgent {
             .env(members::MARKER, members.marker())
             .current_dir(&self.params.cwd);
         command.stdin(Stdio::null());
+        // What systemd tells had-agentd is not meant for the program.
+        for name in [
+            "NOTIFY_SOCKET",
+            "WATCHDOG_PID",
+            "WATCHDOG_USEC",
+            "LISTEN_PID",
+            "LISTEN_FDS",
+        ] {
+            command.env_remove(name);
+        }
         command.stdout(
             write_end
                 .try_clone()

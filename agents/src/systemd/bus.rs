@@ -152,15 +152,20 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// Its state now.
-    pub async fn state(&self) -> Result<UnitState, AgentError> {
+    /// Refuses a unit that is not there, or masked.
+    pub async fn check_loaded(&self) -> Result<(), AgentError> {
         let load = self.proxy.load_state().await.map_err(|error| wrong(&error))?;
-        if load != "loaded" {
-            let name = &self.name;
-            return Err(AgentError(format!(
-                "the unit {name} is {load} on this node: install it, or correct `unit`"
-            )));
+        if load == "loaded" {
+            return Ok(());
         }
+        let name = &self.name;
+        Err(AgentError(format!(
+            "the unit {name} is {load} on this node: install it, or correct `unit`"
+        )))
+    }
+
+    /// Its state now; a unit that is not there is inactive.
+    pub async fn state(&self) -> Result<UnitState, AgentError> {
         let active = self.proxy.active_state().await.map_err(|error| wrong(&error))?;
         let sub = self.proxy.sub_state().await.map_err(|error| wrong(&error))?;
         Ok(UnitState { active, sub })

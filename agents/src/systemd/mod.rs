@@ -78,6 +78,7 @@ impl SystemdAgent {
         self.unwatch();
         let bus = Bus::connect().await?;
         let loaded = bus.unit(&self.unit).await?;
+        loaded.check_loaded().await?;
         // A unit that failed too often before is refused otherwise.
         bus.reset_failed(&self.unit).await;
         let result = bus.run_job("StartUnit", &self.unit).await?;

@@ -1,5 +1,7 @@
 //! A real had-agentd, and a stand-in for `had` at the other end of its socket.
 
+#![allow(dead_code)] // Each test binary uses its part.
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
