@@ -26,6 +26,23 @@ pub const STARTED: [&str; 2] = ["vip-there", "service-there"];
 /// Kinds of event that tell the network about the address.
 pub const ANNOUNCED: [&str; 2] = ["vip-announced", "vip-restored"];
 
+/// Kinds of event that say nothing new in a story; the logs have them (`--keep-logs`).
+const DETAILS: [&str; 13] = [
+    "link-up",
+    "link-down",
+    "had-started",
+    "started",
+    "assigned",
+    "following",
+    "peer-heard",
+    "peer-back",
+    "state-received",
+    "agent-attached",
+    "agentd-attached",
+    "group-starting",
+    "move-answered",
+];
+
 /// Standard output for people, or standard error when standard output is for JSON.
 pub struct Screen {
     json: bool,
@@ -77,8 +94,11 @@ impl Screen {
         ));
     }
 
-    /// Prints a moment as it happens.
+    /// Prints a moment as it happens, unless it is a detail.
     pub fn live(&self, moment: &Moment, struck_us: u64) {
+        if DETAILS.contains(&moment.kind.as_str()) {
+            return;
+        }
         self.say(&format!("  {}", line(moment, struck_us)));
     }
 
