@@ -16,6 +16,8 @@ pub struct FenceProof {
     ended_boot: Option<BootId>,
     evidence: String,
     at: Time,
+    /// Assignments of this epoch and later were made after it, and it says nothing about them.
+    before_epoch: Epoch,
 }
 
 impl FenceProof {
@@ -27,6 +29,7 @@ impl FenceProof {
         boot: Option<BootId>,
         results: &[(FenceKind, FenceResult)],
         at: Time,
+        before_epoch: Epoch,
     ) -> Option<Self> {
         let all_off = !results.is_empty() && results.iter().all(|(_, result)| result.off_read_back);
         if !all_off {
@@ -47,24 +50,19 @@ impl FenceProof {
             ended_boot: boot,
             evidence: evidence.join("; "),
             at,
+            before_epoch,
         })
-    }
-
-    /// The node was heard with another boot id than `old`, so `old` is over.
-    #[must_use]
-    pub fn observed_reset(node: NodeId, old: BootId, new: BootId, at: Time) -> Self {
-        FenceProof {
-            kind: ProofKind::Reset,
-            node,
-            ended_boot: Some(old),
-            evidence: format!("it came back with boot {new}, so boot {old} is over"),
-            at,
-        }
     }
 
     /// The operator's word.
     #[must_use]
-    pub fn operator(node: NodeId, boot: Option<BootId>, who: &str, when: &str, at: Time) -> Self {
+    pub fn operator(
+        node: NodeId,
+        boot: Option<BootId>,
+        (who, when): (&str, &str),
+        at: Time,
+        before_epoch: Epoch,
+    ) -> Self {
         let evidence = format!("{who} confirmed at {when} that it is off");
         FenceProof {
             kind: ProofKind::Operator,
@@ -72,6 +70,7 @@ impl FenceProof {
             ended_boot: boot,
             evidence,
             at,
+            before_epoch,
         }
     }
 
@@ -105,15 +104,11 @@ impl FenceProof {
         self.kind == ProofKind::Power
     }
 
-    /// Releases `assignment` if that belongs to the boot this proof ended.
+    /// Releases `assignment` if that was made before the proof: whatever ran on the node then is over.
     #[must_use]
     pub fn releases(&self, assignment: &Assignment) -> Option<ReleaseProof> {
-        let same_boot = match (self.ended_boot, assignment.boot()) {
-            (Some(ended), Some(assigned)) => ended == assigned,
-            // A device or an operator that found the node off ended whatever it ran.
-            (None, _) | (_, None) => self.kind != ProofKind::Reset,
-        };
-        (assignment.owner() == Some(self.node) && same_boot).then(|| ReleaseProof {
+        let covered = assignment.owner() == Some(self.node) && assignment.epoch() < self.before_epoch;
+        covered.then(|| ReleaseProof {
             kind: self.kind,
             node: self.node,
             ended_boot: self.ended_boot,
@@ -180,6 +175,20 @@ pub struct ReleaseProof {
 }
 
 impl ReleaseProof {
+    /// The owner was heard, in the present ballot, with another boot than the one the assignment was made for.
+    #[must_use]
+    pub fn observed_reset(assignment: &Assignment, node: NodeId, heard: BootId) -> Option<Self> {
+        let assigned = assignment
+            .boot()
+            .filter(|boot| *boot != heard && assignment.owner() == Some(node))?;
+        Some(ReleaseProof {
+            kind: ProofKind::Reset,
+            node,
+            ended_boot: Some(assigned),
+            evidence: format!("it came back with boot {heard}, so boot {assigned} is over"),
+        })
+    }
+
     /// The owner confirmed, under the epoch of the release, that nothing of the group runs.
     #[must_use]
     pub fn stopped(assignment: &Assignment, node: NodeId, confirmed: Epoch) -> Option<Self> {

@@ -299,11 +299,17 @@ impl Node {
         }
     }
 
+    /// Epochs from here on are given out after now.
+    pub(super) fn next_epoch(&self) -> holdfast_proto::ids::Epoch {
+        self.committed().map_or(0, |state| state.next_epoch)
+    }
+
     /// All devices of a level ended: prove, or go on to the next level, or pause and begin again.
     fn judge_level(&mut self, node: NodeId) {
         let Some(run) = self.fences.get(&node) else { return };
         let boot = run.boot;
-        if let Some(proof) = FenceProof::from_devices(node, boot, &run.results, self.now) {
+        let before_epoch = self.next_epoch();
+        if let Some(proof) = FenceProof::from_devices(node, boot, &run.results, self.now, before_epoch) {
             self.fences.remove(&node);
             self.take_proof(node, proof);
             return;

@@ -313,7 +313,7 @@ impl Node {
                     format!("{} is heard (boot {})", self.name(from.node), from.boot),
                 );
             }
-            Heard::NewBoot(old) => self.note_new_boot(from, old),
+            Heard::NewBoot(_) => self.note_new_boot(from),
         }
         if heard != Heard::Same {
             self.forget_fence_of_returned(from);
@@ -321,15 +321,14 @@ impl Node {
         true
     }
 
-    fn note_new_boot(&mut self, from: Sender, old: holdfast_proto::ids::BootId) {
+    fn note_new_boot(&mut self, from: Sender) {
+        self.proofs.remove(&from.node);
         let name = self.name(from.node);
         self.journal(
             "peer-rebooted",
             Level::Info,
             format!("{name} is heard again with a new boot ({})", from.boot),
         );
-        let proof = FenceProof::observed_reset(from.node, old, from.boot, self.now);
-        self.proofs.insert(from.node, proof);
     }
 
     fn is_known(&self, node: NodeId) -> bool {

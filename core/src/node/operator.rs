@@ -212,6 +212,10 @@ impl Node {
         let mut calls = std::mem::take(&mut self.calls);
         let mut unchanged = Vec::new();
         for call in calls.iter_mut().filter(|call| call.version.is_none()) {
+            if let OperatorRequest::Cleanup { group } = &call.call.request {
+                self.moves
+                    .retain(|name, _| group.as_ref().is_some_and(|group| group != name));
+            }
             let before = next.clone();
             self.apply_call(next, &call.call);
             if *next == before {
@@ -262,9 +266,6 @@ impl Node {
             | OperatorRequest::Fence { .. }
             | OperatorRequest::FenceConfirm { .. }
             | OperatorRequest::QuorumForce => {}
-        }
-        if let OperatorRequest::Cleanup { .. } = call.request {
-            next.reason = "failures were forgotten".into();
         }
     }
 
@@ -374,7 +375,7 @@ impl Node {
             return OperatorOutcome::Refused(format!("{name} is heard by this node, so it is not off"));
         }
         let boot = self.members.get(&node).and_then(|member| member.boot);
-        let proof = FenceProof::operator(node, boot, &call.who, &call.at, self.now);
+        let proof = FenceProof::operator(node, boot, (&call.who, &call.at), self.now, self.next_epoch());
         self.journal(
             "fence-confirmed",
             Level::Alert,
@@ -427,7 +428,7 @@ impl Node {
             .collect::<Vec<_>>()
         {
             let boot = self.members.get(&node).and_then(|member| member.boot);
-            let proof = FenceProof::operator(node, boot, &call.who, &call.at, self.now);
+            let proof = FenceProof::operator(node, boot, (&call.who, &call.at), self.now, self.next_epoch());
             self.proofs.insert(node, proof);
         }
         if let Some(durable) = &mut self.durable {

@@ -10,7 +10,7 @@ use holdfast_proto::state::{Assignment, ClusterState, Failure, GroupState, Proof
 use super::{Node, Role};
 use crate::journal::Level;
 use crate::placement::{Observations, Observed, candidates, choose};
-use crate::proof::{FenceProof, ReleaseProof};
+use crate::proof::ReleaseProof;
 
 impl Node {
     /// As leader with a valid lease: fence whom it must, and propose the next state if one is due.
@@ -275,12 +275,13 @@ impl Node {
     }
 
     /// The proof that `assignment` is over, if there is one. This is the only way for a group to leave a node.
-    fn release_proof(&self, name: &GroupName, assignment: &Assignment) -> Option<ReleaseProof> {
+    pub(super) fn release_proof(&self, name: &GroupName, assignment: &Assignment) -> Option<ReleaseProof> {
         let owner = assignment.owner()?;
-        if owner == self.me.node
-            && let Some(boot) = assignment.boot().filter(|boot| *boot != self.me.boot)
+        if let Some(proof) = self
+            .boot_heard_now(owner)
+            .and_then(|boot| ReleaseProof::observed_reset(assignment, owner, boot))
         {
-            return FenceProof::observed_reset(owner, boot, self.me.boot, self.now).releases(assignment);
+            return Some(proof);
         }
         if let Some(report) = self.report_on(owner, name)
             && report.run.is_down()
@@ -307,6 +308,22 @@ impl Node {
         self.countdown(owner)
             .and_then(|countdown| countdown.releases(self.now, ballot, assignment, requires))
             .or_else(|| ReleaseProof::not_required(assignment, requires))
+    }
+
+    /// The boot that `node` was heard with since this leader was elected: older word could be outdated.
+    fn boot_heard_now(&self, node: NodeId) -> Option<holdfast_proto::ids::BootId> {
+        if node == self.me.node {
+            return Some(self.me.boot);
+        }
+        let Role::Leading(leading) = &self.role else {
+            return None;
+        };
+        let member = self.members.get(&node)?;
+        member.boot.filter(|_| {
+            member
+                .heard_at
+                .is_some_and(|heard_at| heard_at > leading.elected_at)
+        })
     }
 
     fn cause(&self, next: &ClusterState, name: &GroupName, owner: NodeId, proof: &ReleaseProof) -> String {

@@ -1,0 +1,71 @@
+//! The model of `had-agentd` on one machine: it enforces permits by itself, and what it runs is the physical fact that
+//! S1 is about.
+
+use std::collections::BTreeMap;
+
+use holdfast_proto::ids::{Epoch, GroupName};
+use holdfast_proto::peer::RunState;
+use holdfast_proto::time::Time;
+
+/// One group on one machine.
+#[derive(Clone, Debug)]
+pub struct SimGroup {
+    /// What it does.
+    pub run: RunState,
+    /// Epoch it was started or stopped under.
+    pub epoch: Epoch,
+    /// Highest epoch of any order: older orders are refused.
+    pub seen: Epoch,
+    /// Permit: epoch and expiry on the machine's clock.
+    pub permit: Option<(Epoch, Time)>,
+    /// Number of the action under way: the end of an older one is ignored.
+    pub action: u64,
+    /// Its stops hang until this true time.
+    pub stop_hangs_until_us: u64,
+    /// Trouble in words.
+    pub detail: String,
+}
+
+impl Default for SimGroup {
+    fn default() -> Self {
+        SimGroup {
+            run: RunState::Stopped,
+            epoch: 0,
+            seen: 0,
+            permit: None,
+            action: 0,
+            stop_hangs_until_us: 0,
+            detail: String::new(),
+        }
+    }
+}
+
+impl SimGroup {
+    /// Something of it runs, as far as the world is concerned.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        !self.run.is_down()
+    }
+}
+
+/// The agent process and what it runs. Resources survive the process.
+#[derive(Clone, Debug, Default)]
+pub struct Agent {
+    /// Groups.
+    pub groups: BTreeMap<GroupName, SimGroup>,
+    /// Timeout of the armed watchdog in true microseconds.
+    pub watchdog_us: Option<u64>,
+    /// When it was last petted.
+    pub petted_us: u64,
+}
+
+impl Agent {
+    /// True when the watchdog may be petted: every running group has a live permit, or nothing runs.
+    #[must_use]
+    pub fn may_pet(&self, local: Time) -> bool {
+        self.groups
+            .values()
+            .filter(|group| group.is_up())
+            .all(|group| group.permit.is_some_and(|(_, until)| until > local))
+    }
+}
