@@ -13,7 +13,7 @@ use crate::ui::Ui;
 
 /// A group that runs on after a restart was agreed, and was not seen away for this long, was restarted too
 /// quickly to be seen.
-const UNSEEN: Duration = Duration::from_secs(5);
+const UNSEEN: Duration = Duration::from_secs(2);
 /// A group that runs nowhere for this long has nowhere to go.
 const NOWHERE: Duration = Duration::from_secs(3);
 

@@ -364,21 +364,19 @@ fn out_of_time(wait: &Wait, doing: &str) -> Failure {
 
 /// Prints the outcome.
 fn finish(ui: &Ui, text: &str, groups: Vec<GroupOutcome>, track: &Track) -> anyhow::Result<()> {
+    let own = (!text.is_empty() || groups.is_empty()).then(|| text.to_string());
+    let mut lines: Vec<String> = own.into_iter().collect();
+    lines.extend(groups.iter().map(|group| clean(&group.sentence())));
     if ui.json() {
         let waited_ms = u64::try_from(track.elapsed().as_millis()).unwrap_or(u64::MAX);
         ui.document(&OutcomeJson {
             ok: true,
-            outcome: text.into(),
+            outcome: lines.join("\n"),
             groups,
             waited_ms,
         })?;
         return Ok(());
     }
-    let mut lines: Vec<String> = Vec::new();
-    if groups.is_empty() || !text.is_empty() {
-        lines.push(text.to_string());
-    }
-    lines.extend(groups.iter().map(|group| clean(&group.sentence())));
     if let Some(first) = lines.first_mut() {
         *first = format!("{} {first}", ui.paint().tone(Tone::Good, "done:"));
     }

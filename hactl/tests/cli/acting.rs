@@ -40,6 +40,7 @@ fn a_move_ends_with_the_place_and_the_measured_outage() {
 fn a_failover_as_json_is_one_document() {
     let document = json(&moving().hactl(&["failover", "mysql", "--json"]));
     assert_eq!(document["ok"], true);
+    assert_eq!(document["outcome"], "mysql runs on db2; it was away 38 ms");
     assert_eq!(document["groups"][0]["node"], "db2");
     assert_eq!(document["groups"][0]["outage_ms"], 38);
     assert_eq!(document["groups"][0]["measured_by"], "leader");

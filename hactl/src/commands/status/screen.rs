@@ -15,7 +15,8 @@ pub fn render(view: &StatusView, paint: Paint, columns: usize) -> Vec<String> {
     let mut lines = headline(view, paint, columns);
     lines.push(String::new());
     let name_columns = widest(view.nodes.iter().map(|node| node.name.as_str()), 6);
-    for node in &view.nodes {
+    let (witness, data): (Vec<_>, Vec<_>) = view.nodes.iter().partition(|node| node.role == "witness");
+    for node in data.into_iter().chain(witness) {
         lines.extend(node_lines(node, name_columns, paint, columns));
     }
     if !view.groups.is_empty() {
@@ -80,7 +81,7 @@ fn node_lines(node: &NodeView, name_columns: usize, paint: Paint, columns: usize
     if !node.voter {
         roles.push("no vote");
     }
-    if !node.synced && node.state == "online" {
+    if !node.synced && node.state == "online" && node.role != "witness" {
         roles.push("not synced");
     }
     let mut tail = roles.join(", ");
