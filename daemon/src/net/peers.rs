@@ -111,6 +111,16 @@ pub struct Peer {
     current: Option<usize>,
 }
 
+/// What came of a connection's installation.
+pub struct Installed {
+    /// Messages to write to it.
+    pub outbox: mpsc::Receiver<Vec<u8>>,
+    /// Its link was down until now.
+    pub link_came_up: bool,
+    /// Links that an older run of the peer had up.
+    pub ended: Vec<usize>,
+}
+
 /// What a beat that arrived is worth.
 pub struct Arrival {
     /// It did not come before on any link.
@@ -126,7 +136,7 @@ impl Peer {
         greeted: &Greeted,
         connection: &Connection,
         now: Instant,
-    ) -> Result<(mpsc::Receiver<Vec<u8>>, bool), (Refusal, String)> {
+    ) -> Result<Installed, (Refusal, String)> {
         if !self.links.contains_key(&greeted.link) {
             return Err((
                 Refusal::WrongNode,
@@ -142,34 +152,46 @@ impl Peer {
                 "a newer run of the same had is connected: is it started twice?".into(),
             ));
         }
-        if self.run != Some(greeted.from) {
-            self.begin_run(greeted.from);
-        }
+        let ended = if self.run == Some(greeted.from) {
+            Vec::new()
+        } else {
+            self.begin_run(greeted.from)
+        };
         let Some(link) = self.links.get_mut(&greeted.link) else {
             unreachable!("looked up above")
         };
-        let (outbox, receiver) = mpsc::channel(OUTBOX_MAX);
+        let (sender, outbox) = mpsc::channel(OUTBOX_MAX);
         let lane = Lane {
             connection: connection.clone(),
             from: greeted.from,
-            outbox,
+            outbox: sender,
         };
         if let Some(old) = link.lane(greeted.purpose).replace(lane) {
             old.connection
                 .close(CODE_REPLACED, b"a newer connection of the same kind");
         }
         link.version.clone_from(&greeted.version);
-        let came_up = greeted.purpose == Purpose::Beats && link.heard(now);
-        Ok((receiver, came_up))
+        let link_came_up = greeted.purpose == Purpose::Beats && link.heard(now);
+        Ok(Installed {
+            outbox,
+            link_came_up,
+            ended,
+        })
     }
 
-    fn begin_run(&mut self, run: Sender) {
+    /// Ends what an older run left behind. Returns the links that it had up.
+    fn begin_run(&mut self, run: Sender) -> Vec<usize> {
         self.close_run(|from| from != run);
         self.run = Some(run);
         (self.heartbeats, self.acks, self.received_seq) = (Window::default(), Window::default(), 0);
-        self.links
-            .values_mut()
-            .for_each(|link| link.window = Window::default());
+        let mut ended = Vec::new();
+        for (index, link) in &mut self.links {
+            link.window = Window::default();
+            if link.down("it has restarted") {
+                ended.push(*index);
+            }
+        }
+        ended
     }
 
     /// Closes the connections of the runs that `ended` picks: their dialers then dial at once.

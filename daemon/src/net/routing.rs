@@ -243,11 +243,19 @@ impl Shared {
                 format!("{} is not a member any more", self.name(node)),
             )),
         };
-        let (outbox, came_up) = installed?;
-        if came_up {
+        let installed = installed?;
+        for link in installed.ended {
+            let why = format!("{} has restarted", self.name(node));
+            self.emit(NetEvent::LinkDown {
+                peer: node,
+                link,
+                why,
+            });
+        }
+        if installed.link_came_up {
             self.link_up(greeted);
         }
-        Ok(outbox)
+        Ok(installed.outbox)
     }
 
     fn link_up(&self, greeted: &Greeted) {
