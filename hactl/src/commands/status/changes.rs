@@ -18,7 +18,7 @@ pub fn between(old: &StatusView, new: &StatusView) -> Vec<String> {
 /// One line per change.
 fn differences(old: &StatusView, new: &StatusView) -> Vec<String> {
     let mut lines = Vec::new();
-    if (&old.health, &old.summary) != (&new.health, &new.summary) {
+    if old.health != new.health || without_counts(&old.summary) != without_counts(&new.summary) {
         lines.push(format!("{}: {}", new.health, new.summary));
     }
     if old.leader != new.leader {
@@ -73,6 +73,11 @@ fn differences(old: &StatusView, new: &StatusView) -> Vec<String> {
         lines.push(format!("over: {warning}"));
     }
     lines
+}
+
+/// A sentence without its numbers: `not heard for 3 s` is no news after `not heard for 2 s`.
+fn without_counts(sentence: &str) -> String {
+    sentence.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 /// State and links of a node.
@@ -133,6 +138,17 @@ mod tests {
             }],
             ..StatusView::default()
         }
+    }
+
+    #[test]
+    fn a_clock_that_runs_is_no_change() {
+        let mut before = view("lost", "running", "db1");
+        before.summary = "db2 is lost (not heard for 9 s)".into();
+        let mut after = before.clone();
+        after.summary = "db2 is lost (not heard for 10 s)".into();
+        assert!(differences(&before, &after).is_empty());
+        after.summary = "healthy".into();
+        assert_eq!(differences(&before, &after).len(), 1);
     }
 
     #[test]
