@@ -79,7 +79,7 @@ fn operate(bench: &Bench) {
             matches!(replies.last(), Some(control_reply::Body::Done(_))),
             "{replies:?}"
         );
-        bench.until(name, "the move", |view| runs_on(view, to));
+        bench.until(to, "the move", |view| runs_on(view, to));
     }
 
     let show = bench.ask("db2", control_request::Body::ConfigShow(Empty {}));

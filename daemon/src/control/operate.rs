@@ -15,6 +15,10 @@ use crate::shell::api::Ask;
 
 /// Time for the cluster to commit a request.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Time for a leader to appear before the core is asked anyway.
+const LEADER_PATIENCE: Duration = Duration::from_secs(8);
+/// Pause between looks for one.
+const LEADER_LOOK: Duration = Duration::from_millis(100);
 /// Silence after which the client is told what is waited for.
 const PROGRESS: Duration = Duration::from_secs(1);
 
@@ -26,6 +30,9 @@ pub async fn operate(
     request: OperatorRequest,
 ) -> Result<String, Refusal> {
     let forcing = matches!(request, OperatorRequest::QuorumForce);
+    if !forcing {
+        await_leader(control, client).await?;
+    }
     let call = OperatorCall {
         request,
         who: who.into(),
@@ -56,6 +63,33 @@ pub async fn operate(
         )),
         Err(_) => Err(timed_out(control).await),
     }
+}
+
+/// Waits a while for a leader, so that a request made in the middle of an election or handover is not refused.
+/// When none comes, the core's own refusal tells.
+async fn await_leader(control: &Control, client: &mut Client) -> Result<(), Refusal> {
+    let mut changed = control.changed.clone();
+    let mut told = false;
+    let wait = async {
+        loop {
+            changed.borrow_and_update();
+            let snapshot = control.snapshot().await?;
+            if snapshot.view.leader.is_some() || snapshot.view.state.is_none() {
+                return Ok(());
+            }
+            if !told {
+                told = true;
+                client
+                    .send(control_reply::Body::Progress("waiting for a leader".into()))
+                    .await;
+            }
+            // Not every step of an election counts as a change.
+            let _ = tokio::time::timeout(LEADER_LOOK, changed.changed()).await;
+        }
+    };
+    tokio::time::timeout(LEADER_PATIENCE, wait)
+        .await
+        .unwrap_or(Ok(()))
 }
 
 /// Says why nothing was committed, as far as this node knows.

@@ -91,11 +91,7 @@ fn node(snapshot: &Snapshot, member: NodeId) -> NodeView {
         detail,
         leader: view.leader == Some(member),
         voter: state.is_some_and(|state| state.voters.contains(member)),
-        synced: if own {
-            view.synced
-        } else {
-            peer.is_some_and(|peer| peer.synced)
-        },
+        synced: synced(snapshot, member),
         links: links(snapshot, member),
         boot: boot.map(|boot| boot.to_string()).unwrap_or_default(),
         watchdog_ms: watchdog,
@@ -113,7 +109,10 @@ fn synced(snapshot: &Snapshot, member: NodeId) -> bool {
     if member == view.node {
         return view.synced;
     }
-    let votes = view.state.as_ref().is_some_and(|state| state.voters.contains(member));
+    let votes = view
+        .state
+        .as_ref()
+        .is_some_and(|state| state.voters.contains(member));
     let peer = view.peers.iter().find(|peer| peer.node == member);
     peer.is_some_and(|peer| peer.synced || member.is_witness() && votes && peer.state == "online")
 }

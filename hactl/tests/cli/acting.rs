@@ -215,17 +215,32 @@ fn forcing_a_quorum_takes_two_steps() {
 
 #[test]
 fn what_is_so_already_is_not_waited_for() {
-    let had = FakeHad::new(healthy(), |_, _| (Vec::new(), vec![Reply::Done("already there".into())]));
+    let had = FakeHad::new(healthy(), |_, _| {
+        (Vec::new(), vec![Reply::Done("already there".into())])
+    });
     let output = had.hactl(&["move", "mysql", "db1"]);
-    assert_eq!((code(&output), out(&output).as_str()), (0, "done: mysql runs on db1\n"), "{}", err(&output));
+    assert_eq!(
+        (code(&output), out(&output).as_str()),
+        (0, "done: mysql runs on db1\n"),
+        "{}",
+        err(&output)
+    );
     let output = had.hactl(&["standby", "db2"]);
-    assert_eq!((code(&output), out(&output).as_str()), (0, "done: db2 is in standby\n"), "{}", err(&output));
+    assert_eq!(
+        (code(&output), out(&output).as_str()),
+        (0, "done: db2 is in standby\n"),
+        "{}",
+        err(&output)
+    );
 }
 
 #[test]
 fn a_group_without_another_node_ends_the_wait_for_standby() {
     let had = FakeHad::new(healthy(), |_, now| {
-        (vec![with_group(now, "waiting", "", 8, 0)], vec![Reply::Done("agreed".into())])
+        (
+            vec![with_group(now, "waiting", "", 8, 0)],
+            vec![Reply::Done("agreed".into())],
+        )
     });
     let output = had.hactl(&["standby", "db1"]);
     assert_eq!(

@@ -46,6 +46,10 @@ impl Node {
             base: base.to_path_buf(),
             running: None,
         };
+        let home = place.dir().join(name);
+        if home.exists() {
+            fs::remove_dir_all(&home).with_context(|| format!("remove the old disk {}", home.display()))?;
+        }
         for part in ["disk", "work", "root"] {
             fs::create_dir_all(node.part(part))?;
         }
