@@ -83,4 +83,6 @@ pub enum OperatorOutcome {
     Done(String),
     /// Refused, with the reason and what to do about it.
     Refused(String),
+    /// Nothing can be committed now: no leader is known here.
+    NoQuorum(String),
 }

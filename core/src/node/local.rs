@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_proto::ids::{Epoch, GroupName};
+use holdfast_proto::ids::{Epoch, GroupName, NodeId};
 use holdfast_proto::peer::{GroupReport, Message, NodeReport, RunState};
 use holdfast_proto::state::Assignment;
 
-use super::{Node, Role};
+use super::Node;
 use crate::effect::{Effect, Permit};
 use crate::event::{AgentEvent, GroupObservation};
 use crate::journal::Level;
+
+/// Heartbeats between two reports to the leader that say the same.
+const REPEAT_TO_LEADER: u64 = 4;
+/// The same for the other members, who only show it.
+const REPEAT_TO_OTHERS: u64 = 40;
 
 /// What the agent process was last told about a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +55,8 @@ pub(super) struct Local {
     attached: bool,
     watchdog: Option<Duration>,
     pub(super) groups: BTreeMap<GroupName, LocalGroup>,
-    sent_report: Option<(holdfast_proto::ids::NodeId, NodeReport)>,
+    /// The leader at that time, and what every member was told last.
+    sent_report: Option<(Option<NodeId>, NodeReport)>,
     report_due: bool,
 }
 
@@ -65,6 +71,11 @@ impl Local {
 
     pub(super) fn report_due(&mut self) {
         self.report_due = true;
+    }
+
+    /// A member that was not there has heard no report: the next goes to all.
+    pub(super) fn report_anew(&mut self) {
+        self.sent_report = None;
     }
 
     /// Nothing of the group runs, by a confirmation given under `epoch` or later.
@@ -304,27 +315,39 @@ impl Node {
         }
     }
 
-    /// Tells the leader when something changed, and once per heartbeat in case the last report was lost.
+    /// Tells every member when something changed, so that each can show it and measure outages; and again at intervals
+    /// in case a report was lost, the leader more often because it decides by them.
     pub(super) fn report(&mut self) {
-        if self.me.node.is_witness() || matches!(self.role, Role::Leading(_)) {
+        if self.me.node.is_witness() {
             return;
         }
-        let Some(leader) = self.bound.map(|bound| bound.leader) else {
-            return;
-        };
         let due = std::mem::take(&mut self.local.report_due);
         let report = self.own_report();
-        if report.groups.is_empty() && self.local.sent_report.is_none() {
-            return;
-        }
-        let same = matches!(&self.local.sent_report, Some((to, sent)) if *to == leader && sent.groups == report.groups);
-        if !same || (due && !report.groups.is_empty() && self.beat_seq.is_multiple_of(4)) {
+        let leader = self.bound.map(|bound| bound.leader);
+        let (told, same) = match &self.local.sent_report {
+            Some((told, sent)) => (*told, sent.groups == report.groups),
+            None if report.groups.is_empty() => return,
+            None => (None, false),
+        };
+        let repeat = |every: u64| due && !report.groups.is_empty() && self.beat_seq.is_multiple_of(every);
+        let to: Vec<NodeId> = self
+            .others()
+            .into_iter()
+            .filter(|node| {
+                let leads = leader == Some(*node);
+                let new_leader = leads && told != leader;
+                !same || new_leader || repeat(if leads { REPEAT_TO_LEADER } else { REPEAT_TO_OTHERS })
+            })
+            .collect();
+        if !to.is_empty() {
             self.local.sent_report = Some((leader, report.clone()));
-            self.send(leader, Message::Report(report));
+        }
+        for node in to {
+            self.send(node, Message::Report(report.clone()));
         }
     }
 
-    pub(super) fn on_report(&mut self, from: holdfast_proto::ids::NodeId, report: NodeReport) {
+    pub(super) fn on_report(&mut self, from: NodeId, report: NodeReport) {
         self.member(from).report = report;
     }
 }

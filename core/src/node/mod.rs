@@ -316,6 +316,7 @@ impl Node {
             Heard::NewBoot(_) => self.note_new_boot(from),
         }
         if heard != Heard::Same {
+            self.local.report_anew();
             self.forget_fence_of_returned(from);
         }
         true

@@ -52,7 +52,6 @@ impl Node {
 
     /// Queues, forwards or carries out a call; an error is the answer when there is nothing to wait for.
     fn try_call(&mut self, origin: Origin, call: OperatorCall) -> Result<(), OperatorOutcome> {
-        let refuse = |text: String| Err(OperatorOutcome::Refused(text));
         match &call.request {
             OperatorRequest::QuorumForce => return Err(self.force_quorum(&call)),
             OperatorRequest::Restart { group, resource } => {
@@ -73,11 +72,11 @@ impl Node {
                     self.send(leader, Message::Forward { request, call });
                     Ok(())
                 }
-                _ => refuse(
+                _ => Err(OperatorOutcome::NoQuorum(
                     "there is no leader right now, so nothing can be committed; look at hactl status, and if the other \
                      node is gone for good at hactl quorum force"
                         .into(),
-                ),
+                )),
             };
         }
         match &call.request {

@@ -145,11 +145,12 @@ impl Node {
             (Assignment::Stopped { .. }, _) => "waiting",
             (Assignment::Releasing { .. }, _) => "moving",
             (Assignment::Owned { owner, .. }, _) if !self.is_online(*owner) => "unknown",
+            (Assignment::Owned { owner, .. }, _) if self.lacks_permit(*owner, name) => "waiting",
             (Assignment::Owned { .. }, Some(RunState::Running)) => "running",
             (Assignment::Owned { .. }, Some(RunState::Stopping)) => "stopping",
             (Assignment::Owned { .. }, Some(RunState::Failed)) => "failed",
             (Assignment::Owned { .. }, Some(RunState::Unknown)) => "unknown",
-            // Reports go to the leader; another node knows only what is committed.
+            // Before the owner's first report only what is committed is known.
             (Assignment::Owned { owner, .. }, None) if *owner != self.me.node && !self.is_established() => {
                 "running"
             }
@@ -173,6 +174,18 @@ impl Node {
         }
     }
 
+    /// True when this node owns the group, does not run it, and may not start it for want of a permit.
+    fn lacks_permit(&self, owner: NodeId, group: &str) -> bool {
+        owner == self.me.node
+            && self.local.groups.get(group).is_none_or(|local| {
+                let live = local
+                    .permit
+                    .as_ref()
+                    .is_some_and(|permit| permit.until > self.now);
+                local.run.is_down() && !live
+            })
+    }
+
     fn group_reason(
         &self,
         state: &ClusterState,
@@ -182,6 +195,11 @@ impl Node {
     ) -> String {
         if let Some(missing) = self.missing_proof(&entry.assignment) {
             return missing;
+        }
+        if let Assignment::Owned { owner, .. } = entry.assignment
+            && self.lacks_permit(owner, name)
+        {
+            return format!("it may not run here now: {}", self.quorum_sentence(self.now).0);
         }
         let waiting = matches!(entry.assignment, Assignment::Stopped { .. }) && !entry.disabled;
         if !waiting {

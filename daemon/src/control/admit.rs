@@ -58,7 +58,7 @@ async fn commit(control: &Control, request: &JoinRequest) -> Result<String, Stri
         .map_err(|_| "had is ending".to_string())?;
     match answer.await {
         Ok(OperatorOutcome::Done(_)) => Ok(text),
-        Ok(OperatorOutcome::Refused(sentence)) => Err(sentence),
+        Ok(OperatorOutcome::Refused(sentence) | OperatorOutcome::NoQuorum(sentence)) => Err(sentence),
         Err(_) => Err("had ended before the configuration was committed".into()),
     }
 }

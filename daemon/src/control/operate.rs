@@ -57,6 +57,7 @@ pub async fn operate(
     match outcome {
         Ok(Ok(OperatorOutcome::Done(sentence))) => Ok(sentence),
         Ok(Ok(OperatorOutcome::Refused(sentence))) => Err(refusal("refused", sentence)),
+        Ok(Ok(OperatorOutcome::NoQuorum(sentence))) => Err(refusal("no-quorum", sentence)),
         Ok(Err(_)) => Err(refusal(
             "internal",
             "had ended before the request was answered; repeat it, that does no harm",

@@ -89,6 +89,7 @@ impl From<&Message> for Body {
                 let (code, sentence) = match outcome {
                     OperatorOutcome::Done(sentence) => (1, sentence),
                     OperatorOutcome::Refused(sentence) => (2, sentence),
+                    OperatorOutcome::NoQuorum(sentence) => (3, sentence),
                 };
                 Body::ForwardReply(ForwardReplyWire {
                     request: *request,
@@ -170,6 +171,7 @@ fn outcome(code: u32, sentence: String) -> Result<OperatorOutcome, WireError> {
         0 => Err(WireError::Missing("forward_reply.outcome")),
         1 => Ok(OperatorOutcome::Done(sentence)),
         2 => Ok(OperatorOutcome::Refused(sentence)),
+        3 => Ok(OperatorOutcome::NoQuorum(sentence)),
         other => Err(invalid("forward_reply.outcome", other)),
     }
 }

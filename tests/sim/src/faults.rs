@@ -170,7 +170,7 @@ fn apply(fault: Fault, world: &mut World, node: NodeId, other: NodeId) {
             let span = world.rng.range(20_000, 4_000_000);
             if let Some(machine) = world.machines.get_mut(&other) {
                 machine.paused_until_us = now_us + span;
-                machine.unscheduled_us = now_us + span;
+                machine.unscheduled_us = machine.unscheduled_us.max(now_us + span);
             }
         }
         Fault::HangHad => {

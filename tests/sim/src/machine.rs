@@ -110,7 +110,7 @@ impl Machine {
     /// Identity of the present boot.
     #[must_use]
     pub fn boot(&self) -> BootId {
-        BootId(u128::from(self.boots) << 96 | u128::from(self.id.0) + 1)
+        BootId((u128::from(self.boots) << 96) | (u128::from(self.id.0) + 1))
     }
 
     /// What its clock shows.

@@ -9,12 +9,12 @@ impl Rng {
     #[must_use]
     pub fn new(seed: u64) -> Rng {
         let mut rng = Rng(seed ^ 0x5bf0_3635_16f2_c9a1);
-        rng.next();
+        rng.bits();
         rng
     }
 
     /// 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,12 +25,12 @@ impl Rng {
     /// Uniform in `low..high`.
     pub fn range(&mut self, low: u64, high: u64) -> u64 {
         debug_assert!(low < high);
-        low + self.next() % (high - low)
+        low + self.bits() % (high - low)
     }
 
     /// True in `permille` of 1000 cases.
     pub fn chance(&mut self, permille: u64) -> bool {
-        self.next() % 1000 < permille
+        self.bits() % 1000 < permille
     }
 
     /// One of `items`.

@@ -567,7 +567,7 @@ impl World {
             return;
         }
         machine.agent_away_until_us = now_us + for_us;
-        machine.unscheduled_us = now_us + for_us;
+        machine.unscheduled_us = machine.unscheduled_us.max(now_us + for_us);
         let run = machine.run;
         if std::mem::take(&mut machine.attached) {
             self.schedule(

@@ -179,7 +179,8 @@ fn any_request() -> impl Strategy<Value = OperatorRequest> {
 pub fn any_message() -> impl Strategy<Value = Message> {
     let outcome = prop_oneof![
         ".{0,8}".prop_map(OperatorOutcome::Done),
-        ".{0,8}".prop_map(OperatorOutcome::Refused)
+        ".{0,8}".prop_map(OperatorOutcome::Refused),
+        ".{0,8}".prop_map(OperatorOutcome::NoQuorum)
     ];
     prop_oneof![
         any_ballot().prop_map(|ballot| Message::PreVote { ballot }),
