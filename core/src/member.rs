@@ -17,13 +17,18 @@ pub struct Member {
     pub seq: u64,
     /// When anything was last heard from it.
     pub heard_at: Option<Time>,
+    /// When its present boot was first heard.
+    pub boot_since: Time,
+    /// Send time of our latest heartbeat that this boot answered: it was alive then or later. Word that merely arrives may
+    /// be old.
+    pub alive_at: Option<Time>,
     /// Send time of our latest heartbeat by which it backs our lease.
     pub backed_at: Option<Time>,
     /// When we last gave it an answer on which a permit may rest.
     pub answered_at: Option<Time>,
     /// It says it is synced.
     pub synced: bool,
-    /// It has no register state, by its latest word of this incarnation.
+    /// It has no register state, by its latest answer in this incarnation.
     pub blank: bool,
     /// It showed register state in this incarnation, after which it cannot be blank again.
     pub seen_state: bool,
@@ -43,12 +48,7 @@ pub struct Member {
     pub updated_at: Option<Time>,
     /// Loss was journalled and not yet recovery.
     pub reported_lost: bool,
-    /// Boots that are over: what still arrives from them is ignored.
-    pub past_boots: Vec<BootId>,
 }
-
-/// Boots remembered as over, per member.
-const PAST_BOOTS_MAX: usize = 8;
 
 /// What hearing a sender meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub enum Heard {
     NewIncarnation,
     /// Another boot than the one known.
     NewBoot(BootId),
-    /// An older run of `had`, or an older boot: to be ignored.
+    /// An older run of `had`, in this boot or an earlier one: to be ignored.
     Old,
 }
 
@@ -67,28 +67,25 @@ impl Member {
     /// Takes note of a sender. State of an older incarnation is dropped with it.
     pub fn hear(&mut self, from: Sender, now: Time) -> Heard {
         let heard = match self.boot {
-            _ if self.past_boots.contains(&from.boot) => return Heard::Old,
+            Some(boot) if boot == from.boot && from.incarnation == self.incarnation => Heard::Same,
+            Some(_) if from.incarnation <= self.incarnation => return Heard::Old,
             Some(boot) if boot != from.boot => Heard::NewBoot(boot),
-            Some(_) if from.incarnation < self.incarnation => return Heard::Old,
-            Some(_) if from.incarnation == self.incarnation => Heard::Same,
             _ => Heard::NewIncarnation,
         };
         if heard != Heard::Same {
             let answered_at = self.answered_at;
             let watchdog = self.watchdog.filter(|_| heard == Heard::NewIncarnation);
             let reported_lost = self.reported_lost;
-            let mut past_boots = std::mem::take(&mut self.past_boots);
-            if let Heard::NewBoot(old) = heard {
-                past_boots.push(old);
-                if past_boots.len() > PAST_BOOTS_MAX {
-                    past_boots.remove(0);
-                }
-            }
+            let boot_since = if heard == Heard::NewIncarnation && self.boot.is_some() {
+                self.boot_since
+            } else {
+                now
+            };
             *self = Member {
                 answered_at,
                 watchdog,
                 reported_lost,
-                past_boots,
+                boot_since,
                 ..Member::default()
             };
             self.boot = Some(from.boot);

@@ -32,6 +32,12 @@ pub fn wall(at: Time) -> String {
     format!("{stamp:.6}")
 }
 
+/// The wall clock in microseconds since 1970; 0 before.
+#[must_use]
+pub fn wall_us() -> u64 {
+    u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0)
+}
+
 /// A timer on CLOCK_BOOTTIME that is set to instants. Unlike a tokio sleep it is exact to microseconds and is due at
 /// once after a suspend that went past it.
 pub struct Alarm {

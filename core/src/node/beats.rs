@@ -66,8 +66,8 @@ impl Node {
         }
         member.seq = beat.seq;
         member.synced = beat.synced;
-        member.blank = beat.blank && !member.seen_state;
         member.seen_state |= !beat.blank;
+        member.blank &= beat.blank;
         member.committed = beat.committed;
         member.ballot = beat.ballot;
         member.watchdog = beat.watchdog;
@@ -168,10 +168,12 @@ impl Node {
         }
         let leading = self.leading_ballot();
         let member = self.member(from);
+        member.alive_at = member.alive_at.max(Some(ack.sent_at));
+        // Votes rest on this word, so it is taken from answers alone: a heartbeat may have been under way for long.
+        member.blank = ack.blank && !member.seen_state;
+        member.seen_state |= !ack.blank;
         if from.is_witness() {
             member.committed = ack.committed;
-            member.blank = ack.blank && !member.seen_state;
-            member.seen_state |= !ack.blank;
         }
         if ack.backs && leading == Some(ack.ballot) {
             member.backed_at = member.backed_at.max(Some(ack.sent_at));

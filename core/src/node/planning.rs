@@ -310,7 +310,9 @@ impl Node {
             .or_else(|| ReleaseProof::not_required(assignment, requires))
     }
 
-    /// The boot that `node` was heard with since this leader was elected: older word could be outdated.
+    /// The boot with which `node` answered a heartbeat that was sent after this leader was elected, and after it first heard
+    /// that boot. Every assignment that names another boot was made before that heartbeat, so that boot is over; a message
+    /// that merely arrives could be older than the assignment.
     fn boot_heard_now(&self, node: NodeId) -> Option<holdfast_proto::ids::BootId> {
         if node == self.me.node {
             return Some(self.me.boot);
@@ -321,8 +323,8 @@ impl Node {
         let member = self.members.get(&node)?;
         member.boot.filter(|_| {
             member
-                .heard_at
-                .is_some_and(|heard_at| heard_at > leading.elected_at)
+                .alive_at
+                .is_some_and(|alive_at| alive_at >= leading.elected_at.max(member.boot_since))
         })
     }
 

@@ -144,13 +144,15 @@ impl Peer {
             ));
         }
         if let Some(run) = self.run
-            && run.boot == greeted.from.boot
             && run.incarnation > greeted.from.incarnation
         {
-            return Err((
-                Refusal::Busy,
-                "a newer run of the same had is connected: is it started twice?".into(),
-            ));
+            let why = if run.boot == greeted.from.boot {
+                "a newer run of the same had is connected: is it started twice?"
+            } else {
+                "an earlier boot had a higher run number: if this node's disk was replaced and its clock is behind, set \
+                 the clock and restart had"
+            };
+            return Err((Refusal::Busy, why.into()));
         }
         let ended = if self.run == Some(greeted.from) {
             Vec::new()

@@ -4,24 +4,24 @@ use std::fs;
 use std::path::Path;
 
 use holdfast_proto::ids::{BootId, Incarnation};
-use holdfast_proto::time::Time;
 
 use super::files::{StoreError, write_synced};
 
 const INCARNATION: &str = "incarnation";
 const SYNCED: &str = "synced";
 
-/// Counts this start of `had`. Runs are only compared within one boot, so a counter that was lost goes on from the time
-/// since boot, which no earlier run of this boot can have reached.
+/// Counts this start of `had`. Peers ignore word of a run below the highest they heard, so the number must grow even when
+/// the disk was replaced or taken back to an old image: it is never below the wall clock in microseconds. Nothing but the
+/// order of runs depends on that clock.
 ///
 /// # Errors
 /// When the counter cannot be written.
-pub fn next_incarnation(state_dir: &Path, now: Time) -> Result<Incarnation, StoreError> {
+pub fn next_incarnation(state_dir: &Path, wall_us: u64) -> Result<Incarnation, StoreError> {
     let path = state_dir.join(INCARNATION);
     let last = fs::read_to_string(&path)
         .ok()
         .and_then(|text| text.trim().parse::<u64>().ok());
-    let next = last.map_or(0, |last| last.saturating_add(1)).max(now.0);
+    let next = last.map_or(0, |last| last.saturating_add(1)).max(wall_us);
     write_synced(&path, format!("{next}\n").as_bytes())?;
     Ok(Incarnation(next))
 }

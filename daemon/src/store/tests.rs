@@ -7,7 +7,6 @@ use holdfast_core::effect::PersistId;
 use holdfast_proto::config;
 use holdfast_proto::ids::{Ballot, BootId, NodeId, VoterSet};
 use holdfast_proto::state::ClusterState;
-use holdfast_proto::time::Time;
 
 use super::format::HEADER_BYTES;
 use super::*;
@@ -243,11 +242,11 @@ fn what_was_submitted_is_written_before_the_writer_ends() {
 #[test]
 fn each_start_has_a_higher_run_number_even_if_the_counter_is_lost() {
     let dir = tempfile::tempdir().expect("dir");
-    let first = next_incarnation(dir.path(), Time(100)).expect("counted");
-    let second = next_incarnation(dir.path(), Time(100)).expect("counted");
+    let first = next_incarnation(dir.path(), 100).expect("counted");
+    let second = next_incarnation(dir.path(), 50).expect("counted");
     assert!(second > first);
     fs::write(dir.path().join("incarnation"), "garbage").expect("write");
-    let third = next_incarnation(dir.path(), Time(5_000_000)).expect("counted");
+    let third = next_incarnation(dir.path(), 5_000_000).expect("counted");
     assert!(third > second);
 }
 
