@@ -169,14 +169,14 @@ fn apply(fault: Fault, world: &mut World, node: NodeId, other: NodeId) {
         Fault::PauseMachine => {
             let span = world.rng.range(20_000, 4_000_000);
             if let Some(machine) = world.machines.get_mut(&other) {
-                machine.paused_until_us = now_us + span;
+                machine.paused_until_us = machine.paused_until_us.max(now_us + span);
                 machine.unscheduled_us = machine.unscheduled_us.max(now_us + span);
             }
         }
         Fault::HangHad => {
             let span = world.rng.range(20_000, 4_000_000);
             if let Some(machine) = world.machines.get_mut(&other) {
-                machine.had_hung_until_us = now_us + span;
+                machine.had_hung_until_us = machine.had_hung_until_us.max(now_us + span);
             }
         }
         Fault::AgentAway => {

@@ -1,6 +1,9 @@
 //! One machine: power, boot, clock, disk, and the processes on it.
 
+use std::collections::VecDeque;
+
 use holdfast_core::durable::Durable;
+use holdfast_core::event::Event;
 use holdfast_core::node::Node;
 use holdfast_proto::ids::{BootId, NodeId};
 use holdfast_proto::time::Time;
@@ -30,6 +33,8 @@ pub struct Machine {
     pub synced_marker: bool,
     /// The daemon, when it runs.
     pub had: Option<Node>,
+    /// Events that arrived while it could not run, in order.
+    pub backlog: VecDeque<Event>,
     /// Number of its run, over all boots.
     pub run: u64,
     /// The whole machine does nothing before this true time.
@@ -63,6 +68,7 @@ impl Machine {
             disk: None,
             synced_marker: false,
             had: None,
+            backlog: VecDeque::new(),
             run: 0,
             paused_until_us: 0,
             had_hung_until_us: 0,
@@ -90,12 +96,18 @@ impl Machine {
         };
     }
 
+    /// The daemon is gone, and what it had not read yet with it.
+    pub fn end_had(&mut self) {
+        self.had = None;
+        self.backlog.clear();
+        self.attached = false;
+    }
+
     /// Power off: everything but the disk is gone.
     pub fn power_off(&mut self) {
         self.powered = false;
         self.booted = false;
-        self.had = None;
-        self.attached = false;
+        self.end_had();
         self.run += 1;
         self.paused_until_us = 0;
         self.had_hung_until_us = 0;

@@ -40,6 +40,11 @@ enum Happening {
         id: PersistId,
         record: Arc<Durable>,
     },
+    /// The daemon can run again after it could not.
+    Resume {
+        node: NodeId,
+        run: u64,
+    },
     ToHad {
         node: NodeId,
         run: u64,
@@ -310,6 +315,7 @@ impl World {
                 self.feed(node, run, Event::Persisted(id))
             }
             Happening::ToHad { node, run, event } => self.feed(node, run, event),
+            Happening::Resume { node, run } => self.read_backlog(node, run),
             Happening::ActionEnds {
                 node,
                 boots,
@@ -379,9 +385,6 @@ impl World {
             let Some(machine) = self.machines.get_mut(&node) else {
                 continue;
             };
-            machine.paused_until_us = machine.paused_until_us.min(self.now_us);
-            machine.had_hung_until_us = machine.had_hung_until_us.min(self.now_us);
-            machine.agent_away_until_us = machine.agent_away_until_us.min(self.now_us);
             machine
                 .agent
                 .groups
@@ -488,9 +491,9 @@ impl World {
         let Some(machine) = self.machines.get_mut(&node) else {
             return;
         };
-        if machine.had.take().is_some() {
+        if machine.had.is_some() {
+            machine.end_had();
             machine.run += 1;
-            machine.attached = false;
             machine.had_hung_until_us = 0;
             let boots = machine.boots;
             self.trace.add(self.now_us, Some(node), || "had is killed".into());
@@ -566,7 +569,7 @@ impl World {
         if !machine.booted || node.is_witness() {
             return;
         }
-        machine.agent_away_until_us = now_us + for_us;
+        machine.agent_away_until_us = machine.agent_away_until_us.max(now_us + for_us);
         machine.unscheduled_us = machine.unscheduled_us.max(now_us + for_us);
         let run = machine.run;
         if std::mem::take(&mut machine.attached) {
@@ -624,18 +627,41 @@ impl World {
         if machine.run != run {
             return Ok(());
         }
-        if machine.had_free_us() > now_us {
-            let at = machine.had_free_us();
-            self.schedule(at, Happening::ToHad { node, run, event });
-            return Ok(());
+        machine.backlog.push_back(event);
+        if machine.had_free_us() <= now_us {
+            self.read_backlog(node, run)
+        } else {
+            if machine.backlog.len() == 1 {
+                let at = machine.had_free_us();
+                self.schedule(at, Happening::Resume { node, run });
+            }
+            Ok(())
         }
-        let local = machine.local(now_us);
-        let Some(had) = machine.had.as_mut() else {
-            return Ok(());
-        };
-        had.handle(local, event);
-        self.checker.after_step(node, &self.machines, now_us)?;
-        self.carry_out(node)
+    }
+
+    /// The daemon reads what has arrived, in order.
+    fn read_backlog(&mut self, node: NodeId, run: u64) -> Result<(), String> {
+        let now_us = self.now_us;
+        loop {
+            let Some(machine) = self.machines.get_mut(&node).filter(|machine| machine.run == run) else {
+                return Ok(());
+            };
+            if machine.had_free_us() > now_us {
+                let at = machine.had_free_us();
+                self.schedule(at, Happening::Resume { node, run });
+                return Ok(());
+            }
+            let local = machine.local(now_us);
+            let Some(event) = machine.backlog.pop_front() else {
+                return Ok(());
+            };
+            let Some(had) = machine.had.as_mut() else {
+                return Ok(());
+            };
+            had.handle(local, event);
+            self.checker.after_step(node, &self.machines, now_us)?;
+            self.carry_out(node)?;
+        }
     }
 
     fn carry_out(&mut self, node: NodeId) -> Result<(), String> {
