@@ -43,6 +43,7 @@ impl Unit {
             resources: vec![resource],
             max_restarts: 1,
             restart_window_ms: 600_000,
+            requires: "fencing".into(),
         }
     }
 }

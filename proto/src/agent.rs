@@ -104,6 +104,11 @@ pub struct GroupSpec {
     /// Window of `max_restarts`.
     #[prost(uint32, tag = "4")]
     pub restart_window_ms: u32,
+    /// What a takeover waits for: `fencing`, `lease` or `nothing`. Says how a lapse stops the group: with `fencing` its
+    /// resources may end politely, since nobody takes over before this node is proven off; with anything else they
+    /// are halted by force at that instant, since the successor waits for a margin only.
+    #[prost(string, tag = "5")]
+    pub requires: String,
 }
 
 /// A resource's definition.
@@ -215,7 +220,7 @@ pub struct Maintenance {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct AgentReport {
     /// What is reported.
-    #[prost(oneof = "agent_report::Body", tags = "1,2,3,4")]
+    #[prost(oneof = "agent_report::Body", tags = "1,2,3,4,5")]
     pub body: Option<agent_report::Body>,
 }
 
@@ -236,7 +241,21 @@ pub mod agent_report {
         /// Something worth telling an operator that changes no state ("VIP deleted by hand, restored in 4 ms").
         #[prost(message, tag = "4")]
         Note(super::Note),
+        /// Answer to `Permits`: had-agentd is alive.
+        #[prost(message, tag = "5")]
+        Alive(super::Alive),
     }
+}
+
+/// Sign of life. Several answers become one when `had` is slow to read.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Alive {
+    /// When the thread that enforces permits wrote this.
+    #[prost(uint64, tag = "1")]
+    pub at_us: u64,
+    /// When the thread that runs agents last answered that one; it is asked about once a second.
+    #[prost(uint64, tag = "2")]
+    pub agents_at_us: u64,
 }
 
 /// Answer to `Attach`.

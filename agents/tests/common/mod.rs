@@ -230,6 +230,7 @@ pub fn shell(script: &str) -> GroupSpec {
         resources: vec![resource],
         max_restarts: 1,
         restart_window_ms: 600_000,
+        requires: "fencing".into(),
     }
 }
 

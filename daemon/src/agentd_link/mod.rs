@@ -232,6 +232,7 @@ fn to_event(report: AgentReport) -> Option<LinkEvent> {
         agent_report::Body::Group(status) => LinkEvent::Group(status),
         agent_report::Body::Fenced(outcome) => LinkEvent::Fenced(outcome),
         agent_report::Body::Note(note) => LinkEvent::Note(note),
+        agent_report::Body::Alive(_) => return None,
     })
 }
 

@@ -53,6 +53,7 @@ fn spec(section: &GroupSection) -> agent::GroupSpec {
         resources: section.resources.iter().map(resource).collect(),
         max_restarts: section.max_restarts,
         restart_window_ms: section.restart_window_ms,
+        requires: section.requires.word().into(),
     }
 }
 

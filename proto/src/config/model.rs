@@ -154,6 +154,18 @@ pub enum Requires {
     Fencing,
 }
 
+impl Requires {
+    /// The word in the configuration.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Requires::Nothing => "nothing",
+            Requires::Lease => "lease",
+            Requires::Fencing => "fencing",
+        }
+    }
+}
+
 /// `[[group]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSection {
