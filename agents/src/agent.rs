@@ -82,6 +82,13 @@ pub trait ResourceAgent: Send {
         None
     }
 
+    /// Ends or stops for good what the resource does, by force and without asking it; otherwise as a [`Cutter`]. Called
+    /// after all cutters of the group when the permit of a group lapses whose successor waits for a margin only: the
+    /// resource must neither answer nor write from then on. None if it does neither by itself, or cannot be forced.
+    fn halter(&self) -> Option<Cutter> {
+        None
+    }
+
     /// For the operator: the address and interface, the unit and its pid, last output lines.
     fn detail(&self) -> String;
 

@@ -1,11 +1,10 @@
 //! All processes that belong to one program: its cgroup where one could be made, otherwise its session, its process
 //! group, and whatever inherited a marker in its environment (which finds daemons that left both).
 
-use std::fs::{self, OpenOptions};
-use std::os::fd::OwnedFd;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +20,8 @@ pub struct Members {
     marker: String,
     cgroup: Option<PathBuf>,
     leader: i32,
+    /// When the leader began: its number may be given to another process once nothing of the program is left.
+    leader_ticks: u64,
 }
 
 impl Members {
@@ -30,17 +31,28 @@ impl Members {
         let run = format!("{}-{}", std::process::id(), clock::now().0);
         let marker = format!("{group}/{resource}/{run}");
         let cgroup = own_cgroup().map(|base| base.join(format!("exec-{group}.{resource}.{run}")));
-        let cgroup = cgroup.filter(|path| fs::create_dir(path).is_ok() && open_procs(path).is_some());
+        let cgroup = cgroup.filter(|path| fs::create_dir(path).is_ok());
         Members {
             marker,
             cgroup,
             leader: 0,
+            leader_ticks: 0,
         }
     }
 
     /// The same, with the program's pid, which is its session and process group as well.
-    pub fn with_leader(self, leader: i32) -> Members {
-        Members { leader, ..self }
+    pub fn with_leader(self, leader: i32, leader_ticks: u64) -> Members {
+        Members {
+            leader,
+            leader_ticks,
+            ..self
+        }
+    }
+
+    /// The same without a cgroup, which cannot be used after all.
+    pub fn without_cgroup(self) -> Members {
+        self.remove();
+        Members { cgroup: None, ..self }
     }
 
     /// Value of [`MARKER`].
@@ -48,9 +60,9 @@ impl Members {
         &self.marker
     }
 
-    /// Where the child writes to enter the cgroup.
-    pub fn entrance(&self) -> Option<OwnedFd> {
-        self.cgroup.as_deref().and_then(open_procs)
+    /// The folder of the cgroup, to start the program in.
+    pub fn open_cgroup(&self) -> Option<File> {
+        self.cgroup.as_deref().and_then(|path| File::open(path).ok())
     }
 
     /// All members that run.
@@ -67,30 +79,53 @@ impl Members {
 
     fn scan(&self) -> Vec<i32> {
         let wanted = format!("{MARKER}={}", self.marker);
+        let known = process::stat(self.leader);
+        let other = known.is_some_and(|stat| stat.start_ticks != self.leader_ticks);
+        let leader = if other { 0 } else { self.leader };
         let all = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         pids.filter(|pid| {
-            let Some(stat) = process::stat(*pid).filter(|stat| !matches!(stat.state, 'Z' | 'X')) else {
+            // The first look is the cheap one, and spares most processes the second.
+            let stat = process::stat(*pid).filter(|stat| !matches!(stat.state, 'Z' | 'X'));
+            let Some(stat) = stat.filter(|stat| stat.start_ticks >= self.leader_ticks) else {
                 return false;
             };
-            let related = self.leader > 0 && (stat.session == self.leader || stat.group == self.leader);
+            let related = leader > 0 && (stat.session == leader || stat.group == leader);
             related || has_variable(*pid, wanted.as_bytes())
         })
         .collect()
     }
 
-    /// Sends `signal` to all members.
-    pub fn signal(&self, signal: Signal) {
-        if signal == Signal::SIGKILL
-            && let Some(path) = &self.cgroup
+    /// Sends `signal` to all members, and returns those that were found.
+    pub fn signal(&self, signal: Signal) -> Vec<i32> {
+        let killed_at_once = signal == Signal::SIGKILL && self.kill_at_once();
+        let found = self.list();
+        if !killed_at_once {
+            for pid in &found {
+                // One that has just ended needs no signal.
+                let _ = kill(Pid::from_raw(*pid), signal);
+            }
+        }
+        found
+    }
+
+    /// Kills what can be killed without a search. True when that was everything.
+    pub fn kill_at_once(&self) -> bool {
+        if let Some(path) = &self.cgroup
             && fs::write(path.join("cgroup.kill"), "1").is_ok()
         {
-            return;
+            return true;
         }
-        for pid in self.list() {
-            // One that has just ended needs no signal.
-            let _ = kill(Pid::from_raw(pid), signal);
+        if self.leads_its_group() {
+            let _ = killpg(Pid::from_raw(self.leader), Signal::SIGKILL);
         }
+        false
+    }
+
+    /// True while the leader, or its zombie, holds its number: then the process group of that number is its own.
+    fn leads_its_group(&self) -> bool {
+        let leads = |stat: process::Stat| stat.group == self.leader && stat.start_ticks == self.leader_ticks;
+        self.leader > 1 && process::stat(self.leader).is_some_and(leads)
     }
 
     /// Stops members from running without ending them.
@@ -110,7 +145,7 @@ impl Members {
     pub fn thaw(&self) {
         match &self.cgroup {
             Some(path) => drop(fs::write(path.join("cgroup.freeze"), "0")),
-            None => self.signal(Signal::SIGCONT),
+            None => drop(self.signal(Signal::SIGCONT)),
         }
     }
 
@@ -144,18 +179,12 @@ fn read_pids(path: &Path) -> Option<Vec<i32>> {
     )
 }
 
-fn open_procs(cgroup: &Path) -> Option<OwnedFd> {
-    OpenOptions::new()
-        .write(true)
-        .open(cgroup.join("cgroup.procs"))
-        .ok()
-        .map(OwnedFd::from)
-}
-
 /// The cgroup v2 folder of this process. None without one that can be written to.
 fn own_cgroup() -> Option<PathBuf> {
     let text = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let folder = Path::new("/sys/fs/cgroup").join(path);
-    folder.join("cgroup.procs").exists().then_some(folder)
+    // The second is where systemd mounts it beside version 1.
+    let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+    let mut folders = roots.iter().map(|root| Path::new(root).join(path));
+    folders.find(|folder| folder.join("cgroup.procs").exists())
 }

@@ -3,14 +3,16 @@
 //! The program must stay in the foreground. It gets a session of its own, a cgroup of its own where agentd may make
 //! one, and survives a restart of had-agentd.
 
+mod halt;
 mod members;
 mod output;
 mod params;
 mod process;
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,16 +21,21 @@ use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
-use crate::agent::{Action, AgentContext, AgentError, EventSink, Presence, ResourceAgent};
-use crate::{clock, sys};
+use crate::agent::{Action, AgentContext, AgentError, Cutter, EventSink, Presence, ResourceAgent};
+use crate::clock;
+use crate::sys::launch::{Launch, Step, launch};
+use halt::Halt;
 use members::Members;
 use output::Output;
 pub use params::META;
 use params::Params;
 use process::Process;
 
-/// Pause between looks at members that a signal was sent to.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// Longest pause between looks at members that a signal was sent to. The end of each is waited for; this is for those
+/// that cannot be waited for, and for forks that a list missed.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Members whose end is waited for at a time; of more than these, some end later than others anyway.
+const AWAITED_MAX: usize = 64;
 
 /// What a restarted had-agentd needs to find the program again.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -46,6 +53,7 @@ pub struct ExecAgent {
     saved: Option<Saved>,
     watcher: Option<JoinHandle<()>>,
     ended: Arc<Mutex<Option<String>>>,
+    halt: Arc<Halt>,
 }
 
 /// Builds the agent. Touches nothing.
@@ -55,7 +63,11 @@ pub struct ExecAgent {
 pub fn build(context: AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError> {
     META.check_keys(&context.params)?;
     let params = Params::read(&context.params)?;
-    let saved = serde_json::from_str(&context.saved).ok();
+    let saved: Option<Saved> = serde_json::from_str(&context.saved).ok();
+    let halt = Arc::new(Halt::default());
+    if let Some(saved) = &saved {
+        halt.cover(&saved.members);
+    }
     let output = Output::new(
         context
             .state_dir
@@ -69,6 +81,7 @@ pub fn build(context: AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError
         saved,
         watcher: None,
         ended,
+        halt,
     }))
 }
 
@@ -83,48 +96,47 @@ impl ExecAgent {
             return Ok(());
         }
         let identity = self.params.identity()?;
-        let members = Members::create(&self.context.group, &self.context.resource);
-        let wrong = |what: &str, error: std::io::Error| AgentError(format!("{what}: {error}"));
-        let write_end = self
+        let mut members = Members::create(&self.context.group, &self.context.resource);
+        let cgroup = members.open_cgroup();
+        if cgroup.is_none() {
+            members = members.without_cgroup();
+        }
+        let output = self
             .output
             .open()
-            .map_err(|error| wrong("cannot make the pipe for its output", error))?;
-        let mut command = Command::new(&self.params.program);
-        command
-            .args(&self.params.arguments)
-            .envs(self.params.env.iter().cloned());
-        command
-            .env(members::MARKER, members.marker())
-            .current_dir(&self.params.cwd);
-        command.stdin(Stdio::null());
-        // What systemd tells had-agentd is not meant for the program.
-        for name in [
-            "NOTIFY_SOCKET",
-            "WATCHDOG_PID",
-            "WATCHDOG_USEC",
-            "LISTEN_PID",
-            "LISTEN_FDS",
-        ] {
-            command.env_remove(name);
+            .map_err(|error| AgentError(format!("cannot make the pipe for its output: {error}")))?;
+        let (program, args, cwd) = self.params.command()?;
+        let mut what = Launch {
+            program,
+            args,
+            cwd,
+            env: self.params.environment((members::MARKER, members.marker()))?,
+            output: output.as_fd(),
+            cgroup,
+            identity,
+        };
+        let mut launched = launch(&what);
+        if matches!(launched, Err((Step::Prepare, _))) && what.cgroup.take().is_some() {
+            // Somebody limits what may be done with cgroups here.
+            members = members.without_cgroup();
+            launched = launch(&what);
         }
-        command.stdout(
-            write_end
-                .try_clone()
-                .map_err(|error| wrong("cannot duplicate its output", error))?,
-        );
-        command.stderr(write_end);
-        sys::prepare_child(&mut command, members.entrance(), identity);
-        let child = command
-            .spawn()
-            .map_err(|error| wrong(&format!("cannot run {}", self.params.program), error))?;
-        let pid = child.id() as i32;
-        // From here on the program is known by its descriptor: `child` is not waited for through std.
-        let process = Process::open(pid).map_err(|error| wrong("cannot watch the program", error))?;
-        self.saved = Some(Saved {
+        let launched = launched.map_err(|(step, error)| {
+            members.remove();
+            AgentError(self.params.explain(step, &error))
+        })?;
+        let pid = launched.0;
+        let process = Process::of_child(launched);
+        let saved = Saved {
             pid,
             start_ticks: process.start_ticks,
-            members: members.with_leader(pid),
-        });
+            members: members.with_leader(pid, process.start_ticks),
+        };
+        let goes_on = self.halt.cover(&saved.members);
+        self.saved = Some(saved);
+        if !goes_on {
+            return Err(AgentError::new("the permit lapsed while the program was started"));
+        }
         self.watch(process)
     }
 
@@ -163,13 +175,23 @@ impl ExecAgent {
         let Some(saved) = self.saved.clone() else {
             return Ok(());
         };
-        saved.members.thaw();
-        saved.members.signal(signal);
+        if signal != Signal::SIGKILL {
+            // What is frozen does not act on a signal, except on this one.
+            saved.members.thaw();
+        }
+        let mut left = saved.members.signal(signal);
         loop {
+            let all_ended = process::all_ended(&left[..left.len().min(AWAITED_MAX)]);
+            let _ = tokio::time::timeout(LOOK_AGAIN, all_ended).await;
             process::reap(saved.pid);
-            let left = saved.members.list();
+            left = match signal {
+                // A fork may have slipped through between the list and the signal.
+                Signal::SIGKILL => saved.members.signal(signal),
+                _ => saved.members.list(),
+            };
             if left.is_empty() {
                 self.saved = None;
+                self.halt.release();
                 saved.members.remove();
                 self.output.close();
                 return Ok(());
@@ -181,11 +203,6 @@ impl ExecAgent {
                     names(&left)
                 )));
             }
-            if signal == Signal::SIGKILL {
-                // A fork may have slipped through between the list and the signal.
-                saved.members.signal(signal);
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 }
@@ -207,6 +224,14 @@ impl ResourceAgent for ExecAgent {
         self.saved
             .as_ref()
             .map_or(Ok(()), |saved| saved.members.freeze().map_err(AgentError))
+    }
+
+    fn halter(&self) -> Option<Cutter> {
+        let halt = Arc::clone(&self.halt);
+        Some(Arc::new(move || {
+            halt.halt();
+            Ok(())
+        }))
     }
 
     fn probe(&mut self) -> Action<'_, Presence> {

@@ -1,12 +1,24 @@
 //! Parameters of the `exec` agent.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 
 use nix::unistd::{Uid, User, getgrouplist};
 
 use crate::agent::{AgentError, AgentMeta, ParamMeta};
 use crate::sys::Identity;
+use crate::sys::launch::Step;
+
+/// What systemd tells had-agentd.
+const NOT_FOR_PROGRAMS: [&str; 5] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+];
 
 /// The agent's description.
 pub const META: AgentMeta = AgentMeta {
@@ -108,6 +120,55 @@ impl Params {
             groups,
         }))
     }
+}
+
+impl Params {
+    /// Program, arguments and working folder as the kernel takes them.
+    pub fn command(&self) -> Result<(CString, Vec<CString>, CString), AgentError> {
+        let args = self.arguments.iter().map(|word| c_string(word.as_bytes()));
+        Ok((
+            c_string(self.program.as_bytes())?,
+            args.collect::<Result<_, _>>()?,
+            c_string(self.cwd.as_bytes())?,
+        ))
+    }
+
+    /// Our own environment, without what systemd tells had-agentd, then `marker`, then the parameter's variables.
+    pub fn environment(&self, (name, value): (&str, &str)) -> Result<Vec<CString>, AgentError> {
+        let mut all: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        all.retain(|name, _| !NOT_FOR_PROGRAMS.iter().any(|hidden| name == hidden));
+        all.insert(name.into(), value.into());
+        let own = self.env.iter();
+        all.extend(own.map(|(name, value)| (name.into(), value.into())));
+        let line = |(name, value): (OsString, OsString)| {
+            c_string(&[name.as_bytes(), b"=", value.as_bytes()].concat())
+        };
+        all.into_iter().map(line).collect()
+    }
+
+    /// Why the program could not be started.
+    pub fn explain(&self, step: Step, error: &io::Error) -> String {
+        let program = &self.program;
+        match step {
+            Step::Prepare | Step::Enter => format!("cannot prepare to run {program}: {error}"),
+            Step::Identity => {
+                let user = self.user.as_deref().unwrap_or_default();
+                format!("cannot run {program} as user {user}: {error}")
+            }
+            Step::Folder => format!("cannot run {program} in {}: {error}", self.cwd),
+            Step::Execute if error.raw_os_error() == Some(libc::ENOEXEC) => {
+                format!(
+                    "cannot run {program}: it is neither a program for this machine nor a script that begins with #!"
+                )
+            }
+            Step::Execute => format!("cannot run {program}: {error}"),
+        }
+    }
+}
+
+/// A parameter as the kernel takes it. NUL bytes were refused before.
+fn c_string(bytes: &[u8]) -> Result<CString, AgentError> {
+    CString::new(bytes).map_err(|_| AgentError::new("agent exec: a parameter holds a NUL byte"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One process, known by pid and start time so that a reused pid is never taken for it.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -10,7 +10,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use tokio::io::unix::AsyncFd;
 
-use crate::sys;
+use crate::sys::{self, launch::Launched};
 
 /// A process that runs, or ran when it was looked up.
 pub struct Process {
@@ -19,11 +19,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// Opens process `pid`, our own child that was not reaped yet.
-    pub fn open(pid: i32) -> io::Result<Process> {
-        let pidfd = sys::pidfd_open(pid)?;
+    /// Our own child, which was not reaped yet.
+    pub fn of_child((pid, pidfd): Launched) -> Process {
         let start_ticks = stat(pid).map_or(0, |stat| stat.start_ticks);
-        Ok(Process { start_ticks, pidfd })
+        Process { start_ticks, pidfd }
     }
 
     /// The process `pid` that began at `start_ticks`, if it still runs.
@@ -59,6 +58,16 @@ impl Watched {
     }
 }
 
+/// Returns when all of `pids` have ended. One that cannot be watched counts as ended: look again.
+pub async fn all_ended(pids: &[i32]) {
+    let open = |pid: &i32| sys::watch_readable(sys::pidfd_open(*pid).ok()?).ok();
+    // All are opened before the first is waited for: a pid that is used again meanwhile is not waited for.
+    let watched: Vec<_> = pids.iter().filter_map(open).collect();
+    for pidfd in watched {
+        let _ = pidfd.readable().await;
+    }
+}
+
 /// Takes away our own child if it is a zombie; nothing happens to what is not our child.
 pub fn reap(pid: i32) {
     let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
@@ -74,7 +83,13 @@ pub struct Stat {
 
 /// Reads /proc/PID/stat. None when there is no such process.
 pub fn stat(pid: i32) -> Option<Stat> {
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    // Hundreds are looked at in a row: one read, of more than the file can hold.
+    let mut text = [0; 1024];
+    let length = File::open(format!("/proc/{pid}/stat"))
+        .ok()?
+        .read(&mut text)
+        .ok()?;
+    parse_stat(&String::from_utf8_lossy(&text[..length]))
 }
 
 /// The name in parentheses may itself hold blanks and parentheses: fields are counted from the last one.

@@ -22,14 +22,18 @@ pub const LONG: Duration = Duration::from_secs(3600);
 /// A running had-agentd in a folder of its own.
 pub struct Agentd {
     child: Child,
+    /// Of this one and those before it.
+    pids: Vec<u32>,
     folder: tempfile::TempDir,
 }
 
 impl Agentd {
     pub fn start() -> Agentd {
         let folder = tempfile::tempdir().unwrap();
+        let child = Self::run(folder.path());
         Agentd {
-            child: Self::run(folder.path()),
+            pids: vec![child.id()],
+            child,
             folder,
         }
     }
@@ -71,6 +75,7 @@ impl Agentd {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.child = Self::run(self.folder.path());
+        self.pids.push(self.child.id());
     }
 
     pub fn attach(&self) -> Had {
@@ -111,7 +116,33 @@ impl Drop for Agentd {
             let _ =
                 nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
         }
+        for cgroup in cgroups_of(&self.pids) {
+            wait_for("the cgroup to be empty", || {
+                std::fs::remove_dir(&cgroup).is_ok() || !cgroup.exists()
+            });
+        }
     }
+}
+
+/// Cgroups that had-agentds of these pids made for programs.
+fn cgroups_of(pids: &[u32]) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = text.lines().find_map(|line| line.strip_prefix("0::/"));
+    let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+    let folders = roots
+        .iter()
+        .map(|root| Path::new(root).join(own.unwrap_or_default()));
+    let all = folders.flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
+    let made_by_them = |name: &str| {
+        let run = name
+            .strip_prefix("exec-")
+            .and_then(|rest| rest.rsplit('.').next());
+        let pid = run.and_then(|run| run.split('-').next()?.parse().ok());
+        pid.is_some_and(|pid: u32| pids.contains(&pid))
+    };
+    all.filter(|entry| entry.file_name().to_str().is_some_and(made_by_them))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 /// Processes with `text` in their arguments or environment, other than this one.

@@ -1,5 +1,7 @@
 //! Two network namespaces joined by a veth pair. Each is held by a `sleep` of its own and vanishes with it.
 
+#![allow(dead_code)] // Each test binary uses its part.
+
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;

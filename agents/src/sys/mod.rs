@@ -1,10 +1,10 @@
 //! The system calls that nix has no safe wrapper for. The only `unsafe` of this crate.
 
+pub mod launch;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -72,43 +72,6 @@ pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
 pub fn watch_readable<T: AsFd + AsRawFd>(fd: T) -> io::Result<AsyncFd<T>> {
     // SAFETY: what implements AsFd names an open descriptor as long as it lives, and the AsyncFd owns it.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
-}
-
-/// Has the child enter a session of its own, the cgroup behind `cgroup_procs`, and `identity`, before it executes.
-pub fn prepare_child(command: &mut Command, cgroup_procs: Option<OwnedFd>, identity: Option<Identity>) {
-    let enter = move || {
-        // SAFETY: only async-signal-safe system calls on values that were prepared before the fork.
-        unsafe {
-            if libc::setsid() < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            // had-agentd protects itself from the OOM killer and from other users; neither is for the program.
-            let oom = libc::open(
-                c"/proc/self/oom_score_adj".as_ptr(),
-                libc::O_WRONLY | libc::O_CLOEXEC,
-            );
-            if oom >= 0 {
-                libc::write(oom, b"0".as_ptr().cast(), 1);
-                libc::close(oom);
-            }
-            libc::umask(0o022);
-            if let Some(procs) = &cgroup_procs
-                && libc::write(procs.as_raw_fd(), b"0".as_ptr().cast(), 1) < 0
-            {
-                return Err(io::Error::last_os_error());
-            }
-            if let Some(Identity { uid, gid, groups }) = &identity
-                && (libc::setgroups(groups.len(), groups.as_ptr()) < 0
-                    || libc::setgid(*gid) < 0
-                    || libc::setuid(*uid) < 0)
-            {
-                return Err(io::Error::last_os_error());
-            }
-        }
-        Ok(())
-    };
-    // SAFETY: the closure allocates nothing, takes no locks and calls only async-signal-safe functions.
-    unsafe { command.pre_exec(enter) };
 }
 
 /// The watchdog's requests, from linux/watchdog.h.
