@@ -1,0 +1,286 @@
+//! The agent process of a machine: it carries out orders, enforces permits by itself, and reports.
+
+use std::time::Duration;
+
+use holdfast_core::event::{AgentEvent, Event, GroupObservation};
+use holdfast_proto::ids::{GroupName, NodeId};
+use holdfast_proto::peer::RunState;
+
+use super::World;
+use super::happening::Happening;
+
+impl World {
+    /// The agent process connects to the daemon.
+    pub(super) fn attach(&mut self, node: NodeId, run: u64) -> Result<(), String> {
+        let now_us = self.now_us;
+        let Some(machine) = self.machines.get_mut(&node) else {
+            return Ok(());
+        };
+        if node.is_witness() || machine.run != run || machine.attached || machine.had.is_none() {
+            return Ok(());
+        }
+        if machine.agent_free_us() > now_us {
+            let at = machine.agent_free_us();
+            self.schedule(at, Happening::Attach { node, run });
+            return Ok(());
+        }
+        machine.attached = true;
+        let groups = machine
+            .agent
+            .groups
+            .iter()
+            .filter(|(_, group)| group.is_up())
+            .map(|(name, group)| GroupObservation {
+                group: name.clone(),
+                epoch: group.epoch,
+                run: group.run,
+                restarts: 0,
+                detail: String::new(),
+            })
+            .collect();
+        let watchdog = machine.agent.watchdog_us.map(Duration::from_micros);
+        self.feed(node, run, Event::Agent(AgentEvent::Attached { groups, watchdog }))
+    }
+
+    /// The agent process goes away for a while; what it runs goes on.
+    pub fn agent_away(&mut self, node: NodeId, for_us: u64) {
+        let now_us = self.now_us;
+        let Some(machine) = self.machines.get_mut(&node) else {
+            return;
+        };
+        if !machine.booted || node.is_witness() {
+            return;
+        }
+        machine.agent_away_until_us = machine.agent_away_until_us.max(now_us + for_us);
+        machine.unscheduled_us = machine.unscheduled_us.max(now_us + for_us);
+        let run = machine.run;
+        if std::mem::take(&mut machine.attached) {
+            self.schedule(
+                now_us + 5_000,
+                Happening::ToHad {
+                    node,
+                    run,
+                    event: Event::Agent(AgentEvent::Detached),
+                },
+            );
+            self.schedule(now_us + for_us, Happening::Attach { node, run });
+        }
+        self.trace.add(now_us, Some(node), || {
+            format!("had-agentd is away for {} ms", for_us / 1000)
+        });
+    }
+
+    pub(super) fn permit(
+        &mut self,
+        node: NodeId,
+        group: &GroupName,
+        epoch: u64,
+        until: holdfast_proto::time::Time,
+    ) {
+        let Some(machine) = self.machines.get_mut(&node) else {
+            return;
+        };
+        let boots = machine.boots;
+        let at = machine.true_us(until).max(self.now_us);
+        let entry = machine.agent.groups.entry(group.clone()).or_default();
+        entry.permit = Some((epoch, until));
+        self.schedule(
+            at,
+            Happening::LapseCheck {
+                node,
+                boots,
+                group: group.clone(),
+            },
+        );
+    }
+
+    pub(super) fn start_group(&mut self, node: NodeId, group: GroupName, epoch: u64) -> Result<(), String> {
+        let now_us = self.now_us;
+        let ok = !self.rng.chance(self.agent_failures_permille);
+        let takes = self.rng.range(2_000, 200_000);
+        let Some(machine) = self.machines.get_mut(&node) else {
+            return Ok(());
+        };
+        let boots = machine.boots;
+        let local = machine.local(now_us);
+        let entry = machine.agent.groups.entry(group.clone()).or_default();
+        let permitted = entry
+            .permit
+            .is_some_and(|(permitted, until)| permitted == epoch && until > local);
+        if epoch < entry.seen || !permitted {
+            return Ok(());
+        }
+        self.checker.on_start(node, &group, epoch)?;
+        self.next_action += 1;
+        entry.seen = epoch;
+        entry.epoch = epoch;
+        entry.run = RunState::Starting;
+        entry.action = self.next_action;
+        let action = self.next_action;
+        self.trace
+            .add(now_us, Some(node), || format!("{group} STARTS (epoch {epoch})"));
+        self.schedule(
+            now_us + takes,
+            Happening::ActionEnds {
+                node,
+                boots,
+                group: group.clone(),
+                action,
+                ok,
+            },
+        );
+        self.observe(node, &group);
+        Ok(())
+    }
+
+    pub(super) fn stop_group(&mut self, node: NodeId, group: &GroupName, epoch: u64) {
+        let Some(machine) = self.machines.get_mut(&node) else {
+            return;
+        };
+        let entry = machine.agent.groups.entry(group.clone()).or_default();
+        if epoch < entry.seen {
+            return;
+        }
+        entry.seen = epoch;
+        entry.epoch = epoch;
+        if entry.is_up() {
+            let takes = self.rng.range(1_000, 100_000);
+            self.begin_stop(node, group, takes);
+        } else {
+            entry.run = RunState::Stopped;
+            self.observe(node, group);
+        }
+    }
+
+    fn begin_stop(&mut self, node: NodeId, group: &GroupName, takes: u64) {
+        let now_us = self.now_us;
+        self.next_action += 1;
+        let action = self.next_action;
+        let Some(machine) = self.machines.get_mut(&node) else {
+            return;
+        };
+        let boots = machine.boots;
+        let Some(entry) = machine.agent.groups.get_mut(group) else {
+            return;
+        };
+        entry.run = RunState::Stopping;
+        entry.action = action;
+        let at = (now_us + takes).max(entry.stop_hangs_until_us);
+        self.schedule(
+            at,
+            Happening::ActionEnds {
+                node,
+                boots,
+                group: group.clone(),
+                action,
+                ok: true,
+            },
+        );
+        self.observe(node, group);
+    }
+
+    pub(super) fn action_ends(&mut self, node: NodeId, boots: u64, group: &GroupName, action: u64, ok: bool) {
+        let now_us = self.now_us;
+        let Some(machine) = self.machines.get_mut(&node) else {
+            return;
+        };
+        if machine.boots != boots || !machine.powered {
+            return;
+        }
+        if machine.agent_free_us() > now_us {
+            let at = machine.agent_free_us();
+            self.schedule(
+                at,
+                Happening::ActionEnds {
+                    node,
+                    boots,
+                    group: group.clone(),
+                    action,
+                    ok,
+                },
+            );
+            return;
+        }
+        let Some(entry) = machine.agent.groups.get_mut(group) else {
+            return;
+        };
+        if entry.action != action {
+            return;
+        }
+        entry.run = match (entry.run, ok) {
+            (RunState::Starting, true) => RunState::Running,
+            (RunState::Starting, false) => {
+                entry.detail = "its start failed".into();
+                RunState::Failed
+            }
+            _ => RunState::Stopped,
+        };
+        let run = entry.run;
+        self.trace
+            .add(now_us, Some(node), || format!("{group} is {}", run.as_str()));
+        self.observe(node, group);
+    }
+
+    /// A permit that has lapsed is an emergency stop, with no word from the daemon.
+    pub(super) fn lapse_check(&mut self, node: NodeId, boots: u64, group: &GroupName) {
+        let now_us = self.now_us;
+        let Some(machine) = self.machines.get_mut(&node) else {
+            return;
+        };
+        if machine.boots != boots || !machine.powered {
+            return;
+        }
+        if machine.agent_free_us() > now_us {
+            let at = machine.agent_free_us();
+            self.schedule(
+                at,
+                Happening::LapseCheck {
+                    node,
+                    boots,
+                    group: group.clone(),
+                },
+            );
+            return;
+        }
+        let local = machine.local(now_us);
+        let Some(entry) = machine.agent.groups.get(group) else {
+            return;
+        };
+        let lapsed = entry.permit.is_none_or(|(_, until)| until <= local);
+        let running = matches!(entry.run, RunState::Running | RunState::Starting);
+        if lapsed && running {
+            self.trace.add(now_us, Some(node), || {
+                format!("{group}: permit lapsed, emergency stop")
+            });
+            let takes = self.rng.range(500, 15_000);
+            self.begin_stop(node, group, takes);
+        }
+    }
+
+    /// Tells the daemon about a group, a moment later.
+    fn observe(&mut self, node: NodeId, group: &GroupName) {
+        let machine = &self.machines[&node];
+        if !machine.attached {
+            return;
+        }
+        let Some(entry) = machine.agent.groups.get(group) else {
+            return;
+        };
+        let seen = GroupObservation {
+            group: group.clone(),
+            epoch: entry.epoch,
+            run: entry.run,
+            restarts: 0,
+            detail: entry.detail.clone(),
+        };
+        let (run, at) = (machine.run, self.now_us + 150);
+        self.schedule(
+            at,
+            Happening::ToHad {
+                node,
+                run,
+                event: Event::Agent(AgentEvent::Group(seen)),
+            },
+        );
+    }
+}
