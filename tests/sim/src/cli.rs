@@ -1,12 +1,11 @@
 //! The command line of the simulator.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::world::World;
+use crate::run::run_seed;
 
 const HELP: &str = "\
 Simulates whole clusters in virtual time, one per seed, and asserts the promises S1 to S4, S6 and L1.
@@ -16,7 +15,7 @@ Usage: cargo xtask sim --seeds N [--seed FIRST] [--trace] [--json]
   --seeds N     how many seeds to run (default 100)
   --seed FIRST  the first seed (default 1)
   --trace       print what happened, a column per member, even if nothing is wrong
-  --json        print {\"seeds\", \"violations\", \"virtual_hours\", \"wall_s\"} only
+  --json        print {\"seeds\", \"violations\", \"virtual_hours\", \"wall_s\"} only, and the first failing seed if there is one
 
 Examples:
   cargo xtask sim --seeds 2000
@@ -39,6 +38,15 @@ struct Options {
     trace: bool,
     json: bool,
 }
+
+impl Options {
+    fn range(&self) -> std::ops::Range<u64> {
+        self.first..self.first.saturating_add(self.seeds)
+    }
+}
+
+/// Violations that a report spells out.
+const SHOWN_MAX: usize = 10;
 
 fn options(args: &[String]) -> Result<Options, String> {
     let mut options = Options {
@@ -63,49 +71,21 @@ fn options(args: &[String]) -> Result<Options, String> {
             other => return Err(format!("unknown option '{other}'; --help lists them")),
         }
     }
+    if options.trace && options.json {
+        return Err("--trace and --json exclude each other: a trace is no JSON".into());
+    }
     Ok(options)
 }
 
-/// What one seed gave.
-struct Run {
-    virtual_us: u64,
-    broken: Option<String>,
-}
-
-/// Runs one seed; an assertion of the core that fails is a violation like any other.
-fn run_seed(seed: u64) -> Run {
-    let mut world = World::new(seed, false);
-    let broken = catch_unwind(AssertUnwindSafe(|| world.run().err())).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        Some(format!(
-            "assertion: {}",
-            text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()))
-                .unwrap_or_default()
-        ))
-    });
-    Run {
-        virtual_us: world.now_us,
-        broken,
+/// The trace of a seed and its verdict; false when a promise was broken.
+fn show_trace(seed: u64) -> bool {
+    let run = run_seed(seed, true);
+    println!("{}", run.trace());
+    match &run.broken {
+        None => println!("seed {seed}: every promise was kept"),
+        Some(broken) => println!("seed {seed}: {broken}"),
     }
-}
-
-fn show_trace(seed: u64) {
-    let mut world = World::new(seed, true);
-    let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
-    let members: Vec<_> = world
-        .machines
-        .keys()
-        .copied()
-        .filter(|node| !node.is_witness())
-        .collect();
-    let witness = world.machines.keys().copied().filter(|node| node.is_witness());
-    let columns: Vec<_> = members.into_iter().chain(witness).collect();
-    println!("{}", world.trace.render(&columns));
-    match outcome {
-        Ok(Ok(())) => println!("seed {seed}: every promise was kept"),
-        Ok(Err(broken)) => println!("seed {seed}: {broken}"),
-        Err(_) => println!("seed {seed}: an assertion failed"),
-    }
+    run.broken.is_none()
 }
 
 /// Runs the command line; the result is the exit code.
@@ -124,8 +104,8 @@ pub fn cli(args: &[String]) -> i32 {
     };
     std::panic::set_hook(Box::new(|_| {}));
     if options.trace {
-        (options.first..options.first + options.seeds).for_each(show_trace);
-        return 0;
+        let broken = options.range().filter(|seed| !show_trace(*seed)).count();
+        return i32::from(broken > 0);
     }
     let begun = Instant::now();
     let (failures, virtual_us) = run_all(&options);
@@ -136,13 +116,21 @@ pub fn cli(args: &[String]) -> i32 {
         wall_s: begun.elapsed().as_secs_f64(),
         first_failing_seed: failures.first().map(|(seed, _)| *seed),
     };
-    report(&options, &figures, &failures);
+    if options.json {
+        println!("{}", serde_json::to_string(&figures).unwrap_or_default());
+    } else {
+        print!("{}", report(&figures, &failures));
+        if let Some((seed, _)) = failures.first() {
+            println!("\ntrace of seed {seed}:");
+            show_trace(*seed);
+        }
+    }
     i32::from(!failures.is_empty())
 }
 
 fn run_all(options: &Options) -> (Vec<(u64, String)>, u64) {
     let next = AtomicU64::new(options.first);
-    let end = options.first + options.seeds;
+    let end = options.range().end;
     let virtual_us = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut failures: Vec<(u64, String)> = std::thread::scope(|scope| {
@@ -155,8 +143,8 @@ fn run_all(options: &Options) -> (Vec<(u64, String)>, u64) {
                         if seed >= end {
                             return failed;
                         }
-                        let run = run_seed(seed);
-                        virtual_us.fetch_add(run.virtual_us, Ordering::Relaxed);
+                        let run = run_seed(seed, false);
+                        virtual_us.fetch_add(run.virtual_us(), Ordering::Relaxed);
                         failed.extend(run.broken.map(|broken| (seed, broken)));
                     }
                 })
@@ -172,22 +160,56 @@ fn run_all(options: &Options) -> (Vec<(u64, String)>, u64) {
     (failures, virtual_us.into_inner())
 }
 
-fn report(options: &Options, figures: &Figures, failures: &[(u64, String)]) {
-    if options.json {
-        println!("{}", serde_json::to_string(figures).unwrap_or_default());
-        return;
+/// What an operator or a developer reads: each broken promise with the command that replays it, then the totals.
+fn report(figures: &Figures, failures: &[(u64, String)]) -> String {
+    let mut out = String::new();
+    for (seed, broken) in failures.iter().take(SHOWN_MAX) {
+        out.push_str(&format!(
+            "seed {seed}: {broken}\n  replay: cargo xtask sim --seeds 1 --seed {seed} --trace\n"
+        ));
     }
-    for (seed, broken) in failures.iter().take(10) {
-        println!("seed {seed}: {broken}");
-        println!("  replay: cargo xtask sim --seeds 1 --seed {seed} --trace");
+    if failures.len() > SHOWN_MAX {
+        out.push_str(&format!("and {} more\n", failures.len() - SHOWN_MAX));
     }
     let ratio = figures.virtual_hours * 3600.0 / figures.wall_s.max(1e-9);
-    println!(
-        "{} seeds, {} violations, {:.1} virtual hours in {:.1} s ({ratio:.0} times faster than the clock)",
+    out.push_str(&format!(
+        "{} seeds, {} violations, {:.1} virtual hours in {:.1} s ({ratio:.0} times faster than the clock)\n",
         figures.seeds, figures.violations, figures.virtual_hours, figures.wall_s
-    );
-    if let Some((seed, _)) = failures.first() {
-        println!("\ntrace of seed {seed}:");
-        show_trace(*seed);
+    ));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(args: &[&str]) -> Result<Options, String> {
+        options(&args.iter().map(|arg| (*arg).to_string()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_failing_seed_is_reported_with_the_command_that_replays_it() {
+        let figures = Figures {
+            seeds: 2000,
+            violations: 1,
+            virtual_hours: 20.0,
+            wall_s: 36.0,
+            first_failing_seed: Some(713),
+        };
+        let text = report(&figures, &[(713, "L1: g0 does not run anywhere".into())]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "seed 713: L1: g0 does not run anywhere");
+        assert_eq!(lines[1], "  replay: cargo xtask sim --seeds 1 --seed 713 --trace");
+        assert!(lines[2].contains("2000 times faster"), "{}", lines[2]);
+        assert!(given(&["--seeds", "1", "--seed", "713", "--trace"]).is_ok());
+    }
+
+    #[test]
+    fn bad_options_are_refused_in_words() {
+        let refused = |args: &[&str]| given(args).err().unwrap_or_default();
+        assert!(refused(&["--sed", "3"]).contains("unknown option '--sed'"));
+        assert!(refused(&["--seeds"]).contains("--seeds needs a number"));
+        assert!(refused(&["--seeds", "many"]).contains("not 'many'"));
+        assert!(refused(&["--trace", "--json"]).contains("exclude each other"));
     }
 }

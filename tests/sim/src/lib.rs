@@ -11,7 +11,9 @@ pub mod cluster;
 pub mod faults;
 pub mod machine;
 pub mod rng;
+pub mod run;
 pub mod trace;
 pub mod world;
 
 pub use cli::cli;
+pub use run::run_seed;

@@ -11,6 +11,8 @@ pub struct Trace {
 
 /// Width of a member's column.
 const COLUMN: usize = 58;
+/// Width of the time in front of the columns.
+const STAMP: usize = 11;
 
 impl Trace {
     /// Collects only when `enabled`.
@@ -22,43 +24,101 @@ impl Trace {
         }
     }
 
-    /// True when lines are collected, so that callers need not format in vain.
-    #[must_use]
-    pub fn is_enabled(&self) -> bool {
-        self.enabled
-    }
-
-    /// Adds a line at a member, or about the world.
+    /// Adds a line at a member, or about the world. Nothing is formatted when nothing is collected.
     pub fn add(&mut self, at_us: u64, node: Option<NodeId>, text: impl FnOnce() -> String) {
         if self.enabled {
             self.lines.push((at_us, node, text()));
         }
     }
 
-    /// The whole trace, two columns and the witness.
+    /// The whole trace, a column for each of `members` under its name.
     #[must_use]
-    pub fn render(&self, members: &[NodeId]) -> String {
-        let mut out = String::new();
-        let heads: Vec<String> = members
-            .iter()
-            .map(|node| format!("{:<COLUMN$}", node.to_string()))
-            .collect();
-        out.push_str(&format!("{:>11}  {}\n", "seconds", heads.join("| ")));
-        for (at, node, text) in &self.lines {
-            let stamp = format!("{:>4}.{:06}", at / 1_000_000, at % 1_000_000);
-            let Some(column) = node.and_then(|node| members.iter().position(|member| *member == node)) else {
-                out.push_str(&format!("{stamp}  ** {text}\n"));
+    pub fn render(&self, members: &[(NodeId, String)]) -> String {
+        if self.lines.is_empty() {
+            return String::new();
+        }
+        let names: Vec<&str> = members.iter().map(|(_, name)| name.as_str()).collect();
+        let mut out = row("seconds", &names);
+        for (at_us, node, text) in &self.lines {
+            let stamp = format!("{:>4}.{:06}", at_us / 1_000_000, at_us % 1_000_000);
+            let column = members.iter().position(|(member, _)| Some(*member) == *node);
+            let Some(column) = column else {
+                out.push_str(&format!("{stamp:>STAMP$}  ** {text}\n"));
                 continue;
             };
-            let cells: Vec<String> = (0..members.len())
-                .map(|index| {
-                    let cell = if index == column { text.as_str() } else { "" };
-                    format!("{cell:<COLUMN$}")
-                })
-                .collect();
-            out.push_str(format!("{stamp}  {}", cells.join("| ")).trim_end());
-            out.push('\n');
+            for (number, part) in wrap(text).into_iter().enumerate() {
+                let mut cells = vec![""; members.len()];
+                cells[column] = part.as_str();
+                out.push_str(&row(if number == 0 { &stamp } else { "" }, &cells));
+            }
         }
         out
+    }
+}
+
+fn row(stamp: &str, cells: &[&str]) -> String {
+    let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:<COLUMN$}")).collect();
+    let line = format!("{stamp:>STAMP$}  {}", cells.join(" | "));
+    format!("{}\n", line.trim_end())
+}
+
+/// Breaks a sentence between words so that it stays in its column.
+fn wrap(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let used = lines.last().map_or(0, |line| line.chars().count());
+        if used > 0 && used + 1 + word.chars().count() > COLUMN {
+            lines.push(format!("  {word}"));
+        } else if let Some(line) = lines.last_mut() {
+            if used > 0 {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members() -> Vec<(NodeId, String)> {
+        vec![
+            (NodeId(1), "n1".into()),
+            (NodeId(2), "n2".into()),
+            (NodeId::WITNESS, "witness".into()),
+        ]
+    }
+
+    #[test]
+    fn each_member_has_its_column_and_long_sentences_stay_in_it() {
+        let mut trace = Trace::new(true);
+        let long =
+            "agent process attached; 0 groups were running and go on untouched, and more words follow here";
+        trace.add(1_500_000, Some(NodeId(2)), || long.into());
+        trace.add(2_000_000, None, || "everything is healed".into());
+        trace.add(2_000_001, Some(NodeId::WITNESS), || "follows n1".into());
+        let text = trace.render(&members());
+        let lines: Vec<&str> = text.lines().collect();
+        let start_of = |column: usize| STAMP + 2 + column * (COLUMN + 3);
+        assert_eq!(lines[0].find("n2"), Some(start_of(1)));
+        assert_eq!(lines[0].find("witness"), Some(start_of(2)));
+        assert_eq!(lines[1].find("agent process"), Some(start_of(1)));
+        assert!(
+            lines[2].trim_start().starts_with('|'),
+            "the rest is under it: {}",
+            lines[2]
+        );
+        assert_eq!(lines[3], "   2.000000  ** everything is healed");
+        assert_eq!(lines[4].find("follows n1"), Some(start_of(2)));
+        assert!(lines.iter().all(|line| line.trim_end() == *line));
+    }
+
+    #[test]
+    fn nothing_is_formatted_when_nothing_is_collected() {
+        let mut trace = Trace::new(false);
+        trace.add(1, None, || panic!("formatted in vain"));
+        assert_eq!(trace.render(&members()), "");
     }
 }
