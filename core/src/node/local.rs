@@ -283,7 +283,11 @@ impl Node {
             .permit
             .clone()
             .filter(|permit| permit.epoch == epoch && permit.until > soon);
-        let (Some(permit), false) = (permit, failed_here || local.order.is_some()) else {
+        // A stop that is still unanswered does not stand in the way: the agent takes orders in turn, and one of an older
+        // epoch it may leave unanswered.
+        let ordered = matches!(local.order, Some(Order::Start(_)))
+            || matches!(local.order, Some(Order::Stop(ordered)) if ordered >= epoch);
+        let (Some(permit), false) = (permit, failed_here || ordered) else {
             return;
         };
         local.order = Some(Order::Start(epoch));

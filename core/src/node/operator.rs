@@ -7,6 +7,7 @@ use holdfast_proto::operator::{OperatorCall, OperatorOutcome, OperatorRequest};
 use holdfast_proto::peer::Message;
 use holdfast_proto::state::{Assignment, ClusterState, MoveIntent};
 
+use super::persistence::Deferred;
 use super::{Node, Role};
 use crate::effect::Effect;
 use crate::journal::Level;
@@ -437,14 +438,14 @@ impl Node {
             durable.committed = state;
         }
         self.synced = true;
-        self.outbox.push_back(Effect::MarkSynced);
         self.journal(
             "quorum-forced",
             Level::Alert,
             format!("{} forced quorum: this node decides alone", call.who),
         );
         self.step_down("quorum is forced");
-        self.persist();
+        let id = self.persist();
+        self.after(id, Deferred::Effect(Effect::MarkSynced));
         self.bound = None;
         self.campaign(None);
         OperatorOutcome::Done("this node decides alone now; the others join again when they are back".into())

@@ -20,6 +20,8 @@ pub(super) enum Deferred {
     OwnPromise(Ballot),
     /// This node's own acceptance.
     OwnAccept(Ballot, Version),
+    /// This node is synced, with a committed state of this version or later.
+    Synced(Version),
     /// A change of voters is committed.
     Commit(Ballot, Version),
 }
@@ -34,6 +36,8 @@ pub(super) struct Persistence {
     /// Highest promised ballot known to be on disk.
     pub(super) promised: Ballot,
     failed: bool,
+    /// The record that makes this node synced is being written.
+    pub(super) syncing: bool,
     /// A state whose commit is being written before anybody hears of it.
     pub(super) sealing: Option<Arc<ClusterState>>,
 }
@@ -99,6 +103,7 @@ impl Node {
                 Deferred::Effect(effect) => self.outbox.push_back(effect),
                 Deferred::OwnPromise(ballot) => self.on_own_promise(ballot),
                 Deferred::OwnAccept(ballot, version) => self.on_accepted(self.me.node, ballot, version),
+                Deferred::Synced(version) => self.on_synced(version),
                 Deferred::Commit(ballot, version) => self.on_commit_durable(ballot, version),
             }
         }

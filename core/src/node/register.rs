@@ -486,20 +486,26 @@ impl Node {
         self.journal_differences(&old, &state);
     }
 
-    /// Synced means: acknowledged, in this boot, a state that then committed (MODEL.md rule 6).
+    /// Synced means: acknowledged, in this boot, a state that then committed (MODEL.md rule 6), and has it on disk: a
+    /// restart within the boot resumes as synced and must not resume with an older state. In a pair that would be one
+    /// from before this node was voted out.
     fn note_synced(&mut self, ballot: Ballot, version: Version) {
         let acked = self
             .acked
             .is_some_and(|(acked_ballot, acked_version)| acked_ballot == ballot && acked_version <= version);
-        if acked && !self.synced {
-            self.synced = true;
-            self.outbox.push_back(Effect::MarkSynced);
-            self.journal(
-                "synced",
-                Level::Info,
-                format!("caught up with version {version} in this boot"),
-            );
+        if acked && !self.synced && !self.persistence.syncing {
+            self.persistence.syncing = true;
+            let id = self.persist();
+            self.after(id, Deferred::Synced(version));
         }
+    }
+
+    pub(super) fn on_synced(&mut self, version: Version) {
+        self.persistence.syncing = false;
+        self.synced = true;
+        self.outbox.push_back(Effect::MarkSynced);
+        let text = format!("caught up with version {version} in this boot");
+        self.journal("synced", Level::Info, text);
     }
 
     /// Notes when the pair's own rules end: permits given under them run for a while after that.
