@@ -59,6 +59,12 @@ fn main() -> anyhow::Result<()> {
     let (commands, command_receiver) = mpsc::unbounded_channel();
     let (request_sender, requests) = mpsc::channel(guard::REQUESTS_MAX);
     let maintenance = supervisor::saved_maintenance(&args.state_dir);
+    let around = Surroundings {
+        guard: commands,
+        state_dir: args.state_dir.clone(),
+        maintenance,
+        watchdog: watchdog.as_ref().map(|device| device.timeout()),
+    };
     let guard = guard::spawn(Parts {
         listener,
         admission: guard::Admission::read(),
@@ -68,12 +74,8 @@ fn main() -> anyhow::Result<()> {
         kinds: registry::AGENTS.iter().map(|meta| meta.kind.to_owned()).collect(),
         maintenance,
         groups: supervisor::first_report(&loaded),
-    })?;
-    let around = Surroundings {
-        guard: commands,
         state_dir: args.state_dir,
-        maintenance,
-    };
+    })?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

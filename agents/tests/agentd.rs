@@ -143,16 +143,6 @@ fn a_restarted_agentd_takes_over_without_touching() {
 }
 
 #[test]
-fn without_a_permit_a_group_that_was_taken_over_is_stopped() {
-    let mut agentd = Agentd::start();
-    let mut had = agentd.attach();
-    had.start(3, LONG, &shell("exec sleep 1000"));
-    let pid = pid_of(&had.group("running"));
-    agentd.crash_and_restart();
-    wait_for("the program to end", || !lives(pid));
-}
-
-#[test]
 fn a_program_that_dies_is_restarted_in_place_and_then_given_up() {
     let agentd = Agentd::start();
     let mut had = agentd.attach();

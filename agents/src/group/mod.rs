@@ -60,6 +60,8 @@ pub enum Order {
     },
     /// The permit lapsed and access was cut.
     Lapsed {
+        /// Epoch of the permit.
+        epoch: u64,
         /// What happened, for people.
         text: String,
     },
@@ -108,6 +110,8 @@ pub struct Surroundings {
     pub state_dir: PathBuf,
     /// Maintenance when the task begins.
     pub maintenance: bool,
+    /// Timeout of the armed watchdog, if any.
+    pub watchdog: Option<Duration>,
 }
 
 /// Orders, with those that came while another was carried out.
@@ -141,8 +145,10 @@ pub struct Group {
     permit: watch::Receiver<PermitView>,
     /// Until the guard has it.
     permit_sender: Option<watch::Sender<PermitView>>,
-    /// True once the permit lapsed: what is left of a stop has to be quick.
-    emergency: bool,
+    /// Epoch of the permit that the guard was given first: a lapse of an older one is not about what runs now.
+    armed_epoch: u64,
+    /// Set when the permit lapsed: from this instant on everything is stopped by force.
+    polite_until: Option<Time>,
     maintenance: bool,
     restarts: VecDeque<Time>,
     /// Why it is not known what of it runs: then nothing may be claimed or done.
@@ -196,7 +202,8 @@ impl Group {
             members: Vec::new(),
             permit,
             permit_sender: None,
-            emergency: false,
+            armed_epoch: 0,
+            polite_until: None,
             maintenance: around.maintenance,
             restarts: VecDeque::new(),
             blind: None,
@@ -251,7 +258,7 @@ impl Group {
             Order::Start { permit, spec, lease } => self.order_start(permit, spec, lease).await,
             Order::Stop { epoch, reason } => self.order_stop(epoch, reason).await,
             Order::Restart { epoch, resource } => self.order_restart(epoch, &resource).await,
-            Order::Lapsed { text } => self.on_lapse(text).await,
+            Order::Lapsed { epoch, text } => self.on_lapse(epoch, text).await,
             Order::Maintenance(on) => {
                 self.maintenance = on;
                 if !on {

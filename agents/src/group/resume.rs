@@ -2,39 +2,48 @@
 
 use std::time::Duration;
 
+use holdfast_proto::time::Time;
+
 use super::store::SavedGroup;
 use super::{Group, Run};
 use crate::agent::{PermitView, Presence};
 use crate::clock;
+use crate::permits::saved;
 
 impl Group {
     /// Takes up where the had-agentd before this one left off.
-    pub(super) async fn resume(&mut self, saved: SavedGroup) {
-        self.epoch = saved.epoch;
-        let Some(spec) = saved.spec.clone().filter(|_| saved.may_run()) else {
+    pub(super) async fn resume(&mut self, state: SavedGroup) {
+        self.epoch = state.epoch;
+        let Some(spec) = state.spec.clone().filter(|_| state.may_run()) else {
             return;
         };
-        let lease = Duration::from_millis(saved.lease_ms);
-        if let Err(error) = self.build(spec, lease, &saved.agents) {
+        let lease = Duration::from_millis(state.lease_ms);
+        if let Err(error) = self.build(spec, lease, &state.agents) {
             return self.go_blind(error.0);
         }
-        // `had` renews the permit within a heartbeat if it may. Its last permit is not known here, so one lease is
-        // allowed; addresses do not outlive the real one, the kernel sees to that.
-        let grace = clock::now() + lease;
-        self.grace = Some(grace);
-        self.arm(PermitView {
+        // Not a moment longer than the predecessor was allowed to: see `permits::saved`. `had` renews it within a
+        // heartbeat if it may.
+        let permit = saved::read(&self.around.state_dir, &self.name).unwrap_or(PermitView {
             epoch: self.epoch,
-            until: grace,
+            until: Time::ZERO,
         });
-        if saved.run == "running" {
-            self.adopt_members().await;
-        } else {
-            self.members
-                .iter_mut()
-                .for_each(|member| member.run = Run::Unknown);
-            let text = format!("had-agentd was restarted while the group was {}", saved.run);
-            self.stop_members(&text, Run::Stopped).await;
+        self.epoch = self.epoch.max(permit.epoch);
+        self.grace = Some(permit.until);
+        self.arm(permit);
+        let lapsed = permit.until <= clock::now() && !self.maintenance;
+        if state.run == "running" && !lapsed {
+            return self.adopt_members().await;
         }
+        self.members
+            .iter_mut()
+            .for_each(|member| member.run = Run::Unknown);
+        let text = if lapsed {
+            self.begin_emergency();
+            "its permit lapsed while had-agentd was restarted".to_owned()
+        } else {
+            format!("had-agentd was restarted while the group was {}", state.run)
+        };
+        self.stop_members(&text, Run::Stopped).await;
     }
 
     /// It may be running, but how it could be found or stopped is not known.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::member::Member;
 use super::{Group, Order, Run};
-use crate::agent::{AgentContext, AgentError, AgentEvent, PermitView, Presence};
+use crate::agent::{AgentContext, AgentError, AgentEvent, Cutter, PermitView, Presence};
 use crate::guard::Command;
 use crate::permits::Armed;
 use crate::{clock, probe, registry};
@@ -52,7 +52,7 @@ impl Group {
         self.restarts.clear();
         self.held = None;
         self.grace = None;
-        self.emergency = false;
+        self.polite_until = None;
         if let Err(error) = self.build(spec, lease, &[]) {
             self.members.clear();
             self.save();
@@ -118,12 +118,12 @@ impl Group {
             return;
         };
         view.send_replace(permit);
-        let cutters = self
-            .members
-            .iter()
-            .rev()
-            .filter_map(|member| member.agent.cutter())
-            .collect();
+        self.armed_epoch = permit.epoch;
+        let agents = || self.members.iter().rev().map(|member| &member.agent);
+        let mut cutters: Vec<Cutter> = agents().filter_map(|agent| agent.cutter()).collect();
+        if self.is_halted_at_lapse() {
+            cutters.extend(agents().filter_map(|agent| agent.halter()));
+        }
         let armed = Armed {
             permit,
             cutters,
@@ -216,7 +216,7 @@ impl Group {
                 Some(order) = self.mailbox.receiver.recv() => {
                     let supersedes = match &order {
                         Order::Stop { epoch, .. } => *epoch >= self.epoch,
-                        Order::Lapsed { .. } => true,
+                        Order::Lapsed { epoch, .. } => *epoch >= self.armed_epoch,
                         _ => false,
                     };
                     self.mailbox.waiting.push_back(order);

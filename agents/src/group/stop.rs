@@ -1,13 +1,24 @@
 //! Stopping a group: in reverse order, each resource by a ladder with a budget.
 //!
-//! 1. the agent's own stop, within `stop_timeout` (in an emergency within one lease);
+//! 1. the agent's own stop, within `stop_timeout`;
 //! 2. by force: SIGKILL of everything that belongs to it;
 //! 3. freeze: it no longer runs, but is still there;
 //! 4. cut: its access (addresses) is taken away;
 //! 5. it is reported as `unknown`, and tried again. The permit is not renewed for ever: when it lapses, the watchdog is
 //!    no longer petted, and the node goes.
+//!
+//! When the permit lapses, how much of that is left depends on what the group's successor waits for:
+//!
+//! - a proof that this node is off (`requires = "fencing"`): a polite stop harms nobody, as long as it is over before
+//!   the watchdog, which is no longer petted, takes the node with it. All resources together have one lease, and no more
+//!   than half of the watchdog's timeout.
+//! - the end of the permit plus a margin of a tenth of a lease (`requires = "lease"`), or nothing at all: there is no
+//!   time for politeness. The guard's thread cuts access and kills programs (freezes units, which their manager would
+//!   start again) at that instant, whatever this thread is doing, and the ladder begins at step 2.
 
 use std::time::Duration;
+
+use holdfast_proto::time::Time;
 
 use super::{Group, Order, Run};
 use crate::clock;
@@ -36,15 +47,33 @@ impl Group {
         }
     }
 
-    /// The permit lapsed; the guard has cut access already.
-    pub(super) async fn on_lapse(&mut self, text: String) {
+    /// The permit lapsed; the guard has cut access already, and halted what must not go on for a moment.
+    pub(super) async fn on_lapse(&mut self, epoch: u64, text: String) {
         // A message about an earlier permit may have waited behind a start under a new one.
-        let stale = self.permit.borrow().until > clock::now();
-        if stale || matches!(self.run, Run::Stopped | Run::Failed) {
+        if epoch < self.armed_epoch || matches!(self.run, Run::Stopped | Run::Failed) {
             return;
         }
-        self.emergency = true;
+        self.begin_emergency();
         self.stop_members(&text, Run::Stopped).await;
+    }
+
+    /// True when the guard halts resources by force at the lapse.
+    pub(super) fn is_halted_at_lapse(&self) -> bool {
+        self.spec.requires != "fencing"
+    }
+
+    pub(super) fn begin_emergency(&mut self) {
+        let budget = self.polite_budget();
+        self.polite_until.get_or_insert(clock::now() + budget);
+    }
+
+    /// Time for polite stops after a lapse.
+    fn polite_budget(&self) -> Duration {
+        if self.is_halted_at_lapse() {
+            return Duration::ZERO;
+        }
+        let watchdog = self.around.watchdog.map_or(Duration::MAX, |timeout| timeout / 2);
+        self.lease.min(watchdog)
     }
 
     /// Stops all of it, which ends in `end` (stopped or failed). False if something survived.
@@ -104,7 +133,7 @@ impl Group {
         let Err(polite) = self.stop_politely(index).await else {
             return self.stopped(index);
         };
-        if !again {
+        if let Some(polite) = polite.filter(|_| !again) {
             self.note("warn", "stop-escalated", format!("{name}: {polite}; killing it"));
         }
         let deadline = clock::now() + KILL_BUDGET;
@@ -141,33 +170,30 @@ impl Group {
         true
     }
 
-    /// The agent's own stop. An emergency that begins meanwhile shortens it.
-    async fn stop_politely(&mut self, index: usize) -> Result<(), String> {
+    /// The agent's own stop. An emergency shortens it, or leaves no time for it: then the error has no words.
+    async fn stop_politely(&mut self, index: usize) -> Result<(), Option<String>> {
+        let budget = self.polite_budget();
         let member = &mut self.members[index];
-        let limit = Duration::from_millis(member.spec.stop_timeout_ms.into());
         let begun = clock::now();
-        let mut deadline = begun
-            + if self.emergency {
-                limit.min(self.lease)
-            } else {
-                limit
-            };
-        let mut stop = member.agent.stop(deadline);
+        let limit = begun + Duration::from_millis(member.spec.stop_timeout_ms.into());
+        let deadline_by = |until: Option<Time>| until.map_or(limit, |until| limit.min(until));
+        if deadline_by(self.polite_until) <= begun {
+            return Err(None);
+        }
+        let mut stop = member.agent.stop(deadline_by(self.polite_until));
         loop {
+            let deadline = deadline_by(self.polite_until);
             tokio::select! {
                 biased;
-                done = &mut stop => return done.map_err(|error| error.0),
+                done = &mut stop => return done.map_err(|error| Some(error.0)),
                 Some(order) = self.mailbox.receiver.recv() => match order {
-                    Order::Lapsed { .. } => {
-                        self.emergency = true;
-                        deadline = deadline.min(clock::now() + self.lease);
-                    }
+                    Order::Lapsed { .. } => drop(self.polite_until.get_or_insert(clock::now() + budget)),
                     Order::Maintenance(on) => self.maintenance = on,
                     later => self.mailbox.waiting.push_back(later),
                 },
                 () = clock::sleep_until(deadline) => {
                     let took = clock::now().since(begun).as_millis();
-                    return Err(format!("did not stop within {took} ms"));
+                    return Err(Some(format!("did not stop within {took} ms")));
                 }
             }
         }

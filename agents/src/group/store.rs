@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use holdfast_proto::agent::GroupSpec;
 use prost::Message;
@@ -39,13 +40,13 @@ pub struct SavedGroup {
 /// Identity of this boot; empty where the kernel does not tell.
 #[must_use]
 pub fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    static READ: OnceLock<String> = OnceLock::new();
+    let read = || fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    READ.get_or_init(|| read().trim().to_owned()).clone()
 }
 
-fn path_of(state_dir: &Path, group: &str) -> PathBuf {
+/// The file of `group` with this ending.
+pub(crate) fn path_of(state_dir: &Path, group: &str, ending: &str) -> PathBuf {
     // A name cannot leave the folder, whatever it holds.
     let safe: String = group
         .chars()
@@ -57,7 +58,7 @@ fn path_of(state_dir: &Path, group: &str) -> PathBuf {
             }
         })
         .collect();
-    state_dir.join(format!("{safe}.{ENDING}"))
+    state_dir.join(format!("{safe}.{ending}"))
 }
 
 /// Writes a group's file.
@@ -65,7 +66,7 @@ fn path_of(state_dir: &Path, group: &str) -> PathBuf {
 /// # Errors
 /// When the folder cannot be written to.
 pub fn save(state_dir: &Path, saved: &SavedGroup) -> io::Result<()> {
-    let path = path_of(state_dir, &saved.group);
+    let path = path_of(state_dir, &saved.group, ENDING);
     let beside = path.with_extension("new");
     fs::write(&beside, saved.encode_to_vec())?;
     fs::rename(beside, path)

@@ -7,6 +7,7 @@ mod link;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener as StdListener;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use crate::group::Order;
+use crate::permits::saved::SavedPermits;
 use crate::permits::{Armed, PermitTable};
 use crate::watchdog::Watchdog;
 use crate::{clock, rt, sys};
@@ -97,6 +99,8 @@ pub struct Parts {
     pub maintenance: bool,
     /// Groups that may still run from before a restart.
     pub groups: Vec<GroupStatus>,
+    /// Folder of state files.
+    pub state_dir: PathBuf,
 }
 
 /// Starts the thread. It ends on [`Command::Shutdown`].
@@ -119,6 +123,7 @@ pub fn spawn(parts: Parts) -> io::Result<thread::JoinHandle<io::Result<()>>> {
 
 struct Guard {
     permits: PermitTable,
+    saved: SavedPermits,
     book: Book,
     link: Link,
     timer: TimerFd,
@@ -156,6 +161,7 @@ impl Guard {
         parts.groups.into_iter().for_each(|status| book.status(status));
         Ok(Guard {
             permits,
+            saved: SavedPermits::new(parts.state_dir),
             book,
             link: Link::new(UnixListener::from_std(parts.listener)?, parts.admission),
             timer_ready: sys::watch_readable(timer.as_fd().try_clone_to_owned()?)?,
@@ -178,6 +184,7 @@ impl Guard {
         pets.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.enforce()?;
+            self.record();
             self.link.fill(&mut self.book);
             let wake = tokio::select! {
                 biased;
@@ -201,6 +208,18 @@ impl Guard {
         }
     }
 
+    /// Records permits for the next had-agentd.
+    fn record(&mut self) {
+        for (group, permit) in self.permits.take_changed() {
+            if let Err(error) = self.saved.record(&group, permit) {
+                tracing::error!(
+                    group,
+                    "its permit cannot be recorded, a restart will stop it: {error}"
+                );
+            }
+        }
+    }
+
     /// Acts on permits that have lapsed, and sets the timer for the next one.
     fn enforce(&mut self) -> io::Result<()> {
         let now = clock::now();
@@ -208,7 +227,7 @@ impl Guard {
             let mut text = format!("the permit of epoch {} lapsed", lapse.epoch);
             for cut in &lapse.cutters {
                 if let Err(error) = cut() {
-                    text = format!("{text}; access not cut: {error}");
+                    text = format!("{text}; not all of it was cut off: {error}");
                 }
             }
             let (late, took) = (now.since(lapse.until), clock::now().since(now));
@@ -221,7 +240,10 @@ impl Guard {
                 at_us: now.0,
             });
             // The task is gone only when the process ends.
-            let _ = lapse.runner.send(Order::Lapsed { text });
+            let _ = lapse.runner.send(Order::Lapsed {
+                epoch: lapse.epoch,
+                text,
+            });
         }
         match self.permits.next_lapse() {
             Some(at) => {
@@ -237,7 +259,10 @@ impl Guard {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Arm { group, armed } => self.permits.arm(&group, armed),
-            Command::Disarm(group) => self.permits.disarm(&group),
+            Command::Disarm(group) => {
+                self.permits.disarm(&group);
+                self.saved.forget(&group);
+            }
             Command::Status(status) => self.book.status(status),
             Command::Note(note) => self.book.note(note),
             Command::Fenced(outcome) => self.book.fenced(outcome),

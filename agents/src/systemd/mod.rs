@@ -5,12 +5,13 @@
 mod bus;
 mod watch;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_proto::time::Time;
 use tokio::task::JoinHandle;
 
-use crate::agent::{Action, AgentContext, AgentError, AgentMeta, ParamMeta, Presence, ResourceAgent};
+use crate::agent::{Action, AgentContext, AgentError, AgentMeta, Cutter, ParamMeta, Presence, ResourceAgent};
 use crate::clock;
 use bus::Bus;
 use watch::Shared;
@@ -183,6 +184,15 @@ impl ResourceAgent for SystemdAgent {
 
     fn freeze(&mut self) -> Result<(), AgentError> {
         watch::freeze(&self.shared)
+    }
+
+    /// Frozen and not killed: systemd would start it again, if the unit says so.
+    fn halter(&self) -> Option<Cutter> {
+        let shared = self.shared.clone();
+        let named = format!("{} not frozen", self.unit);
+        Some(Arc::new(move || {
+            watch::freeze(&shared).map_err(|error| AgentError(format!("{named}: {error}")))
+        }))
     }
 
     fn probe(&mut self) -> Action<'_, Presence> {

@@ -1,6 +1,7 @@
 //! Follows a unit's state by systemd's signals.
 
 use std::fs;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,13 +36,20 @@ impl Shared {
     }
 }
 
-/// Freezes the unit's cgroup.
+/// Freezes the unit's cgroup. One that is not there any more holds nothing that could run.
 pub fn freeze(shared: &Shared) -> Result<(), AgentError> {
     let cgroup = shared.lock().cgroup.clone();
     if cgroup.is_empty() || cgroup == "/" {
         return Err(AgentError::new("its cgroup is not known"));
     }
-    let file = format!("/sys/fs/cgroup{cgroup}/cgroup.freeze");
+    // The second is where systemd mounts version 2 beside version 1.
+    let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+    let folder = roots
+        .iter()
+        .map(|root| format!("{root}{cgroup}"))
+        .find(|folder| Path::new(folder).exists());
+    let Some(folder) = folder else { return Ok(()) };
+    let file = format!("{folder}/cgroup.freeze");
     fs::write(&file, "1").map_err(|error| AgentError(format!("{file}: {error}")))
 }
 

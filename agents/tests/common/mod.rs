@@ -70,15 +70,35 @@ impl Agentd {
         self.folder.path().join(name)
     }
 
-    /// SIGKILL, and a new one in its place.
-    pub fn crash_and_restart(&mut self) {
+    /// A file in its state folder.
+    pub fn state_file(&self, name: &str) -> PathBuf {
+        self.folder.path().join("state").join(name)
+    }
+
+    /// SIGKILL.
+    pub fn crash(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// SIGKILL, and a new one in its place.
+    pub fn crash_and_restart(&mut self) {
+        self.crash();
+        self.restart();
+    }
+
+    /// A new one, after a crash.
+    pub fn restart(&mut self) {
         self.child = Self::run(self.folder.path());
         self.pids.push(self.child.id());
     }
 
     pub fn attach(&self) -> Had {
+        self.attach_with(Duration::from_secs(1))
+    }
+
+    /// Attaches with a lease of this length.
+    pub fn attach_with(&self, lease: Duration) -> Had {
         let begun = std::time::Instant::now();
         let stream = loop {
             match UnixStream::connect(self.file("agentd.sock")) {
@@ -97,7 +117,7 @@ impl Agentd {
         had.ask(Ask::Attach(Attach {
             node: "a".into(),
             cluster: "test".into(),
-            lease_ms: 1000,
+            lease_ms: lease.as_millis() as u32,
         }));
         had.attached = had.until(|report| match report {
             Report::Attached(attached) => Some(attached.clone()),

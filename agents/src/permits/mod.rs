@@ -1,6 +1,8 @@
-//! Permits: which groups may run here, and until when. Decides what has lapsed; does no I/O.
+//! Permits: which groups may run here, and until when. Decides what has lapsed; does no I/O ([`saved`] does).
 
-use std::collections::BTreeMap;
+pub mod saved;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_proto::agent::Permit;
 use holdfast_proto::time::Time;
@@ -16,7 +18,7 @@ const OFFERED_MAX: usize = 4096;
 pub struct Armed {
     /// The permit it starts with.
     pub permit: PermitView,
-    /// Cut first when the permit lapses, in this order.
+    /// Called first of all when the permit lapses, in this order: what cuts access, then what halts resources.
     pub cutters: Vec<Cutter>,
     /// Where its agents read the permit.
     pub view: watch::Sender<PermitView>,
@@ -27,6 +29,7 @@ pub struct Armed {
 struct Entry {
     armed: Armed,
     lapsed: bool,
+    recorded: Option<PermitView>,
 }
 
 /// All permits of this node.
@@ -35,6 +38,8 @@ pub struct PermitTable {
     entries: BTreeMap<String, Entry>,
     offered: BTreeMap<String, PermitView>,
     maintenance: bool,
+    /// Groups whose permit is to be recorded.
+    changed: BTreeSet<String>,
 }
 
 /// What to do about a permit that lapsed.
@@ -74,8 +79,12 @@ impl PermitTable {
 
     /// A group is about to start, or was found running: from now on it needs a permit.
     pub fn arm(&mut self, group: &str, armed: Armed) {
-        self.entries
-            .insert(group.to_owned(), Entry { armed, lapsed: false });
+        let entry = Entry {
+            armed,
+            lapsed: false,
+            recorded: None,
+        };
+        self.entries.insert(group.to_owned(), entry);
         self.refresh(group);
     }
 
@@ -130,10 +139,25 @@ impl PermitTable {
             until,
             ..entry.armed.permit
         };
+        if entry.recorded != Some(entry.armed.permit) {
+            entry.recorded = Some(entry.armed.permit);
+            self.changed.insert(group.to_owned());
+        }
         entry
             .armed
             .view
             .send_if_modified(|old| std::mem::replace(old, view) != view);
+    }
+
+    /// Permits that changed since this was last called.
+    pub fn take_changed(&mut self) -> Vec<(String, PermitView)> {
+        let changed = std::mem::take(&mut self.changed).into_iter();
+        changed
+            .filter_map(|group| {
+                let permit = self.entries.get(&group)?.armed.permit;
+                Some((group, permit))
+            })
+            .collect()
     }
 
     /// When the next permit lapses. None if none can.
@@ -251,6 +275,25 @@ mod tests {
         table.offer(&permit(4, 300));
         table.arm("web", armed(4, 100).0);
         assert_eq!(table.next_lapse(), Some(Time(300)));
+    }
+
+    #[test]
+    fn each_change_is_to_be_recorded_once() {
+        let mut table = PermitTable::default();
+        table.arm("web", armed(4, 100).0);
+        let view = |epoch, until| PermitView {
+            epoch,
+            until: Time(until),
+        };
+        assert_eq!(table.take_changed(), [("web".to_owned(), view(4, 100))]);
+        table.offer(&permit(4, 100));
+        assert!(table.take_changed().is_empty());
+        table.offer(&permit(4, 200));
+        assert_eq!(table.take_changed(), [("web".to_owned(), view(4, 200))]);
+        table.set_maintenance(true);
+        assert!(table.take_changed().is_empty(), "maintenance is no permit");
+        table.raise(&permit(6, 300));
+        assert_eq!(table.take_changed(), [("web".to_owned(), view(6, 300))]);
     }
 
     #[test]

@@ -1,0 +1,157 @@
+//! What a real had-agentd does when a permit lapses: how it stops groups, whatever state it is in itself.
+
+#![allow(missing_docs)]
+
+mod common;
+
+use std::path::Path;
+use std::time::Duration;
+
+use common::*;
+use holdfast_agents::clock;
+use holdfast_agents::permits::saved;
+use holdfast_proto::agent::GroupSpec;
+
+const SOON: Duration = Duration::from_millis(400);
+
+/// A group whose program notes in `asked` that it was asked to end, and does not.
+fn stubborn(asked: &Path, requires: &str) -> GroupSpec {
+    let script = format!(
+        "trap 'echo asked >> {}' TERM; while :; do sleep 0.02; done",
+        asked.display()
+    );
+    GroupSpec {
+        requires: requires.into(),
+        ..shell(&script)
+    }
+}
+
+#[test]
+fn where_the_successor_waits_for_a_margin_nobody_is_asked() {
+    for requires in ["lease", "nothing", ""] {
+        let agentd = Agentd::start();
+        let mut had = agentd.attach_with(LONG);
+        let asked = agentd.file("asked");
+        had.start(1, SOON, &stubborn(&asked, requires));
+        let pid = pid_of(&had.group("running"));
+        assert!(had.group("stopped").detail.contains("lapsed"));
+        assert!(!lives(pid));
+        assert!(!asked.exists(), "{requires:?}: asked to end");
+    }
+}
+
+#[test]
+fn where_the_successor_waits_for_a_proof_the_program_is_asked_for_one_lease() {
+    let agentd = Agentd::start();
+    let mut had = agentd.attach_with(Duration::from_millis(500));
+    let asked = agentd.file("asked");
+    had.start(1, SOON, &stubborn(&asked, "fencing"));
+    let pid = pid_of(&had.group("running"));
+    had.group("stopped");
+    assert!(!lives(pid));
+    assert!(asked.exists());
+    assert!(had.note("stop-escalated").text.contains("killing it"));
+}
+
+#[test]
+fn a_lapse_ends_a_polite_stop_that_is_under_way() {
+    let agentd = Agentd::start();
+    let mut had = agentd.attach_with(LONG);
+    let asked = agentd.file("asked");
+    let mut spec = stubborn(&asked, "lease");
+    spec.resources[0].stop_timeout_ms = 3_600_000;
+    had.start(1, Duration::from_secs(2), &spec);
+    let pid = pid_of(&had.group("running"));
+    had.stop("web", 1);
+    wait_for("the program to be asked", || asked.exists());
+    had.group("stopped");
+    assert!(!lives(pid));
+}
+
+#[test]
+fn the_guard_ends_programs_while_the_agents_thread_hangs() {
+    let agentd = Agentd::start();
+    let mut had = agentd.attach();
+    let spec = GroupSpec {
+        requires: "lease".into(),
+        ..shell("trap '' TERM; setsid sh -c 'while :; do sleep 0.02; done' & while :; do sleep 0.02; done")
+    };
+    had.start(1, Duration::from_secs(1), &spec);
+    let pid = pid_of(&had.group("running"));
+    // The agents' thread saves the group's state before it stops it, and hangs on a pipe that nobody reads.
+    let trap = agentd.state_file("web.new");
+    nix::unistd::mkfifo(&trap, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let note = had.note("permit-lapsed");
+    assert!(
+        note.text.ends_with("stopping it without word from had"),
+        "{}",
+        note.text
+    );
+    wait_for("the program to end", || !lives(pid));
+    wait_for("its child to end", || {
+        let marked = pids_with("HOLDFAST_RESOURCE=web/program");
+        !marked
+            .into_iter()
+            .any(|pid| lives(pid) && comes_from(pid, &agentd))
+    });
+}
+
+/// True if the process prints to a pipe of this had-agentd.
+fn comes_from(pid: i32, agentd: &Agentd) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/fd/1")).is_ok_and(|path| path.starts_with(agentd.folder()))
+}
+
+#[test]
+fn a_restart_adds_nothing_to_the_permit() {
+    let mut agentd = Agentd::start();
+    // A grace of a lease from the restart would be an hour.
+    let mut had = agentd.attach_with(LONG);
+    let asked = agentd.file("asked");
+    had.start(3, Duration::from_secs(1), &stubborn(&asked, "lease"));
+    let pid = pid_of(&had.group("running"));
+    had.permit("web", 3, Duration::from_secs(2));
+    let until = clock::now() + Duration::from_secs(2);
+    let state = agentd.state_file("");
+    wait_for("the renewal to be recorded", || {
+        saved::read(&state, "web").is_some_and(|permit| permit.epoch == 3 && permit.until + SOON > until)
+    });
+    agentd.crash_and_restart();
+    let mut had = agentd.attach_with(LONG);
+    assert_eq!(had.attached.groups[0].run, "running");
+    assert!(had.note("permit-lapsed").text.contains("epoch 3"));
+    had.group("stopped");
+    assert!(!lives(pid) && !asked.exists());
+    assert_eq!(saved::read(&state, "web"), None);
+}
+
+#[test]
+fn what_lapsed_during_a_restart_is_stopped_at_once() {
+    let mut agentd = Agentd::start();
+    let mut had = agentd.attach_with(LONG);
+    let asked = agentd.file("asked");
+    had.start(3, SOON, &stubborn(&asked, "lease"));
+    let until = clock::now() + SOON;
+    let pid = pid_of(&had.group("running"));
+    agentd.crash();
+    wait_for("the permit to lapse", || clock::now() > until);
+    assert!(lives(pid));
+    agentd.restart();
+    let mut had = agentd.attach_with(LONG);
+    // Stopped already, or told when it is.
+    if !had.attached.groups.is_empty() {
+        had.group("stopped");
+    }
+    assert!(!lives(pid) && !asked.exists());
+}
+
+#[test]
+fn without_a_record_of_its_permit_a_group_is_stopped() {
+    let mut agentd = Agentd::start();
+    let mut had = agentd.attach();
+    had.start(3, LONG, &shell("exec sleep 1000"));
+    let pid = pid_of(&had.group("running"));
+    agentd.crash();
+    std::fs::write(agentd.state_file("web.permit"), "damaged").unwrap();
+    agentd.restart();
+    wait_for("the program to end", || !lives(pid));
+}
