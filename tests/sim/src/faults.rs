@@ -31,6 +31,8 @@ enum Fault {
     PowerLossOfAll,
     PauseMachine,
     HangHad,
+    SlowDisk,
+    CrashInWrite,
     AgentAway,
     StopHangs,
     AgentFailures,
@@ -45,7 +47,7 @@ enum Fault {
     FenceAsked,
 }
 
-const ALL: [Fault; 23] = [
+const ALL: [Fault; 25] = [
     Fault::Cut,
     Fault::CutOneWay,
     Fault::Isolate,
@@ -57,6 +59,8 @@ const ALL: [Fault; 23] = [
     Fault::PowerLossOfAll,
     Fault::PauseMachine,
     Fault::HangHad,
+    Fault::SlowDisk,
+    Fault::CrashInWrite,
     Fault::AgentAway,
     Fault::StopHangs,
     Fault::AgentFailures,
@@ -177,6 +181,18 @@ fn apply(fault: Fault, world: &mut World, node: NodeId, other: NodeId) {
             let span = world.rng.range(20_000, 4_000_000);
             if let Some(machine) = world.machines.get_mut(&other) {
                 machine.had_hung_until_us = machine.had_hung_until_us.max(now_us + span);
+            }
+        }
+        Fault::SlowDisk => {
+            let takes = world.rng.range(5_000, 250_000);
+            if let Some(machine) = world.machines.get_mut(&other) {
+                machine.disk_slow_us = takes;
+                machine.disk_slow_until_us = now_us + 20 * takes;
+            }
+        }
+        Fault::CrashInWrite => {
+            if let Some(machine) = world.machines.get_mut(&other) {
+                machine.crashes_in_write = true;
             }
         }
         Fault::AgentAway => {

@@ -49,6 +49,12 @@ pub struct Machine {
     pub agent: Agent,
     /// When the last write to disk ends.
     pub disk_busy_us: u64,
+    /// A write takes up to this long,
+    pub disk_slow_us: u64,
+    /// until then.
+    pub disk_slow_until_us: u64,
+    /// The daemon or the machine dies before its next write is done.
+    pub crashes_in_write: bool,
     /// Last instant at which something on it could not run in time.
     pub unscheduled_us: u64,
 }
@@ -76,6 +82,9 @@ impl Machine {
             attached: false,
             agent: Agent::default(),
             disk_busy_us: 0,
+            disk_slow_us: 0,
+            disk_slow_until_us: 0,
+            crashes_in_write: false,
             unscheduled_us: 0,
         }
     }

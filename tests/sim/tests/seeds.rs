@@ -18,6 +18,15 @@ const ONCE_BROKEN: &[(u64, &str)] = &[
         713,
         "a stale message of an earlier boot made a node ignore the newer boot for ever",
     ),
+    (
+        253,
+        "with crashes in writes: a start waited for ever for the answer to a stop of an older epoch",
+    ),
+    (
+        7742,
+        "with crashes in writes: a node was synced before the state that voted it out was on its disk, and a restart in \
+         that boot forked the history of a pair",
+    ),
     (4355, "a process that hung read its events out of order"),
     (7621, "a process that hung read its events out of order"),
 ];

@@ -28,6 +28,20 @@ impl World {
         }
     }
 
+    /// Dies in the middle of a write: what it answered before the write was done must not matter.
+    pub(super) fn crash_in_write(&mut self, node: NodeId, run: u64) {
+        if self.machines.get(&node).is_none_or(|machine| machine.run != run) {
+            return;
+        }
+        if self.rng.chance(500) {
+            self.kill_had(node);
+        } else {
+            self.power_off(node, "it lost power in a write");
+            let back = self.now_us + self.rng.range(200_000, 4_000_000);
+            self.schedule(back, Happening::PowerOn { node });
+        }
+    }
+
     pub(super) fn start_had(&mut self, node: NodeId, boots: u64) -> Result<(), String> {
         let now_us = self.now_us;
         let config = Arc::clone(&self.config);
@@ -146,8 +160,19 @@ impl World {
                 let Some(machine) = self.machines.get_mut(&node) else {
                     return Ok(());
                 };
+                let slow = machine.disk_slow_until_us > now_us;
+                let takes = takes
+                    + if slow {
+                        self.rng.range(0, machine.disk_slow_us)
+                    } else {
+                        0
+                    };
                 machine.disk_busy_us = machine.disk_busy_us.max(now_us) + takes;
                 let at = machine.disk_busy_us;
+                if std::mem::take(&mut machine.crashes_in_write) {
+                    let dies_at = self.rng.range(now_us, at);
+                    self.schedule(dies_at, Happening::Crash { node, run });
+                }
                 self.schedule(
                     at,
                     Happening::Persisted {

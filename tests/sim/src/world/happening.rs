@@ -31,6 +31,11 @@ pub(super) enum Happening {
         id: PersistId,
         record: Arc<Durable>,
     },
+    /// The daemon, or the machine, dies in the middle of a write.
+    Crash {
+        node: NodeId,
+        run: u64,
+    },
     /// The daemon can run again after it could not.
     Resume {
         node: NodeId,
@@ -133,6 +138,10 @@ impl World {
                 self.feed(node, run, Event::Persisted(id))
             }
             Happening::ToHad { node, run, event } => self.feed(node, run, event),
+            Happening::Crash { node, run } => {
+                self.crash_in_write(node, run);
+                Ok(())
+            }
             Happening::Resume { node, run } => self.read_backlog(node, run),
             Happening::ActionEnds {
                 node,

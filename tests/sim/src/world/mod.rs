@@ -204,6 +204,7 @@ impl World {
             let Some(machine) = self.machines.get_mut(&node) else {
                 continue;
             };
+            machine.crashes_in_write = false;
             machine
                 .agent
                 .groups
