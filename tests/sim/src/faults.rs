@@ -121,6 +121,7 @@ impl FaultPlan {
     }
 }
 
+/// Faults of network, power, processes and disks.
 fn apply(fault: Fault, world: &mut World, node: NodeId, other: NodeId) {
     let now_us = world.now_us;
     match fault {
@@ -199,8 +200,16 @@ fn apply(fault: Fault, world: &mut World, node: NodeId, other: NodeId) {
             let span = world.rng.range(20_000, 5_000_000);
             world.agent_away(node, span);
         }
+        Fault::Cut | Fault::CutOneWay | Fault::PowerLossOfAll => {}
+        _ => apply_to_services(fault, world, node, other),
+    }
+}
+
+/// Faults of resources and fence devices, and operators at the worst moment.
+fn apply_to_services(fault: Fault, world: &mut World, node: NodeId, other: NodeId) {
+    match fault {
         Fault::StopHangs => {
-            let until = now_us + world.rng.range(500_000, 8_000_000);
+            let until = world.now_us + world.rng.range(500_000, 8_000_000);
             let fencing: Vec<_> = world
                 .config
                 .groups
@@ -229,7 +238,7 @@ fn apply(fault: Fault, world: &mut World, node: NodeId, other: NodeId) {
         Fault::FenceAsked if node != other && !other.is_witness() => {
             world.ask(node, OperatorRequest::Fence { node: other });
         }
-        Fault::Cut | Fault::CutOneWay | Fault::PowerLossOfAll | Fault::FenceAsked => {}
+        _ => {}
     }
 }
 
