@@ -94,6 +94,7 @@ impl Supervisor {
             Request::Group(group, order) => self.tell(&group, order),
             Request::Fence { device, own } => self.fence(device, own),
             Request::Maintenance(on) => self.maintenance(on),
+            Request::Ping => drop(self.around.guard.send(Command::Alive)),
         }
     }
 

@@ -7,6 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::*;
+use holdfast_proto::agent::agent_report::Body as Report;
 use holdfast_proto::agent::agent_request::Body as Ask;
 use holdfast_proto::agent::{Maintenance, ProbeSpec};
 
@@ -33,6 +34,22 @@ fn renewals_keep_it_running_and_lapse_is_told() {
     let note = had.note("permit-lapsed");
     assert!(note.text.contains("epoch 1"), "{}", note.text);
     assert!(!lives(pid) || had.group("stopped").run == "stopped");
+}
+
+#[test]
+fn permits_are_answered_with_signs_of_life_of_both_threads() {
+    let agentd = Agentd::start();
+    let mut had = agentd.attach();
+    let mut first = None;
+    wait_for("the agents' thread to answer anew", || {
+        had.permit("none", 1, LONG);
+        let (at, agents_at) = had.until(|report| match report {
+            Report::Alive(alive) => Some((alive.at_us, alive.agents_at_us)),
+            _ => None,
+        });
+        assert!(at >= agents_at);
+        agents_at > *first.get_or_insert(agents_at)
+    });
 }
 
 #[test]
@@ -152,7 +169,7 @@ fn a_program_that_dies_is_restarted_in_place_and_then_given_up() {
         |pid| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
     kill(first).unwrap();
     let second = had.until(|report| match report {
-        holdfast_proto::agent::agent_report::Body::Group(status)
+        Report::Group(status)
             if status.run == "running" && status.resources[0].run == "running" && status.restarts == 1 =>
         {
             Some(pid_of(status))

@@ -11,6 +11,7 @@ use common::*;
 use holdfast_agents::clock;
 use holdfast_agents::permits::saved;
 use holdfast_proto::agent::GroupSpec;
+use holdfast_proto::agent::agent_report::Body as Report;
 
 const SOON: Duration = Duration::from_millis(400);
 
@@ -82,6 +83,10 @@ fn the_guard_ends_programs_while_the_agents_thread_hangs() {
     let trap = agentd.state_file("web.new");
     nix::unistd::mkfifo(&trap, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let note = had.note("permit-lapsed");
+    wait_for("had to see that only the guard answers", || {
+        let (at, agents_at) = agents_alive(&mut had);
+        at > agents_at + 1_500_000
+    });
     assert!(
         note.text.ends_with("stopping it without word from had"),
         "{}",
@@ -94,6 +99,15 @@ fn the_guard_ends_programs_while_the_agents_thread_hangs() {
             .into_iter()
             .any(|pid| lives(pid) && comes_from(pid, &agentd))
     });
+}
+
+/// What the answer to permits says of the two threads.
+fn agents_alive(had: &mut Had) -> (u64, u64) {
+    had.permit("none", 1, LONG);
+    had.until(|report| match report {
+        Report::Alive(alive) => Some((alive.at_us, alive.agents_at_us)),
+        _ => None,
+    })
 }
 
 /// True if the process prints to a pipe of this had-agentd.

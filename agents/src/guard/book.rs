@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use holdfast_proto::agent::{AgentReport, Attached, FenceOutcome, GroupStatus, Note, agent_report::Body};
+use holdfast_proto::agent::{
+    AgentReport, Alive, Attached, FenceOutcome, GroupStatus, Note, agent_report::Body,
+};
 
 /// Notes kept; the oldest go first.
 const NOTES_MAX: usize = 256;
@@ -20,6 +22,7 @@ pub struct Book {
     notes: VecDeque<Note>,
     fenced: VecDeque<FenceOutcome>,
     attach: bool,
+    alive: Option<Alive>,
 }
 
 impl Book {
@@ -33,6 +36,7 @@ impl Book {
             notes: VecDeque::new(),
             fenced: VecDeque::new(),
             attach: false,
+            alive: None,
         }
     }
 
@@ -48,6 +52,11 @@ impl Book {
             self.changed.push_back(status.group.clone());
         }
         self.groups.insert(status.group.clone(), status);
+    }
+
+    /// A sign of life; replaces one that was not sent yet.
+    pub fn alive(&mut self, alive: Alive) {
+        self.alive = Some(alive);
     }
 
     pub fn note(&mut self, note: Note) {
@@ -83,6 +92,8 @@ impl Book {
         } else if let Some(group) = self.changed.pop_front() {
             self.waiting.remove(&group);
             Body::Group(self.groups.get(&group)?.clone())
+        } else if let Some(alive) = self.alive.take() {
+            Body::Alive(alive)
         } else {
             Body::Note(self.notes.pop_front()?)
         };
@@ -108,10 +119,11 @@ mod tests {
         for _ in 0..1000 {
             book.status(status("web", "starting"));
             book.note(Note::default());
+            book.alive(Alive::default());
         }
         book.status(status("web", "running"));
         let reports: Vec<_> = std::iter::from_fn(|| book.next()).collect();
-        assert_eq!(reports.len(), 1 + NOTES_MAX);
+        assert_eq!(reports.len(), 2 + NOTES_MAX);
         assert_eq!(reports[0].body, Some(Body::Group(status("web", "running"))));
     }
 

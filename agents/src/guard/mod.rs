@@ -3,6 +3,7 @@
 
 mod book;
 mod link;
+mod pulse;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use holdfast_proto::agent::{FenceDevice, FenceOutcome, GroupSpec, GroupStatus, Note, Permit};
+use holdfast_proto::agent::{Alive, FenceDevice, FenceOutcome, GroupSpec, GroupStatus, Note, Permit};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use tokio::io::unix::AsyncFd;
@@ -27,6 +28,7 @@ use crate::{clock, rt, sys};
 use book::Book;
 use link::Link;
 pub use link::{Admission, listen};
+use pulse::Pulse;
 
 /// Requests from `had` that may wait for the agents' thread.
 pub const REQUESTS_MAX: usize = 1024;
@@ -52,6 +54,8 @@ pub enum Command {
     Fenced(FenceOutcome),
     /// Answered at once: shows that this thread lives.
     Ping(oneshot::Sender<()>),
+    /// The answer to [`Request::Ping`].
+    Alive,
     /// The process ends. Answered when the watchdog was dealt with.
     Shutdown(oneshot::Sender<()>),
 }
@@ -79,6 +83,8 @@ pub enum Request {
     },
     /// Maintenance.
     Maintenance(bool),
+    /// To be answered with [`Command::Alive`].
+    Ping,
 }
 
 /// What the guard is made from.
@@ -135,6 +141,7 @@ struct Guard {
     lease: Duration,
     node: String,
     petting: bool,
+    pulse: Pulse,
 }
 
 enum Wake {
@@ -172,6 +179,7 @@ impl Guard {
             lease: Duration::from_secs(1),
             node: String::new(),
             petting: true,
+            pulse: Pulse::begin(clock::now()),
         })
     }
 
@@ -267,7 +275,21 @@ impl Guard {
             Command::Note(note) => self.book.note(note),
             Command::Fenced(outcome) => self.book.fenced(outcome),
             Command::Ping(answer) => drop(answer.send(())),
+            Command::Alive => self.pulse.answered(clock::now()),
             Command::Shutdown(_) => {}
+        }
+    }
+
+    /// Tells `had` that this thread lives, and when the other one last did.
+    fn show_life(&mut self) {
+        let now = clock::now();
+        self.book.alive(Alive {
+            at_us: now.0,
+            agents_at_us: self.pulse.last().0,
+        });
+        // A question that finds no room is asked with the next permits.
+        if self.pulse.is_due(now) && self.requests.try_send(Request::Ping).is_ok() {
+            self.pulse.asked();
         }
     }
 
@@ -317,6 +339,7 @@ impl Guard {
                         .permits
                         .iter()
                         .for_each(|permit| self.permits.offer(permit));
+                    self.show_life();
                     continue;
                 }
                 Some(Body::Start(start)) => match (start.permit, start.spec) {
