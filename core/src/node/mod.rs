@@ -103,6 +103,8 @@ pub struct Node {
     /// Since when no pair rules apply here; permits given under them lapse one permit length later.
     lease_rules_since: Time,
     grant: Option<Grant>,
+    /// Latest version for which a heartbeat went out early, to get the leader's grant.
+    asked_for_grant: Version,
     local: Local,
     network: NetworkHealth,
     fences: BTreeMap<NodeId, FenceRun>,
@@ -152,6 +154,7 @@ impl Node {
             blame_floor: now,
             lease_rules_since: now,
             grant: None,
+            asked_for_grant: 0,
             local: Local::default(),
             network: NetworkHealth {
                 any_link_up: true,

@@ -1,9 +1,9 @@
 //! Permits: the right to run a group until an instant on this node's own clock.
 
 use holdfast_proto::config::{Requires, Timers as Spans};
-use holdfast_proto::ids::{Epoch, NodeId, Version};
+use holdfast_proto::ids::{Epoch, GroupName, NodeId, Version};
 use holdfast_proto::peer::{HeartbeatAck, WITHHELD_MAX};
-use holdfast_proto::state::Assignment;
+use holdfast_proto::state::{Assignment, GroupState};
 use holdfast_proto::time::Time;
 
 use super::Node;
@@ -40,13 +40,13 @@ impl Node {
 
     /// Renews this node's permits from whatever entitles it now: its own lease, the pair's rules, or the leader's grant.
     pub(super) fn issue_permits(&mut self) {
-        let Some(durable) = &self.durable else { return };
-        if !self.synced || self.pending_accept.is_some() {
+        if self.durable.is_none() || !self.synced || self.pending_accept.is_some() {
             return;
         }
         let Some((lease_until, fencing_until, withheld)) = self.entitlement() else {
-            return;
+            return self.ask_for_grant();
         };
+        let Some(durable) = &self.durable else { return };
         let me = self.me;
         let mut permits = Vec::new();
         for (group, entry) in &durable.committed.groups {
@@ -80,6 +80,29 @@ impl Node {
         let fresh = self.local.renew(permits, self.spans.heartbeat / 2);
         if !fresh.is_empty() {
             self.outbox.push_back(Effect::Permits(fresh));
+        }
+    }
+
+    /// A group that was just assigned here waits for nothing but the leader's answer to a heartbeat sent after that: send
+    /// one now, once per state, instead of when the next round is due.
+    fn ask_for_grant(&mut self) {
+        let Some(committed) = self.committed() else { return };
+        let (me, version) = (self.me, committed.version);
+        let lacks_permit = |(group, entry): (&GroupName, &GroupState)| match &entry.assignment {
+            Assignment::Owned { owner, boot, epoch } => {
+                let held = self
+                    .local
+                    .groups
+                    .get(group)
+                    .and_then(|local| local.permit.as_ref());
+                let mine = *owner == me.node && *boot == Some(me.boot);
+                mine && held.is_none_or(|permit| permit.epoch != *epoch)
+            }
+            _ => false,
+        };
+        if self.asked_for_grant < version && committed.groups.iter().any(lacks_permit) {
+            self.asked_for_grant = version;
+            self.send_round();
         }
     }
 
