@@ -9,7 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use holdfast_proto::agent::{AgentReport, AgentRequest, Attached, GroupStatus, agent_report, agent_request};
+use holdfast_proto::agent::{
+    AgentReport, AgentRequest, Alive, Attached, GroupStatus, agent_report, agent_request,
+};
 use holdfast_proto::control::{ControlReply, ControlRequest, StatusView, control_reply, control_request};
 use holdfast_proto::stream::{Deframer, frame_message};
 
@@ -28,7 +30,12 @@ pub const NAMES: [&str; 3] = ["db1", "db2", "witness"];
 impl Bench {
     /// Keys and configuration; nothing runs yet.
     pub fn new() -> Bench {
-        let folder = tempfile::tempdir().expect("folder");
+        Bench::at(&std::env::temp_dir())
+    }
+
+    /// The same with everything kept below `place`.
+    pub fn at(place: &Path) -> Bench {
+        let folder = tempfile::tempdir_in(place).expect("folder");
         // Loopback addresses of this process alone, so that tests can run side by side.
         let pid = std::process::id();
         let address = |last: u8| format!("127.{}.{}.{last}", 128 + (pid >> 8) % 127, pid % 256);
@@ -140,15 +147,15 @@ command = ["/bin/sleep", "1000"]
     /// Plays the agent process of `name`: every start succeeds at once.
     pub fn agentd(&self, name: &str) -> Agentd {
         let listener = UnixListener::bind(self.dir(name, "run").join("agentd.sock")).expect("agent socket");
-        let groups = Arc::new(Mutex::new(BTreeMap::new()));
-        let known = Arc::clone(&groups);
+        let played = Arc::new(Mutex::new(Played::default()));
+        let known = Arc::clone(&played);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let known = Arc::clone(&known);
                 std::thread::spawn(move || serve(stream, &known));
             }
         });
-        Agentd { groups }
+        Agentd { played }
     }
 
     /// One request on the control socket of `name`; all replies.
@@ -227,16 +234,38 @@ impl Drop for Daemon {
     }
 }
 
+/// What a played agent process knows.
+#[derive(Default)]
+struct Played {
+    groups: BTreeMap<String, GroupStatus>,
+    orders: Vec<Order>,
+}
+
+/// An order that an agent process got, and answered at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// A start, else a stop.
+    pub start: bool,
+    /// When.
+    pub at: Instant,
+}
+
 /// The agent process as the test plays it.
 pub struct Agentd {
-    groups: Arc<Mutex<BTreeMap<String, GroupStatus>>>,
+    played: Arc<Mutex<Played>>,
 }
 
 impl Agentd {
+    /// Starts and stops ordered since this was last asked.
+    pub fn take_orders(&self) -> Vec<Order> {
+        std::mem::take(&mut self.played.lock().expect("played").orders)
+    }
+
     /// Groups that run, and how often each was started.
     pub fn running(&self) -> Vec<String> {
-        let groups = self.groups.lock().expect("groups");
-        groups
+        let played = self.played.lock().expect("played");
+        played
+            .groups
             .values()
             .filter(|status| status.run == "running")
             .map(|status| status.group.clone())
@@ -244,7 +273,7 @@ impl Agentd {
     }
 }
 
-fn serve(mut stream: UnixStream, groups: &Mutex<BTreeMap<String, GroupStatus>>) {
+fn serve(mut stream: UnixStream, played: &Mutex<Played>) {
     let mut deframer = Deframer::new();
     let mut piece = [0u8; 4096];
     while let Ok(length) = stream.read(&mut piece) {
@@ -253,7 +282,7 @@ fn serve(mut stream: UnixStream, groups: &Mutex<BTreeMap<String, GroupStatus>>) 
         }
         deframer.push(&piece[..length]);
         while let Some(request) = deframer.next::<AgentRequest>().expect("request") {
-            if let Some(body) = answer(request, groups)
+            if let Some(body) = answer(request, played)
                 && stream
                     .write_all(&frame_message(&AgentReport { body: Some(body) }))
                     .is_err()
@@ -265,24 +294,12 @@ fn serve(mut stream: UnixStream, groups: &Mutex<BTreeMap<String, GroupStatus>>) 
     }
 }
 
-fn answer(
-    request: AgentRequest,
-    groups: &Mutex<BTreeMap<String, GroupStatus>>,
-) -> Option<agent_report::Body> {
-    let mut groups = groups.lock().expect("groups");
-    let mut enter = |group: String, epoch: u64, run: &str| {
-        let status = GroupStatus {
-            group: group.clone(),
-            epoch,
-            run: run.into(),
-            ..GroupStatus::default()
-        };
-        groups.insert(group, status.clone());
-        Some(agent_report::Body::Group(status))
-    };
+fn answer(request: AgentRequest, played: &Mutex<Played>) -> Option<agent_report::Body> {
+    let mut played = played.lock().expect("played");
     match request.body? {
         agent_request::Body::Attach(_) => {
-            let groups = groups
+            let groups = played
+                .groups
                 .values()
                 .filter(|status| status.run != "stopped")
                 .cloned()
@@ -292,11 +309,29 @@ fn answer(
                 ..Attached::default()
             }))
         }
+        agent_request::Body::Permits(_) => Some(agent_report::Body::Alive(Alive::default())),
         agent_request::Body::Start(start) => {
             let permit = start.permit.expect("permit");
-            enter(permit.group, permit.epoch, "running")
+            Some(played.enter(true, permit.group, permit.epoch))
         }
-        agent_request::Body::Stop(stop) => enter(stop.group, stop.epoch, "stopped"),
+        agent_request::Body::Stop(stop) => Some(played.enter(false, stop.group, stop.epoch)),
         _ => None,
+    }
+}
+
+impl Played {
+    fn enter(&mut self, start: bool, group: String, epoch: u64) -> agent_report::Body {
+        self.orders.push(Order {
+            start,
+            at: Instant::now(),
+        });
+        let status = GroupStatus {
+            group: group.clone(),
+            epoch,
+            run: if start { "running" } else { "stopped" }.into(),
+            ..GroupStatus::default()
+        };
+        self.groups.insert(group, status.clone());
+        agent_report::Body::Group(status)
     }
 }
