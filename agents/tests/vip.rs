@@ -176,6 +176,45 @@ fn a_second_owner_is_refused_by_mac() {
 }
 
 #[test]
+fn another_host_that_claims_the_address_later_is_named() {
+    in_pair(async |pair| {
+        for address in ["10.77.0.100/24", "fd77::100/64"] {
+            let mut rig = rig(&[("address", address), ("duplicate_check_ms", "0")]);
+            rig.start().await.unwrap();
+            // So that this kernel knows which host has the MAC.
+            let here = if address.contains(':') {
+                "[fd77::1]:0"
+            } else {
+                "10.77.0.1:0"
+            };
+            let service = std::net::TcpListener::bind(here).unwrap();
+            pair.connect_right(service.local_addr().unwrap());
+            assert!(!rig.agent.detail().contains("claimed"));
+            // It says nothing by itself: it is asked.
+            let nodad = if address.contains(':') { " nodad" } else { "" };
+            pair.run_right(&format!("ip addr add {address} dev right{nodad}"));
+            let text = rig.note("vip-conflict").await;
+            let (ip, mac) = (address.split('/').next().unwrap(), pair.right_mac());
+            assert!(
+                text.contains(&format!("also claims {ip}")) && text.contains(&mac),
+                "{text}"
+            );
+            assert!(
+                text.contains("(the host with "),
+                "by an address of its own: {text}"
+            );
+            assert!(rig.agent.detail().contains(&format!("also claimed by {mac}")));
+            // We keep it.
+            assert_eq!(rig.agent.probe().await, Presence::Active);
+            assert!(rig.failures.try_recv().is_err());
+            rig.stop().await;
+            assert!(!rig.agent.detail().contains("claimed"));
+            pair.run_right(&format!("ip addr del {address} dev right"));
+        }
+    });
+}
+
+#[test]
 fn deleted_by_hand_is_back() {
     in_pair(async |pair| {
         let mut rig = rig(&[

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::address::Vip;
 use super::netlink::{Assigned, Change, Event, Link};
+use super::packet::Mac;
 
 const HEADER_BYTES: usize = 16;
 
@@ -151,15 +152,32 @@ pub(super) fn decode_link(payload: &[u8]) -> Option<Link> {
     let header = payload.get(..16)?;
     let index = u32::from_ne_bytes(header[4..8].try_into().ok()?);
     let flags = u32::from_ne_bytes(header[8..12].try_into().ok()?);
-    let name = attributes(&payload[16..])
-        .find(|(kind, _)| *kind == libc::IFLA_IFNAME)?
-        .1;
-    let name = name.split(|byte| *byte == 0).next()?;
+    let attribute = |wanted| {
+        let mut found = attributes(&payload[16..]).filter(|(kind, _)| *kind == wanted);
+        found.next().map(|(_, value)| value)
+    };
+    let name = attribute(libc::IFLA_IFNAME)?.split(|byte| *byte == 0).next()?;
+    let is_ethernet = u16::from_ne_bytes([header[2], header[3]]) == libc::ARPHRD_ETHER;
+    let mac = attribute(libc::IFLA_ADDRESS).filter(|_| is_ethernet);
     Some(Link {
         index,
         name: String::from_utf8_lossy(name).into_owned(),
         flags,
+        mac: mac.and_then(|mac| mac.try_into().ok()).map(Mac),
     })
+}
+
+pub(super) fn decode_neighbour(payload: &[u8]) -> Option<(Mac, IpAddr)> {
+    let family = *payload.get(..12)?.first()?;
+    let (mut mac, mut ip) = (None, None);
+    for (kind, value) in attributes(&payload[12..]) {
+        match kind {
+            libc::NDA_DST => ip = decode_ip(family, value),
+            libc::NDA_LLADDR => mac = value.try_into().ok().map(Mac),
+            _ => {}
+        }
+    }
+    Some((mac?, ip?))
 }
 
 pub(super) fn decode_event(message: &Message<'_>) -> Option<Event> {
@@ -203,6 +221,9 @@ mod tests {
                 .filter_map(|m| decode_event(&m).or(decode_address(m.payload).map(Event::AddressRemoved)))
                 .count()
                 + messages(bytes).filter_map(|m| decode_link(m.payload)).count()
+                + messages(bytes)
+                    .filter_map(|m| decode_neighbour(m.payload))
+                    .count()
         };
         for end in 0..good.len() {
             decode(&good[..end]);

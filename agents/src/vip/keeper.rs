@@ -1,8 +1,9 @@
 //! The task beside addresses that are held: renews their lifetime, announces them, restores what somebody deleted,
-//! and reports an interface that went away.
+//! and reports an interface that went away and hosts that claim the addresses too.
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,11 @@ use tokio::task::JoinHandle;
 
 use super::address::{Vip, summary};
 use super::announce::Wire;
+use super::conflict::{Claimed, Conflicts};
 use super::hold::Hold;
 use super::link::{Placement, check_usable};
 use super::netlink::{self, Event, Link, Subscription};
+use super::packet::Mac;
 use crate::agent::{AgentContext, AgentError, EventSink};
 use crate::clock;
 
@@ -22,6 +25,8 @@ use crate::clock;
 const RENEW: Duration = Duration::from_millis(800);
 /// Pauses before the announcements after the first; `announce_interval_s` follows for ever.
 const PAUSES_MS: [u64; 6] = [30, 100, 1000, 2000, 4000, 10_000];
+/// Pause after listening failed.
+const HEAR_AGAIN: Duration = Duration::from_millis(100);
 /// Restorations within [`RESTORE_WINDOW`] after which we are fighting another program, not a slip of the hand.
 const RESTORES_MAX: usize = 20;
 const RESTORE_WINDOW: Duration = Duration::from_secs(10);
@@ -78,6 +83,8 @@ pub struct Prepared {
     wire: Option<Wire>,
     schedule: Schedule,
     restores: VecDeque<Time>,
+    conflicts: Conflicts,
+    hear_from: Time,
     failed: bool,
 }
 
@@ -93,6 +100,7 @@ impl Keeper {
         placement: &Placement,
         wire: Option<Wire>,
         announce_interval: Duration,
+        claimed: Claimed,
     ) -> Result<Prepared, AgentError> {
         let subscription = Subscription::open()
             .map_err(|error| AgentError(format!("cannot subscribe to network events: {error}")))?;
@@ -105,9 +113,28 @@ impl Keeper {
             wire,
             schedule: Schedule::new(announce_interval),
             restores: VecDeque::new(),
+            conflicts: Conflicts::new(claimed),
+            hear_from: Time::ZERO,
             failed: false,
         })
     }
+}
+
+/// Waits for claims of others; for ever without a wire.
+async fn hear(wire: Option<&Wire>) -> io::Result<Vec<(Mac, IpAddr)>> {
+    match wire {
+        Some(wire) => wire.hear().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Another address of the host with this MAC in words, if the kernel knows one.
+fn host_of(mac: Mac, vips: &[Vip]) -> String {
+    let known = netlink::neighbours().unwrap_or_default().into_iter();
+    let mut others = known.filter(|(other, ip)| *other == mac && !vips.iter().any(|vip| vip.ip == *ip));
+    others
+        .next()
+        .map_or(String::new(), |(_, ip)| format!(" (the host with {ip})"))
 }
 
 impl Prepared {
@@ -140,14 +167,56 @@ impl Prepared {
                     self.renew();
                     renew = clock::now() + RENEW;
                 }
-                () = clock::sleep_until(self.schedule.next) => {
-                    // One that is lost is followed by others; a link that is gone is reported by its own event.
-                    if self.hold.is_armed() {
-                        let _ = self.announce(&self.vips);
-                    }
-                    self.schedule.advance();
-                }
+                () = clock::sleep_until(self.schedule.next) => self.repeat(),
+                claims = hear(self.wire.as_ref()), if clock::now() >= self.hear_from => match claims {
+                    Ok(claims) => self.on_claims(&claims),
+                    // The link went down or away, which its own event reports.
+                    Err(_) => self.hear_from = clock::now() + HEAR_AGAIN,
+                },
             }
+        }
+    }
+
+    /// The announcement that is due, and the question whether anybody else has the addresses: hosts that hold one
+    /// without using it tell only when they are asked.
+    fn repeat(&mut self) {
+        // What is lost is followed by others; a link that is gone is reported by its own event.
+        if self.hold.is_armed() {
+            let _ = self.announce(&self.vips);
+            let _ = self.wire.as_ref().map_or(Ok(()), Wire::ask);
+        }
+        self.schedule.advance();
+        if self.conflicts.look(clock::now()) {
+            self.events.detail_changed();
+        }
+    }
+
+    fn on_claims(&mut self, claims: &[(Mac, IpAddr)]) {
+        let Some((mac, ip)) = claims.first().filter(|_| self.hold.is_armed()) else {
+            return;
+        };
+        let reaction = self.conflicts.heard(clock::now(), claims.len());
+        if reaction.defend {
+            let mut ips: Vec<_> = claims.iter().map(|(_, ip)| *ip).collect();
+            ips.sort_unstable();
+            ips.dedup();
+            let _ = self.wire.as_ref().map_or(Ok(()), |wire| wire.announce(ips));
+        }
+        if self.conflicts.show(format!(", also claimed by {mac}")) {
+            self.events.detail_changed();
+        }
+        if let Some(count) = reaction.tell {
+            let (who, name) = (host_of(*mac, &self.vips), &self.link.name);
+            let often = if count > 1 {
+                format!(" {count} times since the last note")
+            } else {
+                String::new()
+            };
+            let text = format!(
+                "{mac}{who} on {name} also claims {ip}{often}; clients reach now this node, now that one: find that host \
+                 (its switch port shows the MAC) and remove the address there"
+            );
+            self.events.note("warn", "vip-conflict", text);
         }
     }
 

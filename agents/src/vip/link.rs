@@ -161,6 +161,7 @@ mod tests {
             index,
             name: name.to_owned(),
             flags: (libc::IFF_UP | libc::IFF_LOWER_UP) as u32,
+            mac: None,
         }
     }
 

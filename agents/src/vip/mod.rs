@@ -1,7 +1,9 @@
 //! The `vip` agent: virtual IP addresses that are held under a permit.
 //!
 //! - [`address`]: what the operator writes. [`link`]: which interface it belongs on.
-//! - [`netlink`] (bytes in `codec`): addresses in the kernel. [`packet`], [`announce`]: duplicate check and announcements on the wire.
+//! - [`netlink`] (bytes in `codec`): addresses in the kernel.
+//! - [`packet`], [`announce`] (what is let through in `filter`): duplicate check and announcements on the wire.
+//!   [`conflict`]: what is done about another host that claims an address later.
 //! - [`hold`]: the addresses while they are ours, with the race between renewal and cut. [`keeper`]: the task that
 //!   renews, announces, and restores what was deleted by hand.
 //!
@@ -11,13 +13,14 @@
 pub mod address;
 pub mod announce;
 mod codec;
+pub mod conflict;
+mod filter;
 pub mod hold;
 pub mod keeper;
 pub mod link;
 pub mod netlink;
 pub mod packet;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +28,7 @@ use holdfast_proto::time::Time;
 
 use self::address::{Vip, summary};
 use self::announce::Wire;
+use self::conflict::Claimed;
 use self::hold::Hold;
 use self::keeper::Keeper;
 use self::link::Placement;
@@ -124,6 +128,7 @@ pub struct VipAgent {
     hold: Arc<Hold>,
     keeper: Option<Keeper>,
     interface: String,
+    claimed: Claimed,
 }
 
 impl VipAgent {
@@ -140,6 +145,7 @@ impl VipAgent {
             context,
             keeper: None,
             interface,
+            claimed: Claimed::default(),
         })
     }
 
@@ -156,11 +162,12 @@ impl VipAgent {
     }
 
     /// The wire to announce on; None on an interface where nobody resolves addresses.
-    fn wire(placement: &Placement) -> Result<Option<Wire>, AgentError> {
+    fn wire(&self, placement: &Placement) -> Result<Option<Wire>, AgentError> {
         if !placement.link.resolves_neighbours() {
             return Ok(None);
         }
-        match Wire::open(&placement.link.name) {
+        let ips = self.settings.vips.iter().map(|vip| vip.ip).collect();
+        match Wire::open(&placement.link, ips) {
             Ok(wire) => Ok(Some(wire)),
             Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Ok(None),
             Err(error) => Err(AgentError(format!(
@@ -171,8 +178,7 @@ impl VipAgent {
     }
 
     async fn check_duplicates(&self, wire: &Wire) -> Result<(), AgentError> {
-        let ips: Vec<IpAddr> = self.settings.vips.iter().map(|vip| vip.ip).collect();
-        let found = wire.find_duplicate(&ips, self.settings.duplicate_check).await;
+        let found = wire.find_duplicate(self.settings.duplicate_check).await;
         match found
             .map_err(|error| AgentError(format!("cannot ask {} for duplicates: {error}", self.interface)))?
         {
@@ -189,7 +195,7 @@ impl VipAgent {
         let begun = clock::now();
         let (placement, _) = self.place()?;
         link::check_usable(&placement.link)?;
-        let wire = Self::wire(&placement)?;
+        let wire = self.wire(&placement)?;
         if let Some(wire) = wire.as_ref().filter(|_| !self.settings.duplicate_check.is_zero()) {
             self.check_duplicates(wire).await?;
         }
@@ -200,6 +206,7 @@ impl VipAgent {
             &placement,
             wire,
             self.settings.announce_interval,
+            self.claimed.clone(),
         )?;
         self.hold.arm(placement);
         if let Err(error) = self.hold.set_all() {
@@ -293,13 +300,14 @@ impl VipAgent {
     fn take_over(&mut self) -> Result<(), AgentError> {
         self.release();
         let (placement, _) = self.place()?;
-        let wire = Self::wire(&placement)?;
+        let wire = self.wire(&placement)?;
         let keeper = Keeper::new(
             &self.context,
             self.hold.clone(),
             &placement,
             wire,
             self.settings.announce_interval,
+            self.claimed.clone(),
         )?;
         self.hold.arm(placement);
         self.hold.set_all()?;
@@ -336,6 +344,10 @@ impl ResourceAgent for VipAgent {
         } else {
             &self.interface
         };
-        format!("{} on {interface}", summary(&self.settings.vips))
+        let claimed = self
+            .keeper
+            .as_ref()
+            .map_or(String::new(), |_| self.claimed.text());
+        format!("{} on {interface}{claimed}", summary(&self.settings.vips))
     }
 }

@@ -4,6 +4,7 @@
 //! an address, and the thread that enforces permits has to be able to do it without a runtime.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -15,8 +16,10 @@ use nix::sys::time::TimeVal;
 
 use super::address::Vip;
 use super::codec::{
-    Message, decode_address, decode_event, decode_link, encode_change, error_code, message, messages,
+    Message, decode_address, decode_event, decode_link, decode_neighbour, encode_change, error_code, message,
+    messages,
 };
+use super::packet::Mac;
 
 /// Largest datagram the kernel makes for us (dumps use at most 32 KiB).
 const RECV_BYTES: usize = 64 << 10;
@@ -49,6 +52,8 @@ pub struct Link {
     pub name: String,
     /// IFF_ flags.
     pub flags: u32,
+    /// Its Ethernet address, if it is Ethernet.
+    pub mac: Option<Mac>,
 }
 
 impl Link {
@@ -218,6 +223,18 @@ pub fn links() -> io::Result<Vec<Link>> {
     let mut found = Vec::new();
     dump(libc::RTM_GETLINK, 16, |message| {
         found.extend(decode_link(message.payload))
+    })?;
+    Ok(found)
+}
+
+/// All neighbours that the kernel knows, by Ethernet address.
+///
+/// # Errors
+/// The kernel refused the dump.
+pub fn neighbours() -> io::Result<Vec<(Mac, IpAddr)>> {
+    let mut found = Vec::new();
+    dump(libc::RTM_GETNEIGH, 12, |message| {
+        found.extend(decode_neighbour(message.payload))
     })?;
     Ok(found)
 }

@@ -8,7 +8,6 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use holdfast_agents::vip::announce::Wire;
 use nix::sched::{CloneFlags, setns, unshare};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
@@ -150,8 +149,7 @@ impl Pair {
         let namespace = self.right.namespace();
         let socket = std::thread::spawn(move || {
             enter(&namespace);
-            // The right end exists in this namespace only; all Ethernet types.
-            Wire::open("right").expect("the right end is there");
+            // The right end is the only Ethernet in this namespace; all Ethernet types.
             let protocol = Protocol::from(i32::from((libc::ETH_P_ALL as u16).to_be()));
             let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol)).unwrap();
             socket.set_nonblocking(true).unwrap();
