@@ -19,6 +19,8 @@ pub struct Member {
     pub heard_at: Option<Time>,
     /// When its present boot was first heard.
     pub boot_since: Time,
+    /// When its present incarnation was first heard.
+    pub run_since: Time,
     /// Send time of our latest heartbeat that this boot answered: it was alive then or later. Word that merely arrives may
     /// be old.
     pub alive_at: Option<Time>,
@@ -86,6 +88,7 @@ impl Member {
                 watchdog,
                 reported_lost,
                 boot_since,
+                run_since: now,
                 ..Member::default()
             };
             self.boot = Some(from.boot);
@@ -95,9 +98,11 @@ impl Member {
         heard
     }
 
-    /// Silence so far, counted no earlier than `floor`. `None` if it was never heard.
+    /// Since when there is no contact, counted no earlier than `floor`; `None` if it was never heard. Contact is two-way: a
+    /// member whose own messages arrive but that answers none of ours does not hear us.
     #[must_use]
     pub fn silent_since(&self, floor: Time) -> Option<Time> {
-        self.heard_at.map(|heard_at| heard_at.max(floor))
+        self.heard_at
+            .map(|_| self.run_since.max(self.alive_at.unwrap_or_default()).max(floor))
     }
 }

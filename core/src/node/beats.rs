@@ -253,9 +253,20 @@ impl Node {
                 continue;
             }
             member.reported_lost = lost;
+            let lease = self.spans.lease;
+            let talks = member
+                .heard_at
+                .is_some_and(|heard_at| self.now.since(heard_at) < lease);
             let name = self.name(node);
             if lost {
-                let text = format!("{name} was not heard for {} ms", self.spans.lease.as_millis());
+                let lease_ms = lease.as_millis();
+                let text = if talks {
+                    format!(
+                        "{name} is heard but answered nothing for {lease_ms} ms: it does not hear this node"
+                    )
+                } else {
+                    format!("{name} was not heard for {lease_ms} ms")
+                };
                 self.journal("peer-lost", Level::Warn, text);
             } else {
                 self.journal("peer-back", Level::Info, format!("{name} is heard again"));
@@ -263,21 +274,32 @@ impl Node {
         }
     }
 
-    /// True when a member that was heard has been silent for the detection time.
-    pub(super) fn is_lost(&self, node: NodeId) -> bool {
-        self.members
+    /// When a member counts as lost unless there is contact before: the detection time after the last contact, or the
+    /// startup grace for one that was never heard.
+    pub(super) fn lost_at(&self, node: NodeId) -> Time {
+        match self
+            .members
             .get(&node)
             .and_then(|member| member.silent_since(self.blame_floor))
-            .is_some_and(|since| self.now.since(since) >= self.spans.lease)
+        {
+            Some(since) => since + self.spans.lease,
+            None => self.started_at + self.spans.startup_grace,
+        }
     }
 
-    /// True when a member was heard within the detection time.
+    /// True when there was no contact with a member for as long as it takes to count as lost.
+    pub(super) fn is_lost(&self, node: NodeId) -> bool {
+        node != self.me.node && self.lost_at(node) <= self.now
+    }
+
+    /// True when there was contact with a member within the detection time.
     pub(super) fn is_online(&self, node: NodeId) -> bool {
+        let since = |member: &crate::member::Member| member.silent_since(Time::ZERO);
         node == self.me.node
             || self
                 .members
                 .get(&node)
-                .and_then(|member| member.heard_at)
-                .is_some_and(|heard_at| self.now.since(heard_at) < self.spans.lease)
+                .and_then(since)
+                .is_some_and(|since| self.now.since(since) < self.spans.lease)
     }
 }

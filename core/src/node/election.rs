@@ -93,6 +93,11 @@ impl Node {
         {
             return;
         }
+        if self.disk_failed() {
+            // It could not write its own promise. The writing is tried again with every heartbeat.
+            self.schedule_election(self.now + self.spans.lease);
+            return;
+        }
         let own = durable.promised.leader() == me && durable.promised.round > 0;
         let bound_until = self
             .bound

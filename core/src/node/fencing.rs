@@ -96,13 +96,13 @@ impl Node {
         let group = state.groups.keys().find(unproven)?;
         let name = self.name(node);
         let member = self.members.get(&node);
-        if member.is_none_or(|member| member.heard_at.is_none()) {
-            let waited = self.now.since(self.started_at) >= self.spans.startup_grace;
-            return waited
-                .then(|| format!("{name} may run {group} and has not been heard since this node started"));
-        }
         if self.is_lost(node) {
-            return Some(format!("{name} may run {group} and is not heard"));
+            let why = if member.is_none_or(|member| member.heard_at.is_none()) {
+                "has not been heard since this node started"
+            } else {
+                "is not heard"
+            };
+            return Some(format!("{name} may run {group} and {why}"));
         }
         let member = member?;
         if member
@@ -113,13 +113,37 @@ impl Node {
                 "{name} may run {group} and its agent process does not answer"
             ));
         }
-        let stuck = member.report.groups.iter().find(|(group, seen)| {
-            let theirs = state.groups.get(*group).map(|entry| &entry.assignment);
-            seen.run == RunState::Unknown && theirs.is_some_and(|assignment| assignment.owner() == Some(node))
-        });
-        stuck
+        self.stuck_group(node)
             .filter(|_| member.agent_ready)
-            .map(|(group, seen)| format!("{group} cannot be stopped on {name}: {}", seen.detail))
+            .map(|(group, detail)| format!("{group} cannot be stopped on {name}: {detail}"))
+    }
+
+    /// A group that `node` owns and could not stop, with the trouble in words.
+    fn stuck_group(&self, node: NodeId) -> Option<(holdfast_proto::ids::GroupName, String)> {
+        let state = self.committed()?;
+        state.groups.iter().find_map(|(group, entry)| {
+            let seen = self.report_on(node, group)?;
+            let stuck = entry.assignment.owner() == Some(node) && seen.run == RunState::Unknown;
+            stuck.then(|| (group.clone(), seen.detail))
+        })
+    }
+
+    /// Why this node should not lead: nobody fences itself, so trouble of its own is for another leader to judge.
+    pub(super) fn own_trouble(&self) -> bool {
+        let owns = self.committed().is_some_and(|state| {
+            let mut entries = state.groups.values();
+            entries.any(|entry| entry.assignment.owner() == Some(self.me.node))
+        });
+        let agent_gone = self
+            .local
+            .away_since()
+            .is_some_and(|since| self.now.since(since) >= self.agent_patience());
+        owns && (agent_gone || self.local.is_ready() && self.stuck_group(self.me.node).is_some())
+    }
+
+    /// True when `node` has trouble that a leader fences it for.
+    pub(super) fn is_in_trouble(&self, node: NodeId) -> bool {
+        self.stuck_group(node).is_some()
     }
 
     /// How long an agent process may be away before its node is fenced: a restart of it takes less.
@@ -175,7 +199,7 @@ impl Node {
         if !self.is_lost(peer) {
             return None;
         }
-        let lost_at = self.members.get(&peer)?.silent_since(self.blame_floor)? + self.spans.lease;
+        let lost_at = self.lost_at(peer);
         Some(if self.is_survivor() {
             lost_at
         } else {
@@ -344,8 +368,8 @@ impl Node {
             self.run_level(node);
         } else {
             run.level = 0;
-            run.attempts += 1;
             run.retry_at = Some(self.now + pause * (1 << run.attempts.min(5)).min(RETRY_GROWTH_MAX));
+            run.attempts += 1;
         }
     }
 
@@ -443,14 +467,15 @@ impl Node {
         if !leading.established || self.in_pair() || !self.is_lost(node) {
             return None;
         }
-        let member = self.members.get(&node)?;
+        // A node that was never heard in this run got no permit in it; what earlier leaders gave ends with `old_permits_end`.
+        let member = self.members.get(&node);
         let answered = member
-            .answered_at
+            .and_then(|member| member.answered_at)
             .unwrap_or(Time::ZERO)
             .max(self.lease_rules_since);
         let lease = Spans::stretch(self.spans.lease);
         let lapsed_at = leading.old_permits_end.max(answered + lease) + self.spans.lapse_margin;
-        let fired_at = member.watchdog.map(|timeout| {
+        let fired_at = member.and_then(|member| member.watchdog).map(|timeout| {
             let last_permit = answered.max(leading.elected_at) + Spans::stretch(self.spans.fencing_permit);
             last_permit + Spans::stretch(timeout) + self.spans.lapse_margin
         });
@@ -473,7 +498,7 @@ impl Node {
             let away = self.members.get(&node).and_then(|member| member.agent_away_since);
             deadlines.extend(away.map(|since| since + self.agent_patience()));
         }
-        deadlines.push(self.started_at + self.spans.startup_grace);
+        deadlines.extend(self.local.away_since().map(|since| since + self.agent_patience()));
         if let Some(due) = self
             .pair_peer()
             .filter(|_| self.in_pair())

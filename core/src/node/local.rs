@@ -7,6 +7,7 @@ use std::time::Duration;
 use holdfast_proto::ids::{Epoch, GroupName, NodeId};
 use holdfast_proto::peer::{GroupReport, Message, NodeReport, RunState};
 use holdfast_proto::state::Assignment;
+use holdfast_proto::time::Time;
 
 use super::Node;
 use crate::effect::{Effect, Permit};
@@ -53,6 +54,8 @@ impl Default for LocalGroup {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Local {
     attached: bool,
+    /// Since when the agent process is away, after it was there.
+    away_since: Option<Time>,
     watchdog: Option<Duration>,
     pub(super) groups: BTreeMap<GroupName, LocalGroup>,
     /// The leader at that time, and what every member was told last.
@@ -63,6 +66,10 @@ pub(super) struct Local {
 impl Local {
     pub(super) fn is_ready(&self) -> bool {
         self.attached
+    }
+
+    pub(super) fn away_since(&self) -> Option<Time> {
+        self.away_since
     }
 
     pub(super) fn watchdog(&self) -> Option<Duration> {
@@ -115,6 +122,7 @@ impl Node {
         match event {
             AgentEvent::Attached { groups, watchdog } => {
                 self.local.attached = true;
+                self.local.away_since = None;
                 self.local.watchdog = watchdog;
                 for local in self.local.groups.values_mut() {
                     let permit = local.permit.take();
@@ -147,6 +155,7 @@ impl Node {
             }
             AgentEvent::Detached => {
                 if std::mem::take(&mut self.local.attached) {
+                    self.local.away_since = Some(self.now);
                     self.journal(
                         "agent-lost",
                         Level::Alert,
@@ -234,6 +243,9 @@ impl Node {
             return;
         }
         for (group, entry) in &state.groups {
+            if self.runs_by_newer_word(group, state.next_epoch) {
+                continue;
+            }
             match &entry.assignment {
                 Assignment::Owned { owner, boot, epoch }
                     if *owner == self.me.node && *boot == Some(self.me.boot) =>
@@ -258,10 +270,20 @@ impl Node {
             }
         }
         for (group, _) in self.local.possibly_running() {
-            if !state.groups.contains_key(&group) {
+            if !state.groups.contains_key(&group) && !self.runs_by_newer_word(&group, state.next_epoch) {
                 self.order_stop(&group, state.next_epoch, "it is not configured any more");
             }
         }
+    }
+
+    /// True when a group was started here under an epoch that the committed state has not given out yet: after a restart
+    /// the disk may hold less than this node had learned. The group is left alone until the newer state is known; its
+    /// permit guards it meanwhile.
+    fn runs_by_newer_word(&self, group: &GroupName, next_epoch: Epoch) -> bool {
+        self.local
+            .groups
+            .get(group)
+            .is_some_and(|local| !local.run.is_down() && local.epoch >= next_epoch)
     }
 
     /// A group that is assigned here: start it once, under a live permit. The proof that allows it is the committed

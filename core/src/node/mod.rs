@@ -14,10 +14,12 @@ mod permits;
 mod persistence;
 mod planning;
 mod register;
+#[cfg(test)]
+mod tests;
 mod timeouts;
 mod viewing;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,6 +115,8 @@ pub struct Node {
     calls: Vec<PendingCall>,
     /// Automatic moves of each group, for the flap budget.
     moves: BTreeMap<GroupName, VecDeque<Time>>,
+    /// Groups that this node has seen running: only these can have an outage.
+    was_running: BTreeSet<GroupName>,
     outage_since: BTreeMap<GroupName, Time>,
     last_outage: BTreeMap<GroupName, Duration>,
     shutting_down: bool,
@@ -165,6 +169,7 @@ impl Node {
             next_fence_id: 0,
             calls: Vec::new(),
             moves: BTreeMap::new(),
+            was_running: BTreeSet::new(),
             outage_since: BTreeMap::new(),
             last_outage: BTreeMap::new(),
             shutting_down: false,

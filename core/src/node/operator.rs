@@ -58,7 +58,10 @@ impl Node {
             OperatorRequest::Restart { group, resource } => {
                 return self.route_restart(origin, &call, group.clone(), resource.clone());
             }
-            OperatorRequest::Fence { node } if self.in_pair() && self.synced => {
+            // In a pair nobody can decide alone, and a leader does not fence itself: the asked node does it.
+            OperatorRequest::Fence { node }
+                if self.synced && !self.is_established() && (self.in_pair() || self.follows(*node)) =>
+            {
                 return Err(self.fence_on_request(*node, &call));
             }
             _ => {}
@@ -369,6 +372,10 @@ impl Node {
         OperatorOutcome::Done(format!("{name} is being fenced; hactl events shows the outcome"))
     }
 
+    fn follows(&self, node: NodeId) -> bool {
+        self.bound.is_some_and(|bound| bound.leader == node)
+    }
+
     fn confirm_fence(&mut self, node: NodeId, call: &OperatorCall) -> OperatorOutcome {
         let name = self.name(node);
         if self.is_online(node) {
@@ -428,7 +435,8 @@ impl Node {
             .collect::<Vec<_>>()
         {
             let boot = self.members.get(&node).and_then(|member| member.boot);
-            let proof = FenceProof::operator(node, boot, (&call.who, &call.at), self.now, self.next_epoch());
+            let before_epoch = state.next_epoch;
+            let proof = FenceProof::operator(node, boot, (&call.who, &call.at), self.now, before_epoch);
             self.proofs.insert(node, proof);
         }
         if let Some(durable) = &mut self.durable {
@@ -483,11 +491,20 @@ impl Node {
         settled && self.transfer_to(|node, me| state.survivor == node && state.survivor != me)
     }
 
+    /// A leader that cannot do its work gives it to any node that can: one whose own agent process is gone or whose stop
+    /// failed, which another leader has to judge, or one whose disk does not take a decision. True when it was given up.
+    pub(super) fn give_up_in_trouble(&mut self) -> bool {
+        let voters = self.committed().map_or(0, |state| state.voters.len());
+        let mute = self.disk_failed() && voters > 2;
+        (mute || self.own_trouble()) && self.transfer_to(|_, _| true)
+    }
+
     fn transfer_to(&mut self, wanted: impl Fn(NodeId, NodeId) -> bool) -> bool {
         let Role::Leading(leading) = &self.role else {
             return false;
         };
-        if !leading.established || leading.proposal.is_some() {
+        // What is in flight is only waited for while this node's own disk can take part in it.
+        if !leading.established || leading.proposal.is_some() && !self.disk_failed() {
             return false;
         }
         let ballot = leading.ballot;
@@ -501,6 +518,7 @@ impl Node {
                 member.committed == version && member.synced && member.agent_ready && self.is_online(*node)
             }) && !self.has_proof_against(*node)
                 && !self.is_being_fenced(*node)
+                && !self.is_in_trouble(*node)
         };
         let target = voters
             .without(me)

@@ -15,7 +15,10 @@ use crate::proof::ReleaseProof;
 impl Node {
     /// As leader with a valid lease: fence whom it must, and propose the next state if one is due.
     pub(super) fn lead(&mut self) {
-        if !self.is_established() || self.lease_end() <= self.now || self.disk_failed() {
+        if !self.is_established() || self.lease_end() <= self.now {
+            return;
+        }
+        if self.give_up_in_trouble() || self.disk_failed() {
             return;
         }
         self.fence_as_leader();
@@ -47,7 +50,7 @@ impl Node {
         let seen = self.observations();
         if !next.maintenance {
             self.record_failures(&mut next);
-            self.order_moves(&mut next, &seen);
+            self.order_moves(&mut next);
         }
         self.release_and_place(&mut next, &seen);
         next.survivor = self.best_survivor(&next);
@@ -192,7 +195,7 @@ impl Node {
     }
 
     /// Orders the release of groups that should not stay where they are.
-    fn order_moves(&self, next: &mut ClusterState, seen: &Observations) {
+    fn order_moves(&self, next: &mut ClusterState) {
         let names: Vec<GroupName> = next.groups.keys().cloned().collect();
         for name in names {
             let entry = &next.groups[&name];
@@ -202,7 +205,7 @@ impl Node {
             if !self.is_online(owner) {
                 continue;
             }
-            let Some((reason, toward)) = self.reason_to_leave(next, &name, owner, seen) else {
+            let Some((reason, toward)) = self.reason_to_leave(next, &name, owner) else {
                 continue;
             };
             let epoch = take_epoch(next);
@@ -224,7 +227,6 @@ impl Node {
         next: &ClusterState,
         name: &GroupName,
         owner: NodeId,
-        seen: &Observations,
     ) -> Option<(String, Option<NodeId>)> {
         let entry = &next.groups[name];
         let Some(section) = next.config.group(name) else {
@@ -249,7 +251,6 @@ impl Node {
         if let Some(other) = section.with.iter().find(elsewhere) {
             return Some((format!("it belongs with {other}, which runs elsewhere"), None));
         }
-        let _ = seen;
         None
     }
 
@@ -435,10 +436,11 @@ impl Node {
                     report.run == RunState::Running && report.epoch == entry.assignment.epoch()
                 });
             if running && !lost {
+                self.was_running.insert(name.clone());
                 if let Some(since) = self.outage_since.remove(name) {
                     self.last_outage.insert(name.clone(), self.now.since(since));
                 }
-            } else if self.last_outage.contains_key(name) || entry.assignment.epoch() > 0 {
+            } else if self.was_running.contains(name) {
                 self.outage_since.entry(name.clone()).or_insert(self.now);
             }
         }

@@ -68,10 +68,7 @@ impl Node {
             return;
         }
         self.timers.clear(Timer::Countdown);
-        let silences = self.others().into_iter().filter_map(|node| {
-            let since = self.members.get(&node)?.silent_since(self.blame_floor)?;
-            Some(since + self.spans.lease)
-        });
+        let silences = self.others().into_iter().map(|node| self.lost_at(node));
         let deadlines: Vec<Time> = silences
             .chain(self.countdown_deadlines())
             .filter(|at| *at > self.now)
