@@ -1,0 +1,35 @@
+//! The rules of the decision core, each as a test that reads like its statement. Nodes are driven by hand ([`harness`],
+//! [`solo`]); what nobody thought of is the simulator's part.
+
+mod acceptor;
+mod election;
+mod fencing;
+mod harness;
+mod lifecycle;
+mod looks;
+mod membership;
+mod operator;
+mod pair;
+mod permits;
+mod setup;
+mod solo;
+mod takeover;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_proto::config::Config;
+use holdfast_proto::ids::{Ballot, BootId, Incarnation, NodeId, VoterSet};
+use holdfast_proto::operator::{OperatorCall, OperatorOutcome, OperatorRequest};
+use holdfast_proto::peer::{Beat, Heartbeat, HeartbeatAck, KnownVoters, Message, RunState, Sender, Verdict};
+use holdfast_proto::state::{Assignment, ClusterState, ProofKind};
+use holdfast_proto::time::Time;
+
+use super::{Node, Start};
+use crate::durable::Durable;
+use crate::effect::{Effect, PersistId};
+use crate::event::{AgentEvent, Event, FenceResult, Identity, NetworkHealth};
+use crate::journal::Entry;
+use harness::*;
+use setup::*;
+use solo::*;
