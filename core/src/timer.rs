@@ -19,13 +19,15 @@ pub enum Timer {
     Countdown,
     /// Try a fence device again.
     FenceRetry,
+    /// Write the state again, after the disk refused it.
+    PersistRetry,
     /// Stop waiting for the successor after `Shutdown`.
     Handover,
 }
 
 impl Timer {
     /// All timers.
-    pub const ALL: [Timer; 8] = [
+    pub const ALL: [Timer; 9] = [
         Timer::Heartbeat,
         Timer::Election,
         Timer::ElectionRound,
@@ -33,6 +35,7 @@ impl Timer {
         Timer::LeaseEnd,
         Timer::Countdown,
         Timer::FenceRetry,
+        Timer::PersistRetry,
         Timer::Handover,
     ];
 
@@ -47,6 +50,7 @@ impl Timer {
             Timer::LeaseEnd => "step down, because the lease was not renewed",
             Timer::Countdown => "a countdown ends",
             Timer::FenceRetry => "fence device is tried again",
+            Timer::PersistRetry => "state is written again",
             Timer::Handover => "end without a successor",
         }
     }

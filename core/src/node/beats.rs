@@ -110,7 +110,9 @@ impl Node {
         } else {
             self.now
         };
-        if lease_end > self.now && !self.is_being_fenced(from) && !self.has_proof_against(from) {
+        // A member that does not hear this node would be given permits for ever, and could never be counted down.
+        let may_run = !self.is_being_fenced(from) && !self.has_proof_against(from) && !self.is_lost(from);
+        if lease_end > self.now && may_run {
             ack.ballot = self.leading_ballot().unwrap_or(promised);
             ack.lease_left = self.now.until(lease_end);
             ack.granted = committed;
@@ -256,7 +258,7 @@ impl Node {
             let lease = self.spans.lease;
             let talks = member
                 .heard_at
-                .is_some_and(|heard_at| self.now.since(heard_at) < lease);
+                .is_some_and(|heard_at| self.now.since(heard_at) < self.spans.heartbeat * 2);
             let name = self.name(node);
             if lost {
                 let lease_ms = lease.as_millis();
@@ -274,14 +276,20 @@ impl Node {
         }
     }
 
+    /// Since when there is no contact with a member; `None` if it was never heard. The witness sends no heartbeats that
+    /// could be answered, so for it hearing is contact.
+    pub(super) fn silent_since(&self, node: NodeId, floor: Time) -> Option<Time> {
+        let member = self.members.get(&node)?;
+        if self.me.node.is_witness() {
+            return member.heard_at.map(|heard_at| heard_at.max(floor));
+        }
+        member.silent_since(floor)
+    }
+
     /// When a member counts as lost unless there is contact before: the detection time after the last contact, or the
     /// startup grace for one that was never heard.
     pub(super) fn lost_at(&self, node: NodeId) -> Time {
-        match self
-            .members
-            .get(&node)
-            .and_then(|member| member.silent_since(self.blame_floor))
-        {
+        match self.silent_since(node, self.blame_floor) {
             Some(since) => since + self.spans.lease,
             None => self.started_at + self.spans.startup_grace,
         }
@@ -294,12 +302,9 @@ impl Node {
 
     /// True when there was contact with a member within the detection time.
     pub(super) fn is_online(&self, node: NodeId) -> bool {
-        let since = |member: &crate::member::Member| member.silent_since(Time::ZERO);
         node == self.me.node
             || self
-                .members
-                .get(&node)
-                .and_then(since)
+                .silent_since(node, Time::ZERO)
                 .is_some_and(|since| self.now.since(since) < self.spans.lease)
     }
 }

@@ -164,8 +164,9 @@ impl Node {
                 }
                 for local in self.local.groups.values_mut() {
                     local.order = None;
+                    // What it last said stays: that its word is missing is told by the heartbeat, and `Unknown` would
+                    // read as a stop that failed.
                     if !local.run.is_down() {
-                        local.run = RunState::Unknown;
                         local.detail = "the agent process is away".into();
                     }
                 }

@@ -49,6 +49,12 @@ impl Node {
         self.witness_to_drop(state)
     }
 
+    /// True when a majority of `voters` is heard without counting this node.
+    pub(super) fn others_are_majority(&self, voters: VoterSet) -> bool {
+        let others = voters.without(self.me.node);
+        voters.has_majority(others.iter().filter(|voter| self.is_online(*voter)).collect())
+    }
+
     fn all_online_without(&self, voters: VoterSet) -> bool {
         let online: VoterSet = voters.iter().filter(|voter| self.is_online(*voter)).collect();
         voters.has_majority(online)
@@ -61,10 +67,7 @@ impl Node {
         if !state.voters.contains(witness) || !remaining.is_data_pair() {
             return None;
         }
-        let heard = self
-            .members
-            .get(&witness)
-            .and_then(|member| member.silent_since(self.blame_floor));
+        let heard = self.silent_since(witness, self.blame_floor);
         let silent = self.now.since(heard.unwrap_or(self.started_at)) >= self.spans.witness_grace;
         let both = remaining
             .iter()

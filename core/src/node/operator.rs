@@ -494,9 +494,18 @@ impl Node {
     /// A leader that cannot do its work gives it to any node that can: one whose own agent process is gone or whose stop
     /// failed, which another leader has to judge, or one whose disk does not take a decision. True when it was given up.
     pub(super) fn give_up_in_trouble(&mut self) -> bool {
-        let voters = self.committed().map_or(0, |state| state.voters.len());
-        let mute = self.disk_failed() && voters > 2;
-        (mute || self.own_trouble()) && self.transfer_to(|_, _| true)
+        let voters = self.committed().map_or(VoterSet::EMPTY, |state| state.voters);
+        let mute = self.disk_failed() && voters.len() > 2;
+        if (mute || self.own_trouble()) && self.transfer_to(|_, _| true) {
+            return true;
+        }
+        // Nobody has caught up, but the others can decide without this node, and cannot while it leads.
+        let others = mute && self.others_are_majority(voters);
+        if others {
+            self.step_down("its state cannot be written");
+            self.schedule_election(self.now + self.spans.lease);
+        }
+        others
     }
 
     fn transfer_to(&mut self, wanted: impl Fn(NodeId, NodeId) -> bool) -> bool {
@@ -515,7 +524,12 @@ impl Node {
         let (voters, version) = (state.voters, state.version);
         let able = |node: &NodeId| {
             self.members.get(node).is_some_and(|member| {
-                member.committed == version && member.synced && member.agent_ready && self.is_online(*node)
+                // Backing this leader now shows that its disk takes a promise.
+                let backs = member
+                    .backed_at
+                    .is_some_and(|at| self.now.since(at) < self.spans.lease);
+                let current = member.committed == version && member.synced && backs;
+                current && member.agent_ready && self.is_online(*node)
             }) && !self.has_proof_against(*node)
                 && !self.is_being_fenced(*node)
                 && !self.is_in_trouble(*node)

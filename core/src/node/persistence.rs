@@ -10,6 +10,7 @@ use super::Node;
 use crate::durable::Durable;
 use crate::effect::{Effect, PersistId};
 use crate::journal::Level;
+use crate::timer::Timer;
 
 /// Something that waits for a record to be on disk.
 #[derive(Clone, Debug)]
@@ -110,15 +111,22 @@ impl Node {
     }
 
     pub(super) fn on_persist_failed(&mut self, _id: PersistId, why: &str) {
+        self.timers
+            .set_earliest(Timer::PersistRetry, self.now + self.spans.heartbeat);
         if !std::mem::replace(&mut self.persistence.failed, true) {
             let text = format!(
                 "state cannot be written ({why}): this node does not vote until it can; free the disk"
             );
             self.journal("disk-failed", Level::Alert, text);
+            // A leader that decides already looks for another node to lead; one that does not yet only stands in the way.
+            if !self.is_established() {
+                self.step_down("its state cannot be written");
+                self.schedule_election(self.now + self.spans.lease);
+            }
         }
     }
 
-    /// Tries again, once per heartbeat, while the disk refuses.
+    /// Tries again, once per heartbeat, while the disk refuses. The witness sends no heartbeats, so it has its own timer.
     pub(super) fn retry_persist(&mut self) {
         if self.persistence.failed && self.durable.is_some() {
             self.persist();

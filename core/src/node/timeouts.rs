@@ -11,7 +11,6 @@ impl Node {
         while let Some(timer) = self.timers.pop_expired(self.now) {
             match timer {
                 Timer::Heartbeat => {
-                    self.retry_persist();
                     self.send_round();
                     self.local.report_due();
                 }
@@ -20,6 +19,7 @@ impl Node {
                 Timer::AcceptRetry => self.retry_accept(),
                 // `settle` looks at everything that these deadlines are for.
                 Timer::LeaseEnd | Timer::Countdown | Timer::FenceRetry => {}
+                Timer::PersistRetry => self.retry_persist(),
                 Timer::Handover => self.end_handover(),
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use holdfast_proto::config::{Config, Requires};
 use holdfast_proto::ids::{GroupName, NodeId, Version};
+use holdfast_proto::peer::RunState;
 use holdfast_proto::state::{ClusterState, ProofKind};
 
 use crate::machine::Machine;
@@ -147,18 +148,21 @@ fn proofs_are_facts(node: NodeId, machines: &BTreeMap<NodeId, Machine>) -> Resul
 
 /// L1: why the cluster is not whole; `Ok` when every group runs.
 pub fn is_whole(config: &Config, machines: &BTreeMap<NodeId, Machine>) -> Result<(), String> {
-    for group in &config.groups {
-        let running = machines.values().any(|machine| {
-            machine.powered
-                && machine
-                    .agent
-                    .groups
-                    .get(&group.name)
-                    .is_some_and(|running| running.run == holdfast_proto::peer::RunState::Running)
-        });
-        if !running {
-            return Err(format!("L1: {} does not run anywhere", group.name));
-        }
+    config
+        .groups
+        .iter()
+        .try_for_each(|group| runs(&group.name, machines))
+}
+
+/// One group of L1.
+pub fn runs(group: &GroupName, machines: &BTreeMap<NodeId, Machine>) -> Result<(), String> {
+    let running = machines.values().any(|machine| {
+        let seen = machine.agent.groups.get(group);
+        machine.powered && seen.is_some_and(|seen| seen.run == RunState::Running)
+    });
+    if running {
+        Ok(())
+    } else {
+        Err(format!("L1: {group} does not run anywhere"))
     }
-    Ok(())
 }

@@ -32,6 +32,7 @@ enum Fault {
     PauseMachine,
     HangHad,
     SlowDisk,
+    FullDisk,
     CrashInWrite,
     AgentAway,
     StopHangs,
@@ -47,7 +48,7 @@ enum Fault {
     FenceAsked,
 }
 
-const ALL: [Fault; 25] = [
+const ALL: [Fault; 26] = [
     Fault::Cut,
     Fault::CutOneWay,
     Fault::Isolate,
@@ -60,6 +61,7 @@ const ALL: [Fault; 25] = [
     Fault::PauseMachine,
     Fault::HangHad,
     Fault::SlowDisk,
+    Fault::FullDisk,
     Fault::CrashInWrite,
     Fault::AgentAway,
     Fault::StopHangs,
@@ -189,6 +191,12 @@ fn apply(fault: Fault, world: &mut World, node: NodeId, other: NodeId) {
             if let Some(machine) = world.machines.get_mut(&other) {
                 machine.disk_slow_us = takes;
                 machine.disk_slow_until_us = now_us + 20 * takes;
+            }
+        }
+        Fault::FullDisk => {
+            let full = world.rng.chance(500);
+            if let Some(machine) = world.machines.get_mut(&other) {
+                machine.disk_full = full;
             }
         }
         Fault::CrashInWrite => {

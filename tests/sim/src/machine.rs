@@ -53,6 +53,8 @@ pub struct Machine {
     pub disk_slow_us: u64,
     /// until then.
     pub disk_slow_until_us: u64,
+    /// Every write fails.
+    pub disk_full: bool,
     /// The daemon or the machine dies before its next write is done.
     pub crashes_in_write: bool,
     /// Last instant at which something on it could not run in time.
@@ -84,6 +86,7 @@ impl Machine {
             disk_busy_us: 0,
             disk_slow_us: 0,
             disk_slow_until_us: 0,
+            disk_full: false,
             crashes_in_write: false,
             unscheduled_us: 0,
         }

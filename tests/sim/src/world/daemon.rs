@@ -173,6 +173,11 @@ impl World {
                     let dies_at = self.rng.range(now_us, at);
                     self.schedule(dies_at, Happening::Crash { node, run });
                 }
+                if self.machines[&node].disk_full {
+                    let event = Event::PersistFailed(id, "No space left on device".into());
+                    self.schedule(at, Happening::ToHad { node, run, event });
+                    return Ok(());
+                }
                 self.schedule(
                     at,
                     Happening::Persisted {

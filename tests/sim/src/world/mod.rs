@@ -1,6 +1,7 @@
 //! The world: virtual time, and what it consists of. Each part has its own file: [`happening`] (the queue), [`network`],
 //! [`power`], [`daemon`] and [`agentd`] (the processes of a machine), [`fence`] (devices) and [`operator`].
 
+mod aftermath;
 mod agentd;
 mod daemon;
 mod fence;
@@ -96,7 +97,7 @@ impl World {
         }
     }
 
-    /// Runs both phases. `Err` is the promise that was broken.
+    /// Runs all phases: form, faults, healing, and one more fault that stays. `Err` is the promise that was broken.
     pub fn run(&mut self) -> Result<(), String> {
         self.form();
         let settle = self.now_us + 60_000_000;
@@ -106,7 +107,8 @@ impl World {
         self.run_until(end, false)?;
         self.heal();
         let bound = self.now_us + 120_000_000;
-        self.run_until(bound, true)
+        self.run_until(bound, true)?;
+        self.aftermath()
     }
 
     /// The first node is initialised; the others start blank with the same configuration.
@@ -205,6 +207,7 @@ impl World {
                 continue;
             };
             machine.crashes_in_write = false;
+            machine.disk_full = false;
             machine
                 .agent
                 .groups
