@@ -249,7 +249,6 @@ fn a_node_never_heard_since_the_start_is_fenced_after_the_startup_grace() {
 }
 
 #[test]
-#[ignore = "the leader fences at once: the report of the agent's absence overtakes the heartbeat that says so"]
 fn an_owner_whose_agent_stays_away_is_fenced_after_a_while() {
     let (mut cluster, leader, follower) = spread();
     let since = cluster.now;

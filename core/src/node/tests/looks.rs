@@ -123,6 +123,12 @@ impl Cluster {
         self.leaders().first().copied()
     }
 
+    /// Waits for a leader: while leadership is handed over there is none for a moment.
+    pub(super) fn lead(&mut self) -> NodeId {
+        self.run_until(500, "somebody leads", |cluster| cluster.leader().is_some());
+        self.leader().expect("leads")
+    }
+
     /// The committed state as `node` knows it.
     pub(super) fn state(&self, node: NodeId) -> &ClusterState {
         &self.node(node).durable().expect("has state").committed
