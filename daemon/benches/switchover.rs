@@ -5,7 +5,6 @@
 //! without a folder once with state on a disk and once in memory.
 
 #[path = "../tests/bench/mod.rs"]
-#[allow(dead_code, reason = "the tests use more of it")]
 mod bench;
 
 use std::path::{Path, PathBuf};
@@ -30,15 +29,11 @@ fn main() {
 }
 
 fn measure(place: &Path, rounds: usize) {
-    let bench = Bench::at(place);
+    let bench = Bench::at(place, "1s");
     let agents = [bench.agentd("db1"), bench.agentd("db2")];
     bench.had("db1", "init");
     let _running = bench::NAMES.map(|name| bench.start(name));
-    bench.until("db1", "three voters", |view| {
-        view.voters.len() == 3
-            && view.nodes.iter().all(|node| node.synced)
-            && view.groups[0].state == "running"
-    });
+    bench.until_formed();
     let (mut gaps, mut whole) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let to = ["db2", "db1"][round % 2];

@@ -4,7 +4,7 @@ mod bench;
 
 use bench::{Bench, NAMES};
 use holdfast_proto::control::{
-    ConfigRequest, Empty, EventsRequest, MoveRequest, StatusView, control_reply, control_request,
+    ConfigRequest, Empty, MoveRequest, StatusView, control_reply, control_request,
 };
 
 fn runs_on(view: &StatusView, node: &str) -> bool {
@@ -30,9 +30,7 @@ fn a_cluster_forms_fails_over_and_is_operated() {
     let mut db1 = bench.start("db1");
     let _db2 = bench.start("db2");
     let _witness = bench.start("witness");
-    let formed = bench.until("db1", "three voters", |view| {
-        all_vote(view) && runs_on(view, "db1")
-    });
+    let formed = bench.until_formed();
     assert_eq!(first.running(), ["web"]);
     assert!(second.running().is_empty());
     assert!(
@@ -95,7 +93,7 @@ fn operate(bench: &Bench) {
         matches!(replies.last(), Some(control_reply::Body::Error(error)) if error.message.contains("prefer")),
         "{replies:?}"
     );
-    let slower = text.replace("name = \"shop\"", "name = \"shop\"\ndetection = \"1200ms\"");
+    let slower = text.replace("detection = \"1s\"", "detection = \"1200ms\"");
     let request = ConfigRequest {
         text: slower,
         dry_run: false,
@@ -109,17 +107,8 @@ fn operate(bench: &Bench) {
         bench.until(name, "the new configuration", |view| view.lease_ms == 1200);
     }
 
-    let events = bench.ask(
-        "db1",
-        control_request::Body::Events(EventsRequest {
-            follow: false,
-            last: 1000,
-        }),
-    );
-    let mut ids = events.iter().filter_map(|reply| match reply {
-        control_reply::Body::Event(event) => Some(event.id),
-        _ => None,
-    });
+    let events = bench.events("db1");
+    let mut ids = events.iter().map(|event| event.id);
     assert_eq!(ids.next(), Some(1));
     assert!(
         ids.zip(2..).all(|(id, expected)| id == expected),

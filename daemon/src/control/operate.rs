@@ -8,6 +8,7 @@ use holdfast_proto::control::control_request::Body;
 use holdfast_proto::ids::{GroupName, NodeId};
 use holdfast_proto::operator::{OperatorCall, OperatorOutcome, OperatorRequest};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::{Client, Control, Refusal, refusal};
 use crate::clock;
@@ -30,15 +31,37 @@ pub async fn operate(
     request: OperatorRequest,
 ) -> Result<String, Refusal> {
     let forcing = matches!(request, OperatorRequest::QuorumForce);
-    if !forcing {
-        await_leader(control, client).await?;
-    }
     let call = OperatorCall {
         request,
         who: who.into(),
         at: clock::wall(clock::now()),
     };
+    let patient_until = Instant::now() + LEADER_PATIENCE;
+    loop {
+        if !forcing {
+            await_leader(control, client, patient_until).await?;
+        }
+        match ask(control, client, &call, forcing).await? {
+            OperatorOutcome::Done(sentence) => return Ok(sentence),
+            OperatorOutcome::Refused(sentence) => return Err(refusal("refused", sentence)),
+            // The leader that was there is going, and did not take the request: so it cannot be carried out twice.
+            OperatorOutcome::NoQuorum(_) if !forcing && Instant::now() < patient_until => {
+                tokio::time::sleep(LEADER_LOOK).await;
+            }
+            OperatorOutcome::NoQuorum(sentence) => return Err(refusal("no-quorum", sentence)),
+        }
+    }
+}
+
+/// Asks the core once.
+async fn ask(
+    control: &Control,
+    client: &mut Client,
+    call: &OperatorCall,
+    forcing: bool,
+) -> Result<OperatorOutcome, Refusal> {
     let (reply, mut answer) = oneshot::channel();
+    let call = call.clone();
     if control.asks.send(Ask::Operator { call, reply }).await.is_err() {
         return Err(refusal("internal", "had is ending"));
     }
@@ -55,9 +78,7 @@ pub async fn operate(
         outcome = tokio::time::timeout(PATIENCE - PROGRESS, answer).await;
     }
     match outcome {
-        Ok(Ok(OperatorOutcome::Done(sentence))) => Ok(sentence),
-        Ok(Ok(OperatorOutcome::Refused(sentence))) => Err(refusal("refused", sentence)),
-        Ok(Ok(OperatorOutcome::NoQuorum(sentence))) => Err(refusal("no-quorum", sentence)),
+        Ok(Ok(outcome)) => Ok(outcome),
         Ok(Err(_)) => Err(refusal(
             "internal",
             "had ended before the request was answered; repeat it, that does no harm",
@@ -68,7 +89,7 @@ pub async fn operate(
 
 /// Waits a while for a leader, so that a request made in the middle of an election or handover is not refused.
 /// When none comes, the core's own refusal tells.
-async fn await_leader(control: &Control, client: &mut Client) -> Result<(), Refusal> {
+async fn await_leader(control: &Control, client: &mut Client, until: Instant) -> Result<(), Refusal> {
     let mut changed = control.changed.clone();
     let mut told = false;
     let wait = async {
@@ -88,9 +109,7 @@ async fn await_leader(control: &Control, client: &mut Client) -> Result<(), Refu
             let _ = tokio::time::timeout(LEADER_LOOK, changed.changed()).await;
         }
     };
-    tokio::time::timeout(LEADER_PATIENCE, wait)
-        .await
-        .unwrap_or(Ok(()))
+    tokio::time::timeout_at(until, wait).await.unwrap_or(Ok(()))
 }
 
 /// Says why nothing was committed, as far as this node knows.

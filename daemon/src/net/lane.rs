@@ -50,7 +50,7 @@ pub async fn run(
         Some(error) => explain(&error, &shared.name(greeted.from.node)),
         None => Ended::Lost(what),
     };
-    let (Ended::Lost(why) | Ended::Refused(why)) = &ended;
+    let (Ended::Lost(why) | Ended::TurnedAway(why) | Ended::Refused(why)) = &ended;
     shared.remove(greeted, connection, why);
     if restarted {
         shared.forget_run(greeted.from);

@@ -44,6 +44,8 @@ impl Repeats {
 pub enum Ended {
     /// Refused: the sentence belongs in the journal.
     Refused(String),
+    /// The transport took no connection: the peer is ending and back in a moment, or does not know this address.
+    TurnedAway(String),
     /// Otherwise.
     Lost(String),
 }
@@ -52,7 +54,7 @@ impl Ended {
     /// The words of either.
     pub fn into_words(self) -> String {
         match self {
-            Ended::Refused(words) | Ended::Lost(words) => words,
+            Ended::Refused(words) | Ended::TurnedAway(words) | Ended::Lost(words) => words,
         }
     }
 }
@@ -94,6 +96,8 @@ fn alert(code: u64) -> Option<u64> {
     (0x100..0x200).contains(&code).then(|| code - 0x100)
 }
 
+/// QUIC's own code for a connection that is not taken.
+const CONNECTION_REFUSED: u64 = 2;
 const NO_APPLICATION_PROTOCOL: u64 = 120;
 const CERTIFICATE_ALERTS: std::ops::RangeInclusive<u64> = 42..=49;
 const CERTIFICATE_REQUIRED: u64 = 116;
@@ -113,9 +117,10 @@ fn by_transport(close: &quinn::ConnectionClose, peer: &str) -> Ended {
             format!("{peer} refused this node's key: {}", without_prefix(&words)),
         ),
         Some(code) => Ended::Refused(format!("{peer} ended the handshake (TLS alert {code}): {words}")),
-        None if u64::from(close.error_code) == 2 => {
-            Ended::Refused(format!("{peer} refused the connection: {words}"))
-        }
+        None if u64::from(close.error_code) == CONNECTION_REFUSED => Ended::TurnedAway(format!(
+            "{peer} refused the connection: this node's address is not one of a member in its configuration, or it was \
+             just ending"
+        )),
         None => Ended::Lost(format!("{peer} ended the connection: {words}")),
     }
 }

@@ -243,7 +243,13 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
         ));
     }
     if snapshot.agent.wanted && !snapshot.agent.attached {
-        warnings.push("had-agentd is not attached: start it with `systemctl start had-agentd`".into());
+        let reason = match snapshot.agent.reason.as_str() {
+            "" => String::new(),
+            reason => format!(" ({reason})"),
+        };
+        warnings.push(format!(
+            "had-agentd is not attached{reason}: `systemctl restart had-agentd` if that lasts"
+        ));
     }
     warnings
 }

@@ -1,4 +1,5 @@
 //! Real `had` processes on loopback addresses, with an agent process played by the test.
+#![allow(dead_code, reason = "each test and benchmark uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -6,14 +7,18 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use holdfast_proto::agent::{
     AgentReport, AgentRequest, Alive, Attached, GroupStatus, agent_report, agent_request,
 };
-use holdfast_proto::control::{ControlReply, ControlRequest, StatusView, control_reply, control_request};
+use holdfast_proto::control::{
+    ControlReply, ControlRequest, EventView, EventsRequest, StatusView, control_reply, control_request,
+};
 use holdfast_proto::stream::{Deframer, frame_message};
+use nix::sys::signal::Signal;
 
 /// Longest wait for anything: generous, because it only ends tests that fail.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,15 +35,16 @@ pub const NAMES: [&str; 3] = ["db1", "db2", "witness"];
 impl Bench {
     /// Keys and configuration; nothing runs yet.
     pub fn new() -> Bench {
-        Bench::at(&std::env::temp_dir())
+        Bench::at(&std::env::temp_dir(), "1s")
     }
 
-    /// The same with everything kept below `place`.
-    pub fn at(place: &Path) -> Bench {
+    /// The same with everything kept below `place`, and with a detection time.
+    pub fn at(place: &Path, detection: &str) -> Bench {
         let folder = tempfile::tempdir_in(place).expect("folder");
-        // Loopback addresses of this process alone, so that tests can run side by side.
-        let pid = std::process::id();
-        let address = |last: u8| format!("127.{}.{}.{last}", 128 + (pid >> 8) % 127, pid % 256);
+        // Loopback addresses of this process and bench alone, so that tests can run side by side.
+        static BENCHES: AtomicU8 = AtomicU8::new(0);
+        let (pid, first) = (std::process::id(), 4 * BENCHES.fetch_add(1, Ordering::Relaxed));
+        let address = |host: u8| format!("127.{}.{}.{}", 128 + (pid >> 8) % 127, pid % 256, first + host);
         let bench = Bench {
             folder,
             addresses: [address(1), address(2), address(3)],
@@ -55,6 +61,7 @@ impl Bench {
 [cluster]
 name = "shop"
 id = "00000000000000a7"
+detection = "{detection}"
 
 [[node]]
 name = "db1"
@@ -163,6 +170,36 @@ command = ["/bin/sleep", "1000"]
         ask(&self.dir(name, "run").join("had.sock"), body).unwrap_or_default()
     }
 
+    /// What all three wrote to their logs.
+    pub fn logs(&self) -> String {
+        let log = |name| std::fs::read_to_string(self.dir(name, "log")).unwrap_or_default();
+        NAMES.map(log).join("\n---\n")
+    }
+
+    /// The events that `name` has in memory.
+    pub fn events(&self, name: &str) -> Vec<EventView> {
+        let body = control_request::Body::Events(EventsRequest {
+            follow: false,
+            last: 2000,
+        });
+        let replies = self.ask(name, body).into_iter();
+        let events = replies.filter_map(|reply| match reply {
+            control_reply::Body::Event(event) => Some(event),
+            _ => None,
+        });
+        events.collect()
+    }
+
+    /// Waits until all three vote and the group runs on `db1`.
+    pub fn until_formed(&self) -> StatusView {
+        self.until("db1", "three voters", |view| {
+            let here =
+                |group: &holdfast_proto::control::GroupView| group.state == "running" && group.node == "db1";
+            let online = |node: &holdfast_proto::control::NodeView| node.synced && node.state == "online";
+            view.voters.len() == NAMES.len() && view.nodes.iter().all(online) && view.groups.iter().all(here)
+        })
+    }
+
     /// The status of `name`, if it answers.
     pub fn status(&self, name: &str) -> Option<StatusView> {
         let body = control_request::Body::Status(holdfast_proto::control::Empty {});
@@ -183,9 +220,7 @@ command = ["/bin/sleep", "1000"]
                 return view.clone();
             }
             if Instant::now() > end {
-                let logs =
-                    NAMES.map(|name| std::fs::read_to_string(self.dir(name, "log")).unwrap_or_default());
-                panic!("{name} never came to {what}: {view:#?}\n{}", logs.join("\n---\n"));
+                panic!("{name} never came to {what}: {view:#?}\n{}", self.logs());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -222,9 +257,24 @@ impl Daemon {
 
     /// Asks it to end, and returns its exit code.
     pub fn terminate(&mut self) -> Option<i32> {
-        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("signal");
+        self.signal(Signal::SIGTERM);
         self.child.wait().expect("ended").code()
+    }
+
+    /// Waits until it ends by itself; how.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.child.wait().expect("ended")
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.pid().cast_signed());
+        nix::sys::signal::kill(pid, signal).expect("signal");
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 }
 
@@ -237,6 +287,8 @@ impl Drop for Daemon {
 /// What a played agent process knows.
 #[derive(Default)]
 struct Played {
+    /// It reads and answers nothing, as if it was stopped.
+    hangs: bool,
     groups: BTreeMap<String, GroupStatus>,
     orders: Vec<Order>,
 }
@@ -256,6 +308,11 @@ pub struct Agentd {
 }
 
 impl Agentd {
+    /// Makes it hang, or go on.
+    pub fn hang(&self, hangs: bool) {
+        self.played.lock().expect("played").hangs = hangs;
+    }
+
     /// Starts and stops ordered since this was last asked.
     pub fn take_orders(&self) -> Vec<Order> {
         std::mem::take(&mut self.played.lock().expect("played").orders)
@@ -282,6 +339,9 @@ fn serve(mut stream: UnixStream, played: &Mutex<Played>) {
         }
         deframer.push(&piece[..length]);
         while let Some(request) = deframer.next::<AgentRequest>().expect("request") {
+            while played.lock().expect("played").hangs {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             if let Some(body) = answer(request, played)
                 && stream
                     .write_all(&frame_message(&AgentReport { body: Some(body) }))
