@@ -38,3 +38,6 @@ impl Durable {
         self.accepted.version
     }
 }
+
+#[cfg(test)]
+mod tests;

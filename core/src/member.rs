@@ -106,3 +106,6 @@ impl Member {
             .map(|_| self.run_since.max(self.alive_at.unwrap_or_default()).max(floor))
     }
 }
+
+#[cfg(test)]
+mod tests;

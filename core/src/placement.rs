@@ -201,3 +201,6 @@ fn waits_for(state: &ClusterState, group: &GroupSection, seen: &Observations) ->
     let first = group.after.iter().chain(&group.with).find(|name| !runs(name))?;
     Some(format!("it waits for {first} to run"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -240,3 +240,6 @@ impl ReleaseProof {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,45 +85,4 @@ pub fn is_pair(me: NodeId, committed: &ClusterState, accepted: &ClusterState) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const A: NodeId = NodeId(1);
-    const B: NodeId = NodeId(2);
-    const W: NodeId = NodeId::WITNESS;
-
-    fn set(nodes: &[NodeId]) -> VoterSet {
-        nodes.iter().copied().collect()
-    }
-
-    #[test]
-    fn a_proof_votes_only_in_a_data_pair() {
-        assert!(wins(set(&[A, B]), set(&[A]), set(&[B])));
-        assert!(!wins(set(&[A, W]), set(&[A]), set(&[W])));
-        assert!(!wins(set(&[A, B, W]), set(&[A]), set(&[B])));
-        assert!(wins(set(&[A, B, W]), set(&[A, W]), VoterSet::EMPTY));
-    }
-
-    #[test]
-    fn both_sets_have_to_be_won() {
-        let known = KnownVoters {
-            committed_version: 4,
-            committed: set(&[A, B, W]),
-            accepted: set(&[A, B]),
-        };
-        let electorate = Electorate { known, candidate: B };
-        assert!(!electorate.is_won_by(set(&[B, W]), VoterSet::EMPTY));
-        assert!(electorate.is_won_by(set(&[A, B]), VoterSet::EMPTY));
-    }
-
-    #[test]
-    fn a_sole_committed_voter_needs_nobody() {
-        let known = KnownVoters {
-            committed_version: 4,
-            committed: set(&[B]),
-            accepted: set(&[A, B]),
-        };
-        assert!(Electorate { known, candidate: B }.is_won_by(set(&[B]), VoterSet::EMPTY));
-        assert!(!Electorate { known, candidate: A }.is_won_by(set(&[A]), VoterSet::EMPTY));
-    }
-}
+mod tests;

@@ -104,3 +104,6 @@ impl Timers {
         Some(timer)
     }
 }
+
+#[cfg(test)]
+mod tests;
