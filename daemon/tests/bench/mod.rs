@@ -102,7 +102,8 @@ command = ["/bin/sleep", "1000"]
         self.folder.path().join(name).join(kind)
     }
 
-    fn command(&self, name: &str, verb: &str) -> Command {
+    /// The command line of `had` as `name`.
+    pub fn command(&self, name: &str, verb: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_had"));
         command
             .arg(verb)
@@ -137,17 +138,26 @@ command = ["/bin/sleep", "1000"]
 
     /// Starts the daemon.
     pub fn start(&self, name: &str) -> Daemon {
+        self.spawn(name, self.command(name, "run"))
+    }
+
+    /// Makes everything belong to user and group `uid`.
+    pub fn give_to(&self, uid: u32) {
+        let done = Command::new("chown")
+            .args(["-R", &format!("{uid}:{uid}")])
+            .arg(self.folder.path())
+            .status();
+        assert!(done.expect("chown").success());
+    }
+
+    /// Starts the daemon by `command`.
+    pub fn spawn(&self, name: &str, mut command: Command) -> Daemon {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.dir(name, "log"))
             .expect("log");
-        let child = self
-            .command(name, "run")
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("had");
+        let child = command.stdin(Stdio::null()).stderr(log).spawn().expect("had");
         Daemon { child }
     }
 
