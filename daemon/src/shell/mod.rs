@@ -218,20 +218,11 @@ impl Shell {
         let StoreReport { id, error } = report;
         match error {
             None => {
-                if !self.disk_trouble.is_empty() {
-                    self.disk_trouble.clear();
-                    self.record(Record::new(
-                        "disk-recovered",
-                        "info",
-                        "the state file can be written again",
-                    ));
-                }
+                self.disk_trouble.clear();
                 self.feed(Event::Persisted(id));
             }
             Some(error) => {
-                if self.disk_trouble.is_empty() {
-                    self.record(Record::new("disk-failed", "alert", error.clone()));
-                }
+                // For status output; the core writes the journal entry, once.
                 self.disk_trouble =
                     format!("this node does not vote, because its state file cannot be written: {error}");
                 self.feed(Event::PersistFailed(id, error));
