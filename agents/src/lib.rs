@@ -14,6 +14,7 @@ pub mod group;
 pub mod guard;
 pub mod permits;
 pub mod probe;
+pub mod program;
 pub mod registry;
 pub mod rt;
 pub mod supervisor;

@@ -10,7 +10,7 @@ use holdfast_agents::group::{Surroundings, store};
 use holdfast_agents::guard::{self, Command, Parts};
 use holdfast_agents::supervisor::{self, Supervisor};
 use holdfast_agents::watchdog::{Device, Watchdog};
-use holdfast_agents::{registry, rt};
+use holdfast_agents::{exec, registry, rt};
 use nix::fcntl::{Flock, FlockArg};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -48,6 +48,7 @@ fn main() -> anyhow::Result<()> {
     rt::narrow_capabilities();
     rt::lock_memory();
     let _lock = lock_state_dir(&args.state_dir)?;
+    exec::remove_empty_cgroups();
     let watchdog = args
         .watchdog
         .as_deref()

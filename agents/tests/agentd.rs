@@ -15,8 +15,7 @@ use holdfast_proto::agent::{Maintenance, ProbeSpec};
 fn a_lapsed_permit_stops_the_group_without_had() {
     let agentd = Agentd::start();
     let mut had = agentd.attach();
-    had.start(1, Duration::from_millis(700), &shell("sleep 1000; true"));
-    let pid = pid_of(&had.group("running"));
+    let pid = pid_of(&had.run_until_lapse(Duration::from_millis(700), &shell("sleep 1000; true")));
     assert!(lives(pid));
     drop(had);
     wait_for("the program to end", || !lives(pid));
@@ -28,11 +27,10 @@ fn a_lapsed_permit_stops_the_group_without_had() {
 fn renewals_keep_it_running_and_lapse_is_told() {
     let agentd = Agentd::start();
     let mut had = agentd.attach();
-    had.start(1, Duration::from_millis(500), &shell("exec sleep 1000"));
-    let pid = pid_of(&had.group("running"));
-    had.permit("web", 1, Duration::from_millis(900));
+    let pid = pid_of(&had.run_until_lapse(Duration::from_millis(500), &shell("exec sleep 1000")));
+    had.permit("web", 2, Duration::from_millis(900));
     let note = had.note("permit-lapsed");
-    assert!(note.text.contains("epoch 1"), "{}", note.text);
+    assert!(note.text.contains("epoch 2"), "{}", note.text);
     assert!(!lives(pid) || had.group("stopped").run == "stopped");
 }
 
@@ -78,25 +76,27 @@ fn a_start_under_a_lapsed_permit_is_refused() {
 
 #[test]
 fn a_program_that_ignores_sigterm_is_killed_with_its_children() {
-    let agentd = Agentd::start();
-    let mut had = agentd.attach();
-    let mut spec = shell(
-        "trap '' TERM; setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' & while :; do sleep 1; done",
-    );
-    spec.resources[0].stop_timeout_ms = 100;
-    had.start(1, LONG, &spec);
-    let pid = pid_of(&had.group("running"));
-    wait_for("the child", || pids_with("trap \"\" TERM; while").len() > 1);
-    had.stop("web", 1);
-    had.group("stopped");
-    assert!(!lives(pid));
-    assert!(had.note("stop-escalated").text.contains("killing it"));
-    let left = pids_with("HOLDFAST_RESOURCE=web/program");
-    let own: Vec<_> = left
-        .into_iter()
-        .filter(|pid| lives(*pid) && comes_from(*pid, &agentd))
-        .collect();
-    assert!(own.is_empty(), "{own:?}");
+    for start in Agentd::both_kinds() {
+        let agentd = start();
+        let mut had = agentd.attach();
+        let mut spec = shell(
+            "trap '' TERM; setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' & while :; do sleep 1; done",
+        );
+        spec.resources[0].stop_timeout_ms = 100;
+        had.start(1, LONG, &spec);
+        let pid = pid_of(&had.group("running"));
+        wait_for("the child", || pids_with("trap \"\" TERM; while").len() > 1);
+        had.stop("web", 1);
+        had.group("stopped");
+        assert!(!lives(pid));
+        assert!(had.note("stop-escalated").text.contains("killing it"));
+        let left = pids_with("HOLDFAST_RESOURCE=web/program");
+        let own: Vec<_> = left
+            .into_iter()
+            .filter(|pid| lives(*pid) && comes_from(*pid, &agentd))
+            .collect();
+        assert!(own.is_empty(), "{own:?}");
+    }
 }
 
 fn comes_from(pid: i32, agentd: &Agentd) -> bool {
@@ -126,37 +126,39 @@ fn a_program_that_floods_its_output_never_blocks() {
 
 #[test]
 fn a_restarted_agentd_takes_over_without_touching() {
-    let mut agentd = Agentd::start();
-    let mut had = agentd.attach();
-    let counter = agentd.file("counter");
-    let script = format!(
-        "while :; do echo tick; echo . >> {}; sleep 0.01; done",
-        counter.display()
-    );
-    had.start(3, LONG, &shell(&script));
-    let pid = pid_of(&had.group("running"));
-    agentd.crash_and_restart();
-    let mut had = agentd.attach();
-    // Named from the first answer on: what is not named counts as stopped.
-    assert_eq!(had.attached.groups[0].run, "running");
-    let status = match had.attached.groups[0].clone() {
-        looked_at if !looked_at.resources.is_empty() => looked_at,
-        _ => had.group("running"),
-    };
-    assert_eq!(
-        (pid_of(&status), status.epoch, status.run.as_str()),
-        (pid, 3, "running")
-    );
-    had.permit("web", 3, LONG);
-    let before = std::fs::metadata(&counter).unwrap().len();
-    wait_for("the program to go on", || {
-        std::fs::metadata(&counter).unwrap().len() > before + 10
-    });
-    // Its end is noticed although it is not our child.
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
-    assert!(had.note("resource-failed").text.contains("the program ended"));
-    had.stop("web", 3);
-    had.group("stopped");
+    for start in Agentd::both_kinds() {
+        let mut agentd = start();
+        let mut had = agentd.attach();
+        let counter = agentd.file("counter");
+        let script = format!(
+            "while :; do echo tick; echo . >> {}; sleep 0.01; done",
+            counter.display()
+        );
+        had.start(3, LONG, &shell(&script));
+        let pid = pid_of(&had.group("running"));
+        agentd.crash_and_restart();
+        let mut had = agentd.attach();
+        // Named from the first answer on: what is not named counts as stopped.
+        assert_eq!(had.attached.groups[0].run, "running");
+        let status = match had.attached.groups[0].clone() {
+            looked_at if !looked_at.resources.is_empty() => looked_at,
+            _ => had.group("running"),
+        };
+        assert_eq!(
+            (pid_of(&status), status.epoch, status.run.as_str()),
+            (pid, 3, "running")
+        );
+        had.permit("web", 3, LONG);
+        let before = std::fs::metadata(&counter).unwrap().len();
+        wait_for("the program to go on", || {
+            std::fs::metadata(&counter).unwrap().len() > before + 10
+        });
+        // Its end is noticed although it is not our child.
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+        assert!(had.note("resource-failed").text.contains("the program ended"));
+        had.stop("web", 3);
+        had.group("stopped");
+    }
 }
 
 #[test]
@@ -239,8 +241,7 @@ fn a_probe_that_fails_n_of_m_times_fails_the_group() {
 fn nothing_is_done_in_maintenance() {
     let agentd = Agentd::start();
     let mut had = agentd.attach();
-    had.start(1, Duration::from_millis(1500), &shell("exec sleep 1000"));
-    let pid = pid_of(&had.group("running"));
+    let pid = pid_of(&had.run_until_lapse(Duration::from_millis(1500), &shell("exec sleep 1000")));
     had.ask(Ask::Maintenance(Maintenance { on: true }));
     std::thread::sleep(Duration::from_millis(1600));
     assert!(lives(pid));

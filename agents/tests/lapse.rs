@@ -29,15 +29,16 @@ fn stubborn(asked: &Path, requires: &str) -> GroupSpec {
 
 #[test]
 fn where_the_successor_waits_for_a_margin_nobody_is_asked() {
-    for requires in ["lease", "nothing", ""] {
-        let agentd = Agentd::start();
-        let mut had = agentd.attach_with(LONG);
-        let asked = agentd.file("asked");
-        had.start(1, SOON, &stubborn(&asked, requires));
-        let pid = pid_of(&had.group("running"));
-        assert!(had.group("stopped").detail.contains("lapsed"));
-        assert!(!lives(pid));
-        assert!(!asked.exists(), "{requires:?}: asked to end");
+    for start in Agentd::both_kinds() {
+        for requires in ["lease", "nothing", ""] {
+            let agentd = start();
+            let mut had = agentd.attach_with(LONG);
+            let asked = agentd.file("asked");
+            let pid = pid_of(&had.run_until_lapse(SOON, &stubborn(&asked, requires)));
+            assert!(had.group("stopped").detail.contains("lapsed"));
+            assert!(!lives(pid));
+            assert!(!asked.exists(), "{requires:?}: asked to end");
+        }
     }
 }
 
@@ -46,8 +47,7 @@ fn where_the_successor_waits_for_a_proof_the_program_is_asked_for_one_lease() {
     let agentd = Agentd::start();
     let mut had = agentd.attach_with(Duration::from_millis(500));
     let asked = agentd.file("asked");
-    had.start(1, SOON, &stubborn(&asked, "fencing"));
-    let pid = pid_of(&had.group("running"));
+    let pid = pid_of(&had.run_until_lapse(SOON, &stubborn(&asked, "fencing")));
     had.group("stopped");
     assert!(!lives(pid));
     assert!(asked.exists());
@@ -61,9 +61,8 @@ fn a_lapse_ends_a_polite_stop_that_is_under_way() {
     let asked = agentd.file("asked");
     let mut spec = stubborn(&asked, "lease");
     spec.resources[0].stop_timeout_ms = 3_600_000;
-    had.start(1, Duration::from_secs(2), &spec);
-    let pid = pid_of(&had.group("running"));
-    had.stop("web", 1);
+    let pid = pid_of(&had.run_until_lapse(Duration::from_secs(2), &spec));
+    had.stop("web", 2);
     wait_for("the program to be asked", || asked.exists());
     had.group("stopped");
     assert!(!lives(pid));
@@ -71,34 +70,37 @@ fn a_lapse_ends_a_polite_stop_that_is_under_way() {
 
 #[test]
 fn the_guard_ends_programs_while_the_agents_thread_hangs() {
-    let agentd = Agentd::start();
-    let mut had = agentd.attach();
-    let spec = GroupSpec {
-        requires: "lease".into(),
-        ..shell("trap '' TERM; setsid sh -c 'while :; do sleep 0.02; done' & while :; do sleep 0.02; done")
-    };
-    had.start(1, Duration::from_secs(1), &spec);
-    let pid = pid_of(&had.group("running"));
-    // The agents' thread saves the group's state before it stops it, and hangs on a pipe that nobody reads.
-    let trap = agentd.state_file("web.new");
-    nix::unistd::mkfifo(&trap, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let note = had.note("permit-lapsed");
-    wait_for("had to see that only the guard answers", || {
-        let (at, agents_at) = agents_alive(&mut had);
-        at > agents_at + 1_500_000
-    });
-    assert!(
-        note.text.ends_with("stopping it without word from had"),
-        "{}",
-        note.text
-    );
-    wait_for("the program to end", || !lives(pid));
-    wait_for("its child to end", || {
-        let marked = pids_with("HOLDFAST_RESOURCE=web/program");
-        !marked
-            .into_iter()
-            .any(|pid| lives(pid) && comes_from(pid, &agentd))
-    });
+    for start in Agentd::both_kinds() {
+        let agentd = start();
+        let mut had = agentd.attach();
+        let spec = GroupSpec {
+            requires: "lease".into(),
+            ..shell(
+                "trap '' TERM; setsid sh -c 'while :; do sleep 0.02; done' & while :; do sleep 0.02; done",
+            )
+        };
+        let pid = pid_of(&had.run_until_lapse(Duration::from_secs(1), &spec));
+        // The agents' thread saves the group's state before it stops it, and hangs on a pipe that nobody reads.
+        let trap = agentd.state_file("web.new");
+        nix::unistd::mkfifo(&trap, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let note = had.note("permit-lapsed");
+        wait_for("had to see that only the guard answers", || {
+            let (at, agents_at) = agents_alive(&mut had);
+            at > agents_at + 1_500_000
+        });
+        assert!(
+            note.text.ends_with("stopping it without word from had"),
+            "{}",
+            note.text
+        );
+        wait_for("the program to end", || !lives(pid));
+        wait_for("its child to end", || {
+            let marked = pids_with("HOLDFAST_RESOURCE=web/program");
+            !marked
+                .into_iter()
+                .any(|pid| lives(pid) && comes_from(pid, &agentd))
+        });
+    }
 }
 
 /// What the answer to permits says of the two threads.
@@ -121,18 +123,17 @@ fn a_restart_adds_nothing_to_the_permit() {
     // A grace of a lease from the restart would be an hour.
     let mut had = agentd.attach_with(LONG);
     let asked = agentd.file("asked");
-    had.start(3, Duration::from_secs(1), &stubborn(&asked, "lease"));
-    let pid = pid_of(&had.group("running"));
-    had.permit("web", 3, Duration::from_secs(2));
+    let pid = pid_of(&had.run_until_lapse(Duration::from_secs(1), &stubborn(&asked, "lease")));
+    had.permit("web", 2, Duration::from_secs(2));
     let until = clock::now() + Duration::from_secs(2);
     let state = agentd.state_file("");
     wait_for("the renewal to be recorded", || {
-        saved::read(&state, "web").is_some_and(|permit| permit.epoch == 3 && permit.until + SOON > until)
+        saved::read(&state, "web").is_some_and(|permit| permit.epoch == 2 && permit.until + SOON > until)
     });
     agentd.crash_and_restart();
     let mut had = agentd.attach_with(LONG);
     assert_eq!(had.attached.groups[0].run, "running");
-    assert!(had.note("permit-lapsed").text.contains("epoch 3"));
+    assert!(had.note("permit-lapsed").text.contains("epoch 2"));
     had.group("stopped");
     assert!(!lives(pid) && !asked.exists());
     assert_eq!(saved::read(&state, "web"), None);
@@ -143,9 +144,10 @@ fn what_lapsed_during_a_restart_is_stopped_at_once() {
     let mut agentd = Agentd::start();
     let mut had = agentd.attach_with(LONG);
     let asked = agentd.file("asked");
-    had.start(3, SOON, &stubborn(&asked, "lease"));
-    let until = clock::now() + SOON;
-    let pid = pid_of(&had.group("running"));
+    let pid = pid_of(&had.run_until_lapse(Duration::from_secs(2), &stubborn(&asked, "lease")));
+    let recorded = || saved::read(&agentd.state_file(""), "web").filter(|permit| permit.epoch == 2);
+    wait_for("the permit to be recorded", || recorded().is_some());
+    let until = recorded().unwrap().until;
     agentd.crash();
     wait_for("the permit to lapse", || clock::now() > until);
     assert!(lives(pid));

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::process;
-use crate::clock;
+use crate::{clock, sys};
 
 /// The environment variable that marks members.
 pub const MARKER: &str = "HOLDFAST_RESOURCE";
@@ -179,12 +179,27 @@ fn read_pids(path: &Path) -> Option<Vec<i32>> {
     )
 }
 
-/// The cgroup v2 folder of this process. None without one that can be written to.
+/// Removes what is left of programs that are gone. To be called before any is started.
+pub fn remove_empty_cgroups() {
+    let Some(own) = own_cgroup() else { return };
+    for entry in fs::read_dir(own).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("exec-") {
+            // Refused while something is in it.
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
+
+/// The cgroup v2 folder of this process, if its service manager left it to us (`Delegate=yes`). In any other we would
+/// be a guest, and what we make there would outlive us.
 fn own_cgroup() -> Option<PathBuf> {
     let text = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
     // The second is where systemd mounts it beside version 1.
     let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
     let mut folders = roots.iter().map(|root| Path::new(root).join(path));
-    folders.find(|folder| folder.join("cgroup.procs").exists())
+    let folder = folders.find(|folder| folder.join("cgroup.procs").exists())?;
+    let marks = [c"user.delegate", c"trusted.delegate"];
+    let delegated = marks.iter().any(|mark| sys::has_attribute(&folder, mark, b"1"));
+    delegated.then_some(folder)
 }

@@ -26,6 +26,7 @@ use crate::clock;
 use crate::sys::launch::{Launch, Step, launch};
 use halt::Halt;
 use members::Members;
+pub use members::remove_empty_cgroups;
 use output::Output;
 pub use params::META;
 use params::Params;

@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Described;
+use super::exit::exit_meaning;
 use super::params::Prepared;
-use super::process::{self, Run, RunError, exit_meaning};
 use super::state::{self, Power};
 use crate::agent::AgentError;
+use crate::program::{self, Run, RunError};
 
 /// Pause between two looks at the power state: the first, and the longest.
 const READ_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -35,7 +36,7 @@ impl Device {
             )));
         }
         let input = self.prepared.input(action, &self.node);
-        process::run(&self.program, &self.args, input.as_ref(), left)
+        program::run(&self.program, &self.args, input.as_ref(), left)
             .await
             .map_err(|error| match error {
                 RunError::Spawn(error) => {
@@ -107,7 +108,7 @@ impl Device {
     }
 
     fn quote(&self, run: &Run) -> String {
-        let said = process::excerpt(&run.stdout, &self.prepared.secrets);
+        let said = program::excerpt(&run.stdout, &self.prepared.secrets);
         format!(
             "exit {}, {said:?}",
             run.code.map_or("by signal".to_owned(), |code| code.to_string())

@@ -1,16 +1,16 @@
 //! Fence devices: any ClusterLabs fence agent, or a program with the same contract (`exec`).
 //!
 //! - [`locate`], [`metadata`], [`params`]: which program, how it describes itself, what it is given.
-//! - `device`: its actions and their proof. [`process`]: one run of it. [`state`]: what a `status` run proves.
+//! - `device`: its actions and their proof. [`crate::program`]: one run of it. [`state`]: what a `status` run proves.
 //!
 //! The one rule: a node counts as off only when a separate `status` action read that its power is off. That the
 //! `off` action ended well proves nothing, and neither does a status that only failed.
 
 mod device;
+mod exit;
 pub mod locate;
 pub mod metadata;
 pub mod params;
-pub mod process;
 pub mod state;
 
 use std::collections::BTreeMap;
@@ -181,7 +181,7 @@ impl Fencer {
         // Never more than a quarter of what is left: the fencing itself matters more.
         let left = deadline.saturating_duration_since(Instant::now());
         let limit = METADATA_TIMEOUT.min(left / 4);
-        let run = process::run(program, &[], "action=metadata\n", limit)
+        let run = crate::program::run(program, &[], "action=metadata\n", limit)
             .await
             .map_err(|error| error.to_string())?;
         let parsed = Arc::new(metadata::parse(&run.stdout)?);

@@ -4,7 +4,7 @@
 //! parser, and shells end with when they were called wrongly. So 2 alone proves nothing when the program said
 //! something else.
 
-use super::process::Run;
+use crate::program::Run;
 
 /// The power state that a `status` run read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

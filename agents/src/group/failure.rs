@@ -8,6 +8,10 @@ use crate::clock;
 
 impl Group {
     pub(super) async fn on_failure(&mut self, index: usize, reason: String) {
+        if self.has_lapsed() {
+            // The guard halted it, or was about to: its order to stop the group follows.
+            return;
+        }
         let name = self.member_name(index);
         if let Some(member) = self.members.get_mut(index) {
             member.trouble.clone_from(&reason);
@@ -94,8 +98,19 @@ impl Group {
         self.save();
     }
 
-    /// Stops everything and reports the group as failed.
+    /// Stops everything and reports the group as failed; not for what only came of a permit that lapsed.
     pub(super) async fn give_up(&mut self, reason: String) {
-        self.stop_members(&reason, Run::Failed).await;
+        if self.has_lapsed() {
+            self.begin_emergency();
+            let text = format!("its permit lapsed; {reason}");
+            self.stop_members(&text, Run::Stopped).await;
+        } else {
+            self.stop_members(&reason, Run::Failed).await;
+        }
+    }
+
+    /// True once nothing of the group may run.
+    fn has_lapsed(&self) -> bool {
+        !self.maintenance && self.permit.borrow().until <= clock::now()
     }
 }

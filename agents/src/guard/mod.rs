@@ -3,6 +3,7 @@
 
 mod book;
 mod link;
+mod messages;
 mod pulse;
 
 use std::io;
@@ -12,80 +13,30 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use holdfast_proto::agent::{Alive, FenceDevice, FenceOutcome, GroupSpec, GroupStatus, Note, Permit};
+use holdfast_proto::agent::{Alive, GroupStatus, Note};
+use holdfast_proto::time::Time;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use crate::group::Order;
+use crate::permits::PermitTable;
 use crate::permits::saved::SavedPermits;
-use crate::permits::{Armed, PermitTable};
 use crate::watchdog::Watchdog;
 use crate::{clock, rt, sys};
 use book::Book;
 use link::Link;
 pub use link::{Admission, listen};
+pub use messages::{Command, Request};
 use pulse::Pulse;
 
 /// Requests from `had` that may wait for the agents' thread.
 pub const REQUESTS_MAX: usize = 1024;
 /// Stack of the thread: locked memory counts.
 const STACK_BYTES: usize = 512 << 10;
-
-/// From the agents' thread to the guard.
-pub enum Command {
-    /// A group needs a permit from now on.
-    Arm {
-        /// The group.
-        group: String,
-        /// Its permit, and what to do when that lapses.
-        armed: Armed,
-    },
-    /// Nothing of the group runs any more.
-    Disarm(String),
-    /// A group changed.
-    Status(GroupStatus),
-    /// Something to tell the operator.
-    Note(Note),
-    /// A fence device ended.
-    Fenced(FenceOutcome),
-    /// Answered at once: shows that this thread lives.
-    Ping(oneshot::Sender<()>),
-    /// The answer to [`Request::Ping`].
-    Alive,
-    /// The process ends. Answered when the watchdog was dealt with.
-    Shutdown(oneshot::Sender<()>),
-}
-
-/// From `had`, by way of the guard, to the agents' thread.
-#[derive(Debug)]
-pub enum Request {
-    /// Start a group.
-    Start {
-        /// The permit.
-        permit: Permit,
-        /// What to run.
-        spec: GroupSpec,
-        /// Length of a lease.
-        lease: Duration,
-    },
-    /// An order for a group.
-    Group(String, Order),
-    /// Run a fence device.
-    Fence {
-        /// The device and what it is asked.
-        device: FenceDevice,
-        /// Name of this node, which is never fenced from here.
-        own: String,
-    },
-    /// Maintenance.
-    Maintenance(bool),
-    /// To be answered with [`Command::Alive`].
-    Ping,
-}
 
 /// What the guard is made from.
 pub struct Parts {
@@ -133,6 +84,8 @@ struct Guard {
     book: Book,
     link: Link,
     timer: TimerFd,
+    /// What it is set to.
+    timer_at: Option<Time>,
     /// The timer's descriptor, for tokio.
     timer_ready: AsyncFd<OwnedFd>,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -173,6 +126,7 @@ impl Guard {
             link: Link::new(UnixListener::from_std(parts.listener)?, parts.admission),
             timer_ready: sys::watch_readable(timer.as_fd().try_clone_to_owned()?)?,
             timer,
+            timer_at: None,
             commands: parts.commands,
             requests: parts.requests,
             watchdog: parts.watchdog,
@@ -202,7 +156,8 @@ impl Guard {
                 _ = pets.tick() => Wake::Pet,
             };
             match wake {
-                Wake::Timer => {}
+                // It is set anew, even if it rang for nothing.
+                Wake::Timer => self.timer_at = None,
                 Wake::Link => self.serve(),
                 Wake::Command(Some(Command::Shutdown(done))) => {
                     self.shut_down();
@@ -253,13 +208,17 @@ impl Guard {
                 text,
             });
         }
-        match self.permits.next_lapse() {
-            Some(at) => {
-                let at = TimeSpec::from_duration(Duration::from_micros(at.0.max(1)));
-                self.timer
-                    .set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+        let next = self.permits.next_lapse();
+        if next != self.timer_at {
+            match next {
+                Some(at) => {
+                    let at = TimeSpec::from_duration(Duration::from_micros(at.0.max(1)));
+                    self.timer
+                        .set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+                }
+                None => self.timer.unset()?,
             }
-            None => self.timer.unset()?,
+            self.timer_at = next;
         }
         Ok(())
     }
@@ -335,17 +294,19 @@ impl Guard {
                     continue;
                 }
                 Some(Body::Permits(permits)) => {
+                    let now = clock::now();
                     permits
                         .permits
                         .iter()
-                        .for_each(|permit| self.permits.offer(permit));
+                        .for_each(|permit| self.permits.offer(permit, now));
                     self.show_life();
                     continue;
                 }
                 Some(Body::Start(start)) => match (start.permit, start.spec) {
                     (Some(permit), Some(spec)) if !permit.group.is_empty() && permit.group == spec.name => {
-                        self.permits.offer(&permit);
-                        self.permits.raise(&permit);
+                        let now = clock::now();
+                        self.permits.offer(&permit, now);
+                        self.permits.raise(&permit, now);
                         Request::Start {
                             permit,
                             spec,

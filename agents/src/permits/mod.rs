@@ -57,9 +57,9 @@ pub struct Lapse {
 }
 
 impl PermitTable {
-    /// Takes a permit from `had`. It renews a running group of the same epoch, unless that group's permit has lapsed:
-    /// what is being stopped is stopped.
-    pub fn offer(&mut self, permit: &Permit) {
+    /// Takes a permit from `had`. It renews a running group of the same epoch, unless that group's permit has lapsed,
+    /// told yet or not: what is being stopped is stopped, and its agents may rely on it.
+    pub fn offer(&mut self, permit: &Permit, now: Time) {
         let new = PermitView {
             epoch: permit.epoch,
             until: Time(permit.until_us),
@@ -74,7 +74,15 @@ impl PermitTable {
             }
             None => return,
         }
-        self.refresh(&permit.group);
+        if !self.is_over(&permit.group, now) {
+            self.refresh(&permit.group);
+        }
+    }
+
+    /// True for a permit that has run out, whether that was acted on yet or not.
+    fn is_over(&self, group: &str, now: Time) -> bool {
+        let over = |entry: &Entry| entry.lapsed || (!self.maintenance && entry.armed.permit.until <= now);
+        self.entries.get(group).is_some_and(over)
     }
 
     /// A group is about to start, or was found running: from now on it needs a permit.
@@ -89,11 +97,14 @@ impl PermitTable {
     }
 
     /// A start under a newer decision came in: what runs already goes on under that.
-    pub fn raise(&mut self, permit: &Permit) {
+    pub fn raise(&mut self, permit: &Permit, now: Time) {
+        if self.is_over(&permit.group, now) {
+            return;
+        }
         let Some(entry) = self.entries.get_mut(&permit.group) else {
             return;
         };
-        if !entry.lapsed && entry.armed.permit.epoch < permit.epoch {
+        if entry.armed.permit.epoch < permit.epoch {
             entry.armed.permit = PermitView {
                 epoch: permit.epoch,
                 until: Time(permit.until_us),
@@ -245,12 +256,12 @@ mod tests {
         let mut table = PermitTable::default();
         let (entry, view) = armed(4, 100);
         table.arm("web", entry);
-        table.offer(&permit(4, 200));
-        table.offer(&permit(4, 150));
-        table.offer(&permit(3, 900));
+        table.offer(&permit(4, 200), Time(1));
+        table.offer(&permit(4, 150), Time(1));
+        table.offer(&permit(3, 900), Time(1));
         assert_eq!(table.next_lapse(), Some(Time(200)));
         assert_eq!(view.borrow().until, Time(200));
-        table.offer(&permit(5, 900));
+        table.offer(&permit(5, 900), Time(1));
         assert_eq!(table.next_lapse(), Some(Time(200)));
     }
 
@@ -263,16 +274,27 @@ mod tests {
         assert!(table.lapse(Time(99)).is_empty());
         assert_eq!(table.lapse(Time(100)).len(), 1);
         assert!(table.lapse(Time(101)).is_empty());
-        table.offer(&permit(4, 1000));
+        table.offer(&permit(4, 1000), Time(101));
         assert!(!table.may_pet(Time(101)));
         table.disarm("web");
         assert!(table.may_pet(Time(102)));
     }
 
     #[test]
+    fn a_renewal_that_comes_too_late_renews_nothing_even_before_the_lapse_was_seen() {
+        let mut table = PermitTable::default();
+        let (entry, view) = armed(4, 100);
+        table.arm("web", entry);
+        table.offer(&permit(4, 900), Time(100));
+        table.raise(&permit(5, 900), Time(100));
+        assert_eq!((view.borrow().epoch, view.borrow().until), (4, Time(100)));
+        assert_eq!(table.lapse(Time(100)).len(), 1);
+    }
+
+    #[test]
     fn a_permit_that_came_before_the_group_was_armed_counts() {
         let mut table = PermitTable::default();
-        table.offer(&permit(4, 300));
+        table.offer(&permit(4, 300), Time(1));
         table.arm("web", armed(4, 100).0);
         assert_eq!(table.next_lapse(), Some(Time(300)));
     }
@@ -286,13 +308,13 @@ mod tests {
             until: Time(until),
         };
         assert_eq!(table.take_changed(), [("web".to_owned(), view(4, 100))]);
-        table.offer(&permit(4, 100));
+        table.offer(&permit(4, 100), Time(1));
         assert!(table.take_changed().is_empty());
-        table.offer(&permit(4, 200));
+        table.offer(&permit(4, 200), Time(1));
         assert_eq!(table.take_changed(), [("web".to_owned(), view(4, 200))]);
         table.set_maintenance(true);
         assert!(table.take_changed().is_empty(), "maintenance is no permit");
-        table.raise(&permit(6, 300));
+        table.raise(&permit(6, 300), Time(1));
         assert_eq!(table.take_changed(), [("web".to_owned(), view(6, 300))]);
     }
 

@@ -3,15 +3,15 @@
 mod http;
 
 use std::collections::VecDeque;
-use std::process::Stdio;
+use std::path::Path;
 use std::time::Duration;
 
 use holdfast_proto::agent::ProbeSpec;
 use tokio::net::TcpStream;
-use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::agent::{AgentError, EventSink};
+use crate::program;
 
 /// Pause before the second try while waiting for a resource to become ready; doubles up to the probe's interval.
 const READY_PAUSE: Duration = Duration::from_millis(5);
@@ -59,7 +59,7 @@ pub async fn once(spec: &ProbeSpec) -> Result<(), String> {
                 .map(|_| ())
                 .map_err(|error| error.to_string()),
             "http" => http::get(&spec.target).await,
-            _ => run_program(&spec.target).await,
+            _ => run_program(&spec.target, limit).await,
         }
     };
     timeout(limit, attempt)
@@ -67,25 +67,25 @@ pub async fn once(spec: &ProbeSpec) -> Result<(), String> {
         .unwrap_or_else(|_| Err(format!("no answer within {} ms", limit.as_millis())))
 }
 
-/// Runs a program without a shell. Dropping the future kills it.
-async fn run_program(target: &str) -> Result<(), String> {
-    let mut words = target.split('\n');
+/// Runs a program without a shell. Dropping the future kills it with its children.
+async fn run_program(target: &str, limit: Duration) -> Result<(), String> {
+    let mut words = target.split('\n').map(str::to_owned);
     let program = words.next().unwrap_or_default();
-    let mut command = Command::new(program);
-    command
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let mut child = command
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("{program}: {error}"))?;
-    match child.wait().await {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(status.to_string()),
-        Err(error) => Err(error.to_string()),
-    }
+    let args: Vec<String> = words.collect();
+    let run = program::run(Path::new(&program), &args, "", limit)
+        .await
+        .map_err(|error| format!("{program} {error}"))?;
+    let status = match run.code {
+        Some(0) => return Ok(()),
+        Some(code) => format!("exit status: {code}"),
+        None => "ended by a signal".to_owned(),
+    };
+    let said = run.excerpt(&[""; 0]);
+    Err(if said.is_empty() {
+        status
+    } else {
+        format!("{status}: {said}")
+    })
 }
 
 /// Waits until the probe passes: a resource is started when it answers, not when its process exists.
@@ -183,15 +183,32 @@ mod tests {
             .await
             .unwrap_err();
         assert_eq!(failed, "exit status: 3");
+        let loud = spec("exec", "/bin/sh\n-c\necho broken >&2; exit 1".into());
+        assert_eq!(once(&loud).await.unwrap_err(), "exit status: 1: broken");
+        let garbage = spec("exec", "/bin/sh\n-c\nhead -c 9000000 /dev/urandom; exit 1".into());
+        let garbage = once(&garbage).await.unwrap_err();
+        assert!(
+            garbage.len() < 2000 && !garbage.contains(char::is_control),
+            "{garbage}"
+        );
         let absent = once(&spec("exec", "/nowhere/probe".into())).await.unwrap_err();
         assert!(absent.contains("/nowhere/probe"), "{absent}");
     }
 
     #[tokio::test]
-    async fn a_probe_that_hangs_is_killed_and_counts_as_failed() {
-        let mut hanging = spec("exec", "/bin/sleep\n1000".into());
-        hanging.timeout_ms = 20;
-        assert_eq!(once(&hanging).await.unwrap_err(), "no answer within 20 ms");
+    async fn a_probe_that_hangs_is_killed_with_its_children_and_counts_as_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; wait", file.display());
+        let mut hanging = spec("exec", format!("/bin/sh\n-c\n{script}"));
+        hanging.timeout_ms = 300;
+        assert_eq!(once(&hanging).await.unwrap_err(), "no answer within 300 ms");
+        let child = std::fs::read_to_string(file).unwrap();
+        let stat = format!("/proc/{}/stat", child.trim());
+        let lives = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z"));
+        while lives() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     #[tokio::test]

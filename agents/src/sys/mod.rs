@@ -2,9 +2,12 @@
 
 pub mod launch;
 
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -49,6 +52,25 @@ pub fn lock_memory() -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Whether the extended attribute `name` of `path` is `value`.
+#[must_use]
+pub fn has_attribute(path: &Path, name: &CStr, value: &[u8]) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
+        return false;
+    };
+    let mut found = [0u8; 64];
+    // SAFETY: both names end in NUL, and the kernel writes at most as much as the buffer holds.
+    let length = unsafe {
+        libc::getxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            found.as_mut_ptr().cast(),
+            found.len(),
+        )
+    };
+    usize::try_from(length).is_ok_and(|length| found.get(..length) == Some(value))
 }
 
 /// A descriptor that becomes readable when process `pid` has ended.

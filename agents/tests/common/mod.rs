@@ -25,6 +25,7 @@ pub struct Agentd {
     /// Of this one and those before it.
     pids: Vec<u32>,
     folder: tempfile::TempDir,
+    cgroup: Option<Delegated>,
 }
 
 impl Agentd {
@@ -35,6 +36,29 @@ impl Agentd {
             pids: vec![child.id()],
             child,
             folder,
+            cgroup: None,
+        }
+    }
+
+    /// One that has a cgroup of its own; without, and that is said, where none can be made.
+    pub fn start_delegated() -> Agentd {
+        let mut agentd = Agentd::start();
+        agentd.cgroup = Delegated::new();
+        if agentd.cgroup.is_none() {
+            eprintln!("without a cgroup: none can be made here (needs root and cgroup v2)");
+        }
+        agentd.enter_cgroup();
+        agentd
+    }
+
+    /// One without and one with a cgroup.
+    pub fn both_kinds() -> [fn() -> Agentd; 2] {
+        [Agentd::start, Agentd::start_delegated]
+    }
+
+    fn enter_cgroup(&self) {
+        if let Some(Delegated(folder)) = &self.cgroup {
+            std::fs::write(folder.join("cgroup.procs"), self.child.id().to_string()).unwrap();
         }
     }
 
@@ -60,6 +84,10 @@ impl Agentd {
         } else {
             Stdio::null()
         }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn folder(&self) -> &Path {
@@ -91,6 +119,7 @@ impl Agentd {
     pub fn restart(&mut self) {
         self.child = Self::run(self.folder.path());
         self.pids.push(self.child.id());
+        self.enter_cgroup();
     }
 
     pub fn attach(&self) -> Had {
@@ -132,37 +161,63 @@ impl Drop for Agentd {
         let _ = self.child.kill();
         let _ = self.child.wait();
         // Nothing is left behind, whatever a test that failed had running.
-        for pid in pids_with(self.folder.path().to_str().unwrap()) {
+        let folder = self.folder.path().to_string_lossy().into_owned();
+        let programs = self
+            .pids
+            .iter()
+            .map(|pid| format!("HOLDFAST_RESOURCE=web/program/{pid}-"));
+        for pid in programs.chain([folder]).flat_map(|text| pids_with(&text)) {
             let _ =
                 nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-        }
-        for cgroup in cgroups_of(&self.pids) {
-            wait_for("the cgroup to be empty", || {
-                std::fs::remove_dir(&cgroup).is_ok() || !cgroup.exists()
-            });
         }
     }
 }
 
-/// Cgroups that had-agentds of these pids made for programs.
-fn cgroups_of(pids: &[u32]) -> Vec<PathBuf> {
-    let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = text.lines().find_map(|line| line.strip_prefix("0::/"));
-    let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-    let folders = roots
-        .iter()
-        .map(|root| Path::new(root).join(own.unwrap_or_default()));
-    let all = folders.flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
-    let made_by_them = |name: &str| {
-        let run = name
-            .strip_prefix("exec-")
-            .and_then(|rest| rest.rsplit('.').next());
-        let pid = run.and_then(|run| run.split('-').next()?.parse().ok());
-        pid.is_some_and(|pid: u32| pids.contains(&pid))
-    };
-    all.filter(|entry| entry.file_name().to_str().is_some_and(made_by_them))
-        .map(|entry| entry.path())
-        .collect()
+/// A cgroup as systemd would leave it to had-agentd.
+struct Delegated(PathBuf);
+
+impl Delegated {
+    /// None where no cgroup can be made.
+    fn new() -> Option<Delegated> {
+        let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+        let own = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        let name = format!("holdfast-test-{}-{}", std::process::id(), clock::now().0);
+        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+        let mut folders = roots.iter().map(|root| Path::new(root).join(own));
+        let folder = folders
+            .find(|folder| folder.join("cgroup.procs").exists())?
+            .join(name);
+        std::fs::create_dir(&folder).ok()?;
+        let delegated = Delegated(folder);
+        let path = std::ffi::CString::new(delegated.0.to_str()?).ok()?;
+        let (name, value) = (c"user.delegate", b"1");
+        // SAFETY: two strings that end in NUL, and a buffer with its length.
+        let marked = unsafe {
+            libc::setxattr(
+                path.as_ptr(),
+                name.as_ptr(),
+                value.as_ptr().cast(),
+                value.len(),
+                0,
+            )
+        };
+        (marked == 0).then_some(delegated)
+    }
+}
+
+impl Drop for Delegated {
+    fn drop(&mut self) {
+        let _ = std::fs::write(self.0.join("cgroup.kill"), "1");
+        let below = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let mut all: Vec<_> = below
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir())
+            .collect();
+        all.push(self.0.clone());
+        for cgroup in all {
+            wait_for("the cgroup to be empty", || std::fs::remove_dir(&cgroup).is_ok());
+        }
+    }
 }
 
 /// Processes with `text` in their arguments or environment, other than this one.
@@ -206,6 +261,14 @@ impl Had {
             permit,
             spec: Some(spec.clone()),
         }));
+    }
+
+    /// Has `spec` running under epoch 2 and a permit that lapses after `lifetime`, however long the start took.
+    pub fn run_until_lapse(&mut self, lifetime: Duration, spec: &GroupSpec) -> GroupStatus {
+        self.start(1, LONG, spec);
+        let running = self.group("running");
+        self.start(2, lifetime, spec);
+        running
     }
 
     pub fn permit(&mut self, group: &str, epoch: u64, lifetime: Duration) {

@@ -1,4 +1,5 @@
-//! Runs a fence agent once: `key=value` lines on its standard input, bounded output, a bound on time.
+//! Runs a program to its end: something on its standard input, bounded output, a bound on time, and nothing of it left
+//! afterwards. For fence agents and probes.
 
 use std::fmt::Write as _;
 use std::io;
@@ -13,7 +14,7 @@ use tokio::process::{Child, Command};
 
 /// Output kept of each of stdout and stderr; the rest is read and dropped, so that the agent does not block.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
-/// How long pipes may stay open after the agent ended (a child of its that lives on).
+/// How long pipes may stay open after the program ended (a child of its that lives on).
 const PIPE_GRACE: Duration = Duration::from_millis(200);
 /// Longest excerpt of output in a sentence.
 const EXCERPT_CHARS: usize = 300;
@@ -78,7 +79,7 @@ pub async fn run(program: &Path, args: &[String], input: &str, limit: Duration) 
     let mut child = Command::new(program)
         .args(args)
         .env_clear()
-        .env("PATH", super::locate::SEARCH_PATH)
+        .env("PATH", crate::fence::locate::SEARCH_PATH)
         .env("LC_ALL", "C.UTF-8")
         // Agents written in Python print deprecation warnings that say nothing about the device.
         .env("PYTHONWARNINGS", "ignore")
@@ -144,31 +145,8 @@ async fn drain(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
     }
 }
 
-/// The meaning of an exit code: the contract's, then the agents' common library's.
-#[must_use]
-pub fn exit_meaning(code: Option<i32>) -> String {
-    let meaning = match code {
-        None => return "it was killed by a signal".to_owned(),
-        Some(0) => "done",
-        Some(1) => "it failed, or could not verify what it did",
-        Some(2) => "wrong arguments (or, for status, off)",
-        Some(3) => "the device refused the login; check user name and password",
-        Some(4) => "the connection to the device was lost",
-        Some(5) => "the device did not answer in time",
-        Some(6) => "the power did not come on in time",
-        Some(7) => "the power did not go off in time",
-        Some(8) => "the power state could not be read; check the plug",
-        Some(9) => "the power state could not be read from the HMC",
-        Some(10) => "a password is needed and none was given",
-        Some(11) => "the user has too few privileges on the device",
-        Some(12) => "the UUID of the virtual machine is needed",
-        Some(_) => "a code outside the contract",
-    };
-    format!("exit {}: {meaning}", code.unwrap_or_default())
-}
-
 impl Run {
-    /// What the agent said last, in one line, without control characters and `secrets`.
+    /// What it said last, in one line, without control characters and `secrets`.
     #[must_use]
     pub fn excerpt(&self, secrets: &[impl AsRef<str>]) -> String {
         let said = if self.stderr.trim().is_empty() {

@@ -1,0 +1,61 @@
+//! What the guard and the agents' thread tell each other.
+
+use std::time::Duration;
+
+use holdfast_proto::agent::{FenceDevice, FenceOutcome, GroupSpec, GroupStatus, Note, Permit};
+use tokio::sync::oneshot;
+
+use crate::group::Order;
+use crate::permits::Armed;
+
+/// From the agents' thread to the guard.
+pub enum Command {
+    /// A group needs a permit from now on.
+    Arm {
+        /// The group.
+        group: String,
+        /// Its permit, and what to do when that lapses.
+        armed: Armed,
+    },
+    /// Nothing of the group runs any more.
+    Disarm(String),
+    /// A group changed.
+    Status(GroupStatus),
+    /// Something to tell the operator.
+    Note(Note),
+    /// A fence device ended.
+    Fenced(FenceOutcome),
+    /// Answered at once: shows that this thread lives.
+    Ping(oneshot::Sender<()>),
+    /// The answer to [`Request::Ping`].
+    Alive,
+    /// The process ends. Answered when the watchdog was dealt with.
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// From `had`, by way of the guard, to the agents' thread.
+#[derive(Debug)]
+pub enum Request {
+    /// Start a group.
+    Start {
+        /// The permit.
+        permit: Permit,
+        /// What to run.
+        spec: GroupSpec,
+        /// Length of a lease.
+        lease: Duration,
+    },
+    /// An order for a group.
+    Group(String, Order),
+    /// Run a fence device.
+    Fence {
+        /// The device and what it is asked.
+        device: FenceDevice,
+        /// Name of this node, which is never fenced from here.
+        own: String,
+    },
+    /// Maintenance.
+    Maintenance(bool),
+    /// To be answered with [`Command::Alive`].
+    Ping,
+}
