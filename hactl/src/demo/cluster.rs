@@ -79,11 +79,16 @@ impl Cluster {
     /// Waits until every member is back in its place and the client is answered. Returns the active node.
     pub fn wait_healthy(&self, longest: Duration) -> anyhow::Result<String> {
         let deadline = Instant::now() + longest;
+        let mut told = String::new();
         loop {
             let trouble = match self.unhealthy() {
                 Ok(active) => return Ok(active),
                 Err(trouble) => trouble,
             };
+            if told != trouble {
+                self.story.now("demo", "not-whole", trouble.as_str());
+                told.clone_from(&trouble);
+            }
             anyhow::ensure!(
                 Instant::now() < deadline,
                 "the cluster is not healthy after {} s: {trouble}",

@@ -57,11 +57,21 @@ pub fn add_bridge(name: &str) -> io::Result<()> {
     Netlink::open(0)?.apply(request)
 }
 
-/// Makes a veth pair: `port` here, on `bridge`, and `far` in namespace `namespace`. Both ends are still down.
+/// The machine's end of a cable.
+pub struct Card<'a> {
+    /// Name of the interface.
+    pub name: &'a str,
+    /// Its hardware address.
+    pub mac: [u8; 6],
+    /// The machine's network namespace.
+    pub namespace: &'a OwnedFd,
+}
+
+/// Makes a veth pair: `port` here, on `bridge`, and `card` on the machine's side. Both ends are still down.
 /// The port belongs to `group`, with which it is removed.
-pub fn add_port(bridge: &str, port: &str, far: &str, group: u32, namespace: &OwnedFd) -> io::Result<()> {
+pub fn add_port(bridge: &str, port: &str, group: u32, card: &Card<'_>) -> io::Result<()> {
     let mut netlink = Netlink::open(0)?;
-    let namespace = (namespace.as_raw_fd() as u32).to_ne_bytes();
+    let namespace = (card.namespace.as_raw_fd() as u32).to_ne_bytes();
     netlink.apply(
         Request::new(libc::RTM_NEWLINK, CREATE)
             .link(libc::AF_UNSPEC, 0, 0, 0)
@@ -72,7 +82,8 @@ pub fn add_port(bridge: &str, port: &str, far: &str, group: u32, namespace: &Own
                     .nest(libc::IFLA_INFO_DATA, |data| {
                         data.nest(VETH_INFO_PEER, |peer| {
                             peer.link(libc::AF_UNSPEC, 0, 0, 0)
-                                .name(libc::IFLA_IFNAME, far)
+                                .name(libc::IFLA_IFNAME, card.name)
+                                .attr(libc::IFLA_ADDRESS, &card.mac)
                                 .attr(libc::IFLA_NET_NS_FD, &namespace)
                         })
                     })

@@ -4,7 +4,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
-use super::link::{self, Carries};
+use super::link::{self, Card, Carries};
 
 /// The switches; a node's first link is on the first.
 pub const BRIDGES: [&str; 2] = ["lan1", "lan2"];
@@ -39,7 +39,13 @@ pub fn build() -> io::Result<()> {
 /// Plugs machine `name` with network namespace `namespace` into the first `links` switches.
 pub fn plug(name: &str, host: u8, links: usize, namespace: &OwnedFd) -> io::Result<()> {
     for (lan, bridge) in BRIDGES.iter().enumerate().take(links) {
-        link::add_port(bridge, &port(name, lan), &interface(lan), host.into(), namespace)?;
+        // A network card keeps its hardware address through a power cycle, and so do its neighbours' ARP tables.
+        let card = Card {
+            name: &interface(lan),
+            mac: [0x02, 0x48, 0x46, 0, lan as u8 + 1, host],
+            namespace,
+        };
+        link::add_port(bridge, &port(name, lan), host.into(), &card)?;
         link::inside(namespace, || {
             link::add_address(&interface(lan), address(lan, host), PREFIX)?;
             link::set_up(&interface(lan), true)
