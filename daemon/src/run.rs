@@ -200,7 +200,12 @@ fn find(places: &Places) -> anyhow::Result<Found> {
     let node = args::find_node(&config, &name)?;
     remark_on_key(&config, node, &name, &keys, &mut remarks);
     let boot = boot_id(&places.boot_id_file)?;
-    let incarnation = store::next_incarnation(&places.state_dir, clock::wall_us())?;
+    let (incarnation, unwritten) = store::next_incarnation(&places.state_dir, clock::wall_us());
+    if let Some(error) = unwritten {
+        let text =
+            format!("the number of this run could not be recorded, the clock stands in for it: {error}");
+        remarks.push(Record::new("disk-failed", "alert", text));
+    }
     let synced = store::synced_in(&places.run_dir, boot);
     let identity = Identity {
         node,

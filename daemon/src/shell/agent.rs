@@ -5,7 +5,6 @@ use holdfast_proto::agent::{self, Attached, GroupStatus, agent_request::Body};
 
 use super::Shell;
 use crate::agentd_link::{LinkEvent, translate};
-use crate::journal::Record;
 
 /// Groups remembered for status output: an agent process gone mad must not fill memory.
 const GROUPS_MAX: usize = 10_000;
@@ -53,11 +52,6 @@ impl Shell {
     fn detached(&mut self, reason: String) {
         self.agent.attached = false;
         self.agent.watchdog_ms = 0;
-        self.record(Record::new(
-            "agentd-detached",
-            "warn",
-            format!("had-agentd is not attached any more: {reason}"),
-        ));
         self.agent.reason = reason;
         // Their answers would come over the connection that is gone.
         for (_, id) in std::mem::take(&mut self.fences) {

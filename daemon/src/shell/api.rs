@@ -71,6 +71,8 @@ pub struct Snapshot {
 pub struct LinkSample {
     /// The peer.
     pub peer: NodeId,
+    /// Index of the link.
+    pub link: usize,
     /// Its address on the link.
     pub address: String,
     /// Heard within the silence limit.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use holdfast_core::effect::{Effect, FenceId};
 use holdfast_core::event::{Event, FenceResult};
+use holdfast_core::journal::Entry;
 use holdfast_proto::agent::{self, agent_request::Body};
 use holdfast_proto::config::Config;
 use holdfast_proto::ids::NodeId;
@@ -67,10 +68,18 @@ impl Shell {
                     let _ = reply.send(outcome);
                 }
             }
-            Effect::Journal(entry) => self.record(entry.into()),
+            Effect::Journal(entry) => self.journal(entry),
             Effect::ConfigChanged(config) => self.follow_config(config),
             Effect::ShutdownReady => self.ended = true,
         }
+    }
+
+    /// The core does not know why the agent process is away; this does.
+    fn journal(&mut self, mut entry: Entry) {
+        if entry.kind == "agent-lost" && !self.agent.reason.is_empty() {
+            entry.text = format!("{}: {}", entry.text, self.agent.reason);
+        }
+        self.record(entry.into());
     }
 
     /// Sends to the agent process. While it is away there is nobody to send to, and the core knows.

@@ -31,7 +31,7 @@ impl Shell {
                 ));
             }
             NetEvent::Refused { sentence, .. } => self.record(Record::new("peer-refused", "warn", sentence)),
-            NetEvent::Warning(sentence) => self.record(Record::new("network", "warn", sentence)),
+            NetEvent::Warning(sentence) => self.record(Record::new("transport", "warn", sentence)),
             NetEvent::Join(request) => self.chore(Chore::Join(request)),
         }
     }
@@ -40,6 +40,7 @@ impl Shell {
         let links = self.parts.net.links();
         let sample = |link: crate::net::LinkStatus| LinkSample {
             peer: link.peer,
+            link: link.link,
             address: link.address.ip().to_string(),
             up: link.up,
             rtt_us: link.rtt_us,

@@ -71,6 +71,7 @@ pub fn healthy() -> Snapshot {
         disabled: false,
         intent: None,
         failures: BTreeMap::new(),
+        automatic_moves: 0,
         reason: "preferred node".into(),
     };
     let state = ClusterState {

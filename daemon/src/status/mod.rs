@@ -182,9 +182,7 @@ fn group(snapshot: &Snapshot, core: &CoreGroup) -> GroupView {
             .map(|state| state.failures.iter().map(failure).collect())
             .unwrap_or_default(),
         disabled: state.is_some_and(|state| state.disabled),
-        requires: section
-            .map_or("", |section| requires_word(section.requires))
-            .into(),
+        requires: section.map_or("", |section| section.requires.word()).into(),
         last_outage_ms: core.last_outage.map_or(0, |span| span.as_millis() as u64),
         permit_ms: core
             .permit_until
@@ -192,7 +190,7 @@ fn group(snapshot: &Snapshot, core: &CoreGroup) -> GroupView {
     }
 }
 
-/// As the agent process here reports them; the names alone where it does not run here.
+/// As the agent process here reports them. Of a group that runs elsewhere only the state of the whole is known.
 fn resources(snapshot: &Snapshot, core: &CoreGroup) -> Vec<ResourceView> {
     if let Some(status) = snapshot.agent.groups.get(&*core.name)
         && core.node == Some(snapshot.view.node)
@@ -211,7 +209,7 @@ fn resources(snapshot: &Snapshot, core: &CoreGroup) -> Vec<ResourceView> {
     let named = section.resources.iter().map(|resource| ResourceView {
         name: resource.name.clone(),
         kind: resource.kind.clone(),
-        state: String::new(),
+        state: core.state.into(),
         detail: String::new(),
     });
     named.collect()
@@ -231,7 +229,8 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
         if others {
             let peer = snapshot.config.name_of(link.peer);
             warnings.push(format!(
-                "the link to {peer} at {} is down; another carries on, without a spare",
+                "link {} to {peer} ({}) is down; another carries on, without a spare",
+                link.link + 1,
                 link.address
             ));
         }
@@ -252,15 +251,6 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
         ));
     }
     warnings
-}
-
-fn requires_word(requires: holdfast_proto::config::Requires) -> &'static str {
-    use holdfast_proto::config::Requires;
-    match requires {
-        Requires::Nothing => "nothing",
-        Requires::Lease => "lease",
-        Requires::Fencing => "fencing",
-    }
 }
 
 fn times(count: u32) -> String {

@@ -4,8 +4,9 @@ use super::fixture::healthy;
 use super::*;
 use crate::shell::api::LinkSample;
 
-fn link(up: bool, address: &str) -> LinkSample {
+fn link(link: usize, up: bool, address: &str) -> LinkSample {
     LinkSample {
+        link,
         peer: NodeId(2),
         address: address.into(),
         up,
@@ -94,11 +95,11 @@ fn standby_and_missing_agentd_show() {
 #[test]
 fn a_link_down_beside_one_that_is_up_is_a_warning() {
     let mut snapshot = healthy();
-    snapshot.links = vec![link(true, "10.0.0.2"), link(false, "10.1.0.2")];
+    snapshot.links = vec![link(0, true, "10.0.0.2"), link(1, false, "10.1.0.2")];
     let view = status(&snapshot);
     assert_eq!(
         view.warnings,
-        ["the link to db2 at 10.1.0.2 is down; another carries on, without a spare"]
+        ["link 2 to db2 (10.1.0.2) is down; another carries on, without a spare"]
     );
     assert_eq!(view.health, "degraded");
 }
@@ -118,7 +119,7 @@ fn timers_are_checked_against_measurements() {
     snapshot.links = vec![LinkSample {
         rtt_us: 90_000,
         lost_percent: 20,
-        ..link(true, "10.0.0.2")
+        ..link(0, true, "10.0.0.2")
     }];
     let findings = timers(&snapshot).findings;
     assert!(

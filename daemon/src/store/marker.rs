@@ -14,16 +14,17 @@ const SYNCED: &str = "synced";
 /// the disk was replaced or taken back to an old image: it is never below the wall clock in microseconds. Nothing but the
 /// order of runs depends on that clock.
 ///
-/// # Errors
-/// When the counter cannot be written.
-pub fn next_incarnation(state_dir: &Path, wall_us: u64) -> Result<Incarnation, StoreError> {
+/// When the counter cannot be written, the number is good all the same as long as the wall clock moves forward: a full disk
+/// must not keep `had` from starting. The error is for the journal.
+#[must_use]
+pub fn next_incarnation(state_dir: &Path, wall_us: u64) -> (Incarnation, Option<StoreError>) {
     let path = state_dir.join(INCARNATION);
     let last = fs::read_to_string(&path)
         .ok()
         .and_then(|text| text.trim().parse::<u64>().ok());
     let next = last.map_or(0, |last| last.saturating_add(1)).max(wall_us);
-    write_synced(&path, format!("{next}\n").as_bytes())?;
-    Ok(Incarnation(next))
+    let written = write_synced(&path, format!("{next}\n").as_bytes());
+    (Incarnation(next), written.err())
 }
 
 /// Notes in the run directory, which a reboot empties, that this boot has voted for a state that committed.

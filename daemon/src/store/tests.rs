@@ -242,12 +242,17 @@ fn what_was_submitted_is_written_before_the_writer_ends() {
 #[test]
 fn each_start_has_a_higher_run_number_even_if_the_counter_is_lost() {
     let dir = tempfile::tempdir().expect("dir");
-    let first = next_incarnation(dir.path(), 100).expect("counted");
-    let second = next_incarnation(dir.path(), 50).expect("counted");
+    let first = next_incarnation(dir.path(), 100).0;
+    let second = next_incarnation(dir.path(), 50).0;
     assert!(second > first);
     fs::write(dir.path().join("incarnation"), "garbage").expect("write");
-    let third = next_incarnation(dir.path(), 5_000_000).expect("counted");
+    let third = next_incarnation(dir.path(), 5_000_000).0;
     assert!(third > second);
+    let (fourth, error) = next_incarnation(&dir.path().join("missing"), 6_000_000);
+    assert!(
+        fourth > third && error.is_some(),
+        "a disk that takes nothing is no reason to be down"
+    );
 }
 
 #[test]
