@@ -38,6 +38,7 @@ pub fn genesis(config: Arc<Config>, first: NodeId) -> ClusterState {
         disabled: false,
         intent: None,
         failures: BTreeMap::new(),
+        automatic_moves: 0,
         reason: reason.into(),
     };
     ClusterState {
@@ -72,6 +73,8 @@ pub struct GroupState {
     pub intent: Option<MoveIntent>,
     /// Failures that keep the group off a node until `resource cleanup`.
     pub failures: BTreeMap<NodeId, Failure>,
+    /// How often failures moved it since the last `resource cleanup`; the flap budget counts by it.
+    pub automatic_moves: u32,
     /// Why it is where it is, in one sentence.
     pub reason: String,
 }

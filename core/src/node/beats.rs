@@ -44,7 +44,8 @@ impl Node {
             blank: self.durable.is_none(),
             survivor: self.committed().map_or(NodeId::WITNESS, |state| state.survivor),
             watchdog: self.local.watchdog(),
-            agent_ready: self.local.is_ready(),
+            // A node that is about to end is given nothing new, leadership least of all.
+            agent_ready: self.local.is_ready() && !self.shutting_down,
         }
     }
 

@@ -7,6 +7,7 @@
 mod beats;
 mod election;
 mod fencing;
+mod flapping;
 mod local;
 mod membership;
 mod operator;
@@ -249,6 +250,7 @@ impl Node {
         self.check_lease();
         self.progress_pending_accept();
         self.watch_members();
+        self.progress_shutdown();
         self.lead();
         self.fence_as_pair();
         self.progress_fences();

@@ -215,10 +215,6 @@ impl Node {
         let mut calls = std::mem::take(&mut self.calls);
         let mut unchanged = Vec::new();
         for call in calls.iter_mut().filter(|call| call.version.is_none()) {
-            if let OperatorRequest::Cleanup { group } = &call.call.request {
-                self.moves
-                    .retain(|name, _| group.as_ref().is_some_and(|group| group != name));
-            }
             let before = next.clone();
             self.apply_call(next, &call.call);
             if *next == before {
@@ -257,7 +253,10 @@ impl Node {
                 next.groups
                     .iter_mut()
                     .filter(|(name, _)| wanted(name))
-                    .for_each(|(_, entry)| entry.failures.clear());
+                    .for_each(|(_, entry)| {
+                        entry.failures.clear();
+                        entry.automatic_moves = 0;
+                    });
             }
             OperatorRequest::Enable { group, enabled } => {
                 if let Some(entry) = next.groups.get_mut(group) {
@@ -274,13 +273,6 @@ impl Node {
 
     /// Answers the calls that a commit carried.
     pub(super) fn answer_calls(&mut self, version: Version) {
-        if self
-            .calls
-            .iter()
-            .any(|call| matches!(call.call.request, OperatorRequest::Cleanup { .. }))
-        {
-            self.moves.clear();
-        }
         let (done, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.calls)
             .into_iter()
             .partition(|call| call.version == Some(version));
@@ -459,17 +451,35 @@ impl Node {
         OperatorOutcome::Done("this node decides alone now; the others join again when they are back".into())
     }
 
-    /// Ends this run of `had`: hands leadership over first, if another data node can take it.
+    /// Ends this run of `had`: hands leadership over first, as soon as another data node can take it. The round that goes
+    /// out now says that this node leaves, so that it is not handed back.
     pub(super) fn on_shutdown(&mut self) {
         self.shutting_down = true;
-        if !self.transfer_to(|_, _| true) {
+        if !matches!(self.role, Role::Leading(_)) {
             self.end_handover();
             return;
         }
-        self.timers.set(Timer::Handover, self.now + self.spans.heartbeat);
+        self.send_round();
+        self.timers
+            .set(Timer::Handover, self.now + self.spans.heartbeat * 3);
+    }
+
+    /// While this node ends: leadership goes to whoever can take it, and the run ends once another leads.
+    pub(super) fn progress_shutdown(&mut self) {
+        if !self.shutting_down || self.timers.get(Timer::Handover).is_none() {
+            return;
+        }
+        self.transfer_to(|_, _| true);
+        let follows = self
+            .bound
+            .is_some_and(|bound| bound.leader != self.me.node && bound.until > self.now);
+        if follows && !matches!(self.role, Role::Leading(_)) {
+            self.end_handover();
+        }
     }
 
     pub(super) fn end_handover(&mut self) {
+        self.timers.clear(Timer::Handover);
         if self.shutting_down {
             self.outbox.push_back(Effect::ShutdownReady);
         }

@@ -15,7 +15,7 @@ use crate::proof::ReleaseProof;
 impl Node {
     /// As leader with a valid lease: fence whom it must, and propose the next state if one is due.
     pub(super) fn lead(&mut self) {
-        if !self.is_established() || self.lease_end() <= self.now {
+        if !self.is_established() || self.lease_end() <= self.now || self.shutting_down {
             return;
         }
         if self.give_up_in_trouble() || self.disk_failed() {
@@ -140,6 +140,7 @@ impl Node {
                     disabled: false,
                     intent: None,
                     failures: Default::default(),
+                    automatic_moves: 0,
                     reason: "it is new".into(),
                 });
         }
@@ -151,7 +152,7 @@ impl Node {
     }
 
     /// Groups that failed on their node are taken from it.
-    fn record_failures(&mut self, next: &mut ClusterState) {
+    fn record_failures(&self, next: &mut ClusterState) {
         let names: Vec<GroupName> = next.groups.keys().cloned().collect();
         for name in names {
             let Assignment::Owned { owner, boot, epoch } = next.groups[&name].assignment else {
@@ -181,17 +182,8 @@ impl Node {
                 toward: None,
             };
             entry.reason = reason;
-            self.moves.entry(name).or_default().push_back(self.now);
+            entry.automatic_moves += 1;
         }
-    }
-
-    /// True when a group used up its budget of automatic moves and is to be left alone.
-    pub(super) fn is_flapping(&self, group: &str) -> bool {
-        let window = std::time::Duration::from_millis(self.config.cluster.flap_window_ms.into());
-        let recent = self.moves.get(group).map_or(0, |moves| {
-            moves.iter().filter(|at| self.now.since(**at) < window).count()
-        });
-        recent > self.config.cluster.flap_budget as usize
     }
 
     /// Orders the release of groups that should not stay where they are.
@@ -268,7 +260,9 @@ impl Node {
                 if proof.kind() != ProofKind::Stopped {
                     let version = next.version + 1;
                     next.nodes.entry(owner).or_default().proof = Some(proof.record(version));
-                    self.moves.entry(name.clone()).or_default().push_back(self.now);
+                    if let Some(entry) = next.groups.get_mut(&name) {
+                        entry.automatic_moves += 1;
+                    }
                 }
             }
             self.place(next, &name, cause, seen);
@@ -349,8 +343,11 @@ impl Node {
         let section = next.config.group(name).cloned();
         let entry = &next.groups[name];
         let wanted = section.is_some() && !entry.disabled && !next.maintenance;
+        let committed = self.committed().and_then(|state| state.groups.get(name));
+        let moves_before = committed.map_or(0, |entry| entry.automatic_moves);
+        let more = entry.automatic_moves.saturating_sub(moves_before);
         let choice = match &section {
-            Some(section) if wanted && !self.is_flapping(name) => choose(next, section, seen),
+            Some(section) if wanted && !self.would_flap(name, more) => choose(next, section, seen),
             Some(_) if wanted => Err("it is held, because it used up its budget of automatic moves".into()),
             _ => Err("it is not to run".into()),
         };

@@ -484,6 +484,7 @@ impl Node {
             self.outbox.push_back(Effect::Maintenance(state.maintenance));
         }
         self.journal_differences(&old, &state);
+        self.note_moves(&old, &state);
     }
 
     /// Synced means: acknowledged, in this boot, a state that then committed (MODEL.md rule 6), and has it on disk: a

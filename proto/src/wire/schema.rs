@@ -317,6 +317,8 @@ pub struct GroupWire {
     pub failures: Vec<FailureWire>,
     #[prost(string, tag = "10")]
     pub reason: String,
+    #[prost(uint32, tag = "11")]
+    pub automatic_moves: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -69,6 +69,7 @@ fn group_wire(name: &str, group: &GroupState) -> GroupWire {
         }),
         failures: group.failures.iter().map(failure).collect(),
         reason: group.reason.clone(),
+        automatic_moves: group.automatic_moves,
     }
 }
 
@@ -141,6 +142,7 @@ impl TryFrom<GroupWire> for GroupState {
             disabled: wire.disabled,
             intent,
             failures: Default::default(),
+            automatic_moves: wire.automatic_moves,
             reason: wire.reason,
         };
         for failure in wire.failures {

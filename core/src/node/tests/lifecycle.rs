@@ -127,7 +127,6 @@ fn a_group_that_failed_everywhere_stays_stopped_with_a_reason() {
 }
 
 #[test]
-#[ignore = "each leader counts the moves that it committed itself, so two leaders allow twice as many"]
 fn a_group_that_keeps_moving_is_held_when_its_budget_is_used_up() {
     let more = "flap_budget = 2\nflap_window = \"1h\"";
     let mut cluster = Cluster::of(all_vote(&config_with(2, true, more, &group("web", "lease", ""))));
@@ -271,7 +270,6 @@ fn a_leader_whose_disk_is_full_gives_up_leading() {
 }
 
 #[test]
-#[ignore = "the new leader hands leadership back at once, because nothing says that the old one is leaving"]
 fn a_daemon_that_ends_hands_leadership_over_first() {
     let mut cluster = trio();
     cluster.event(A, Event::Shutdown);

@@ -52,12 +52,14 @@ fn any_group() -> impl Strategy<Value = GroupState> {
     let intent = proptest::option::of((any_node(), ".{0,8}").prop_map(|(to, who)| MoveIntent { to, who }));
     let failure = (any::<u32>(), ".{0,8}").prop_map(|(count, reason)| Failure { count, reason });
     let failures = proptest::collection::btree_map(any_node(), failure, 0..3);
-    (any_assignment(), any::<bool>(), intent, failures, ".{0,8}").prop_map(
-        |(assignment, disabled, intent, failures, reason)| GroupState {
+    let fixed = (any_assignment(), any::<bool>(), any::<u32>());
+    (fixed, intent, failures, ".{0,8}").prop_map(
+        |((assignment, disabled, automatic_moves), intent, failures, reason)| GroupState {
             assignment,
             disabled,
             intent,
             failures,
+            automatic_moves,
             reason,
         },
     )

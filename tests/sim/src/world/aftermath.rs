@@ -32,6 +32,7 @@ const ALL: [Lasting; 5] = [
 
 /// True time within which the cluster has to be whole again.
 const BOUND_US: u64 = 120_000_000;
+const REST_US: u64 = 12_000_000;
 const FOREVER_US: u64 = 3_600_000_000;
 
 impl World {
@@ -91,6 +92,8 @@ impl World {
 
     /// Waits until nothing hangs any more, so that the next fault is the only one.
     fn come_to_rest(&mut self) -> Result<(), String> {
+        // A slow fence device may still be at work, and a machine booting.
+        self.run_until(self.now_us + REST_US, false)?;
         loop {
             let free = self
                 .machines
