@@ -117,7 +117,7 @@ impl FenceProof {
     }
 }
 
-/// A countdown that has ended: valid only inside the ballot in which it was counted (MODEL.md rule 2).
+/// A countdown that has ended: valid only inside the ballot in which it was counted (architecture.md rule 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Countdown {
     /// The ballot it is counted in.

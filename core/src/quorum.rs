@@ -5,7 +5,7 @@ use holdfast_proto::peer::KnownVoters;
 use holdfast_proto::state::ClusterState;
 
 /// The voters that an election has to win: a majority of the newest committed set and of the newest accepted one
-/// (joint consensus, Ongaro's thesis 4.3; MODEL.md rule 8 shows what each weaker reading breaks).
+/// (joint consensus, Ongaro's thesis 4.3; architecture.md rule 8 shows what each weaker reading breaks).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Electorate {
     known: KnownVoters,

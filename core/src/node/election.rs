@@ -377,7 +377,7 @@ impl Node {
     }
 
     /// The highest accepted state of the majority; or, for a sole committed voter, its committed state at a new version,
-    /// which withdraws a change of voters that only it could have completed (MODEL.md rule 10).
+    /// which withdraws a change of voters that only it could have completed (architecture.md rule 10).
     fn adopted_state(&self, round: &Round) -> Arc<ClusterState> {
         let durable = self.durable.as_ref().expect("a candidate has state");
         if round.electorate.is_sole() && durable.accepted.voters != durable.committed.voters {

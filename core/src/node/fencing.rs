@@ -256,8 +256,13 @@ impl Node {
             },
         );
         if self.config.fences_of(node).is_empty() {
+            let way_out = if self.in_pair() {
+                "its return, or hactl quorum force"
+            } else {
+                "its watchdog, its return, or hactl fence confirm"
+            };
             let text = format!(
-                "{why}, but {} has no fence device: its groups wait for its watchdog, its return, or hactl fence confirm",
+                "{why}, but {} has no fence device: its groups wait for {way_out}",
                 self.name(node)
             );
             self.journal("fence-impossible", Level::Alert, text);
@@ -521,8 +526,13 @@ impl Node {
                 "it waits for the fence device of {name} to read back off"
             ));
         }
+        let way_out = if self.in_pair() {
+            "or hactl quorum force".to_string()
+        } else {
+            format!("its watchdog, or hactl fence confirm {name}")
+        };
         Some(format!(
-            "it may still run on {name}, which is not heard; it waits for a proof: {name}'s return, its fence device, its watchdog, or hactl fence confirm {name}"
+            "it may still run on {name}, which is not heard; it waits for a proof: {name}'s return, its fence device, {way_out}"
         ))
     }
 }

@@ -306,7 +306,7 @@ impl Node {
     }
 
     /// Takes note of a sender; false when it is to be ignored. Votes that a proof stood in for are void from here on,
-    /// before anything is answered (MODEL.md rule 1).
+    /// before anything is answered (architecture.md rule 1).
     fn hear(&mut self, from: Sender) -> bool {
         if from.node == self.me.node || !self.is_known(from.node) {
             return false;

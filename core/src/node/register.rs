@@ -116,7 +116,7 @@ impl Node {
         self.progress_adopting();
     }
 
-    /// Proposes the adopted state once nothing runs here that it takes away (MODEL.md rule 5).
+    /// Proposes the adopted state once nothing runs here that it takes away (architecture.md rule 5).
     pub(super) fn progress_adopting(&mut self) {
         let Role::Leading(leading) = &self.role else {
             return;
@@ -330,7 +330,7 @@ impl Node {
     }
 
     /// Commits the proposal in flight if it has its majorities. A change of voters also needs the lease backed by a
-    /// majority of the new voters, by heartbeats sent after it was proposed (MODEL.md rule 7).
+    /// majority of the new voters, by heartbeats sent after it was proposed (architecture.md rule 7).
     pub(super) fn check_commit(&mut self) {
         let stand_in = self.stand_in();
         let Role::Leading(leading) = &self.role else {
@@ -487,7 +487,7 @@ impl Node {
         self.note_moves(&old, &state);
     }
 
-    /// Synced means: acknowledged, in this boot, a state that then committed (MODEL.md rule 6), and has it on disk: a
+    /// Synced means: acknowledged, in this boot, a state that then committed (architecture.md rule 6), and has it on disk: a
     /// restart within the boot resumes as synced and must not resume with an older state. In a pair that would be one
     /// from before this node was voted out.
     fn note_synced(&mut self, ballot: Ballot, version: Version) {
@@ -516,7 +516,7 @@ impl Node {
         }
     }
 
-    /// Epochs of `member`'s groups that the proposal in flight changes: nothing is granted for them (MODEL.md rule 4).
+    /// Epochs of `member`'s groups that the proposal in flight changes: nothing is granted for them (architecture.md rule 4).
     pub(super) fn withheld_from(&self, member: NodeId) -> ([Epoch; WITHHELD_MAX], bool) {
         let mut withheld = [0; WITHHELD_MAX];
         let Role::Leading(leading) = &self.role else {

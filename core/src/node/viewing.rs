@@ -71,6 +71,13 @@ impl Node {
                 let leader = self.leader_now().map(|node| self.name(node)).unwrap_or_default();
                 (format!("{leader} leads; {heard}"), true)
             }
+            _ if self.in_pair() && !self.synced => (
+                format!(
+                    "no leader: this node has started and waits for its peer, because alone it cannot know what happened \
+                     meanwhile; hactl quorum force goes on without the peer; {heard}"
+                ),
+                false,
+            ),
             _ if self.in_pair() => (
                 format!(
                     "no leader: contact is lost, and each node keeps what it runs until one is fenced; {heard}"
@@ -114,6 +121,10 @@ impl Node {
             Some(member) if !node.is_witness() && !member.agent_ready => {
                 ("online", "its agent process does not answer".to_string())
             }
+            Some(member) if member.report.isolated => (
+                "online",
+                "by its own word it is cut off from its clients, so it fences nobody".to_string(),
+            ),
             Some(_) => ("online", String::new()),
         };
         PeerView {

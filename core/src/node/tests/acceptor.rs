@@ -1,4 +1,4 @@
-//! The acceptor: what it promises, what it accepts, and when it may say so (DESIGN 4.1, 4.2, 4.6).
+//! The acceptor: what it promises, what it accepts, and when it may say so.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Elections and the leader's lease (DESIGN 4.1, 4.2, 4.5, 4.6).
+//! Elections and the leader's lease.
 
 use super::*;
 use crate::node::Role;

@@ -1,4 +1,4 @@
-//! Fencing by a leader: whom, when, and what its result proves (DESIGN S6, 4.3, 4.6).
+//! Fencing by a leader: whom, when, and what its result proves.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The life of a group on its way through the cluster (DESIGN 4.3, 4.7): commit before start, release after stop, failures,
+//! The life of a group on its way through the cluster: commit before start, release after stop, failures,
 //! the flap budget, restarts of `had`, a leader in trouble.
 
 use super::*;

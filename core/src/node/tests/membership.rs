@@ -1,5 +1,4 @@
-//! Voters: one change at a time, alone in its state, backed by those who will vote; losing and regaining the witness
-//! (DESIGN 4.1, 4.5, 4.6).
+//! Voters: one change at a time, alone in its state, backed by those who will vote; losing and regaining the witness.
 
 use super::*;
 

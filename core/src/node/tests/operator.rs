@@ -1,4 +1,4 @@
-//! Requests of operators: what is done, what is refused, and in which words (DESIGN 4.7, L2).
+//! Requests of operators: what is done, what is refused, and in which words.
 
 use super::*;
 

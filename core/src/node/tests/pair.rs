@@ -1,4 +1,4 @@
-//! A pair without a witness (DESIGN 4.4, 4.6): who fences, what stands in for a vote, and what needs no lease.
+//! A pair without a witness: who fences, what stands in for a vote, and what needs no lease.
 
 use super::*;
 

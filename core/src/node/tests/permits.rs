@@ -1,4 +1,4 @@
-//! Permits: what they rest on, and that they end in time (DESIGN 2, 4.2, 4.6).
+//! Permits: what they rest on, and that they end in time.
 
 use super::*;
 use holdfast_proto::config::Timers as Spans;
