@@ -53,6 +53,10 @@ pub type Cutter = Arc<dyn Fn() -> Result<(), AgentError> + Send + Sync>;
 /// All actions are safe to repeat. An action that ran out of time is dropped at any of its await points; a `stop`
 /// follows a dropped or failed `start`.
 pub trait ResourceAgent: Send {
+    /// The group is about to be started: called for all of its resources before the first of them is. What takes time
+    /// and changes nothing may begin here; `start` follows, later or never.
+    fn prepare(&mut self) {}
+
     /// Makes the resource active. Returns only when it is. The runner has checked permit and epoch.
     fn start(&mut self, deadline: Time) -> Action<'_, Result<(), AgentError>>;
 

@@ -56,7 +56,7 @@ impl Script {
             node: "db2".into(),
             agent: "exec".into(),
             params: BTreeMap::from([(
-                "command".into(),
+                "program".into(),
                 self.folder.path().join("device").display().to_string(),
             )]),
             action: action.into(),
@@ -242,10 +242,10 @@ async fn refusals_in_words() {
     assert!(
         run(&|r| r.params.clear())
             .await
-            .contains("needs the parameter \"command\"")
+            .contains("needs the parameter \"program\"")
     );
     assert!(
-        run(&|r| drop(r.params.insert("command".into(), "/nonexistent".into())))
+        run(&|r| drop(r.params.insert("program".into(), "/nonexistent".into())))
             .await
             .contains("not an executable")
     );

@@ -176,6 +176,42 @@ fn a_second_owner_is_refused_by_mac() {
 }
 
 #[test]
+fn an_address_that_its_last_owner_still_holds_is_waited_for() {
+    in_pair(async |pair| {
+        // What a hung node leaves behind, and its kernel takes away.
+        pair.run_right("ip addr add 10.77.0.100/24 dev right valid_lft 2 preferred_lft 2");
+        let mut rig = rig(&[("address", "10.77.0.100/24"), ("duplicate_check_ms", "100")]);
+        rig.start().await.unwrap();
+        assert!(rig.note("vip-waits").await.contains(&pair.right_mac()));
+        assert_eq!(rig.agent.probe().await, Presence::Active);
+        rig.stop().await;
+    });
+}
+
+#[test]
+fn a_check_ahead_of_time_counts_only_while_it_is_true() {
+    in_pair(async |pair| {
+        let mut rig = rig(&[("address", "10.77.0.100/24"), ("duplicate_check_ms", "200")]);
+        rig.agent.prepare();
+        rig.start().await.unwrap();
+        rig.stop().await;
+        // Somebody was there when it was asked ahead, and is not any more.
+        pair.run_right("ip addr add 10.77.0.100/24 dev right");
+        rig.agent.prepare();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        pair.run_right("ip addr del 10.77.0.100/24 dev right");
+        rig.start().await.unwrap();
+        rig.stop().await;
+        // Nobody was there, so long ago that it is asked again.
+        rig.agent.prepare();
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        pair.run_right("ip addr add 10.77.0.100/24 dev right");
+        let error = rig.start().await.unwrap_err();
+        assert!(error.contains("is in use"), "{error}");
+    });
+}
+
+#[test]
 fn another_host_that_claims_the_address_later_is_named() {
     in_pair(async |pair| {
         for address in ["10.77.0.100/24", "fd77::100/64"] {

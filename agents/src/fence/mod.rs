@@ -246,12 +246,12 @@ fn device_key(request: &FenceDevice) -> String {
             request.agent,
             get(&["ipport"]).unwrap_or_default()
         ),
-        None => format!("{} {:?}", request.agent, get(&params::EXEC_KEYS)),
+        None => format!("{} {:?}", request.agent, get(&[params::EXEC_KEY])),
     }
 }
 
 fn exec_command(params: &BTreeMap<String, String>) -> Result<(PathBuf, Vec<String>), AgentError> {
-    let given = params::EXEC_KEYS.iter().find_map(|key| params.get(*key));
+    let given = params.get(params::EXEC_KEY);
     let mut words = given
         .map(String::as_str)
         .unwrap_or_default()
@@ -259,7 +259,7 @@ fn exec_command(params: &BTreeMap<String, String>) -> Result<(PathBuf, Vec<Strin
         .map(str::trim)
         .filter(|word| !word.is_empty());
     let program = words.next().ok_or_else(|| {
-        AgentError::new("an exec fence device needs the parameter \"command\": a program, then its arguments")
+        AgentError::new("an exec fence device needs the parameter \"program\": a program, then its arguments")
     })?;
     Ok((locate::program(program)?, words.map(str::to_owned).collect()))
 }

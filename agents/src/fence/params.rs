@@ -11,7 +11,7 @@ use crate::agent::AgentError;
 /// Largest secret file.
 const SECRET_BYTES_MAX: u64 = 16 << 10;
 /// Keys that say which program an `exec` device runs; not for the program itself.
-pub const EXEC_KEYS: [&str; 2] = ["command", "program"];
+pub const EXEC_KEY: &str = "program";
 /// Parts of keys whose values never appear in output.
 const SECRET_WORDS: [&str; 6] = ["passw", "secret", "token", "key", "community", "login_cookie"];
 
@@ -147,7 +147,7 @@ pub fn prepare(
     let exec = metadata.is_none();
     for (key, value) in params
         .iter()
-        .filter(|(key, _)| !(exec && EXEC_KEYS.contains(&key.as_str())))
+        .filter(|(key, _)| !(exec && key.as_str() == EXEC_KEY))
     {
         if matches!(key.as_str(), "action" | "option" | "nodename") {
             return Err(AgentError(format!(

@@ -138,6 +138,8 @@ impl Group {
 
     /// Starts resource `first` and those after it.
     pub(super) async fn start_from(&mut self, first: usize) -> Started {
+        let later = self.members.iter_mut().skip(first + 1);
+        later.for_each(|member| member.agent.prepare());
         for index in first..self.members.len() {
             if let Err(error) = self.clear_leftovers(index).await {
                 return Started::Failed(error.0);

@@ -11,6 +11,7 @@
 //! had-agentd dies or hangs, the kernel removes the address by itself.
 
 pub mod address;
+mod ahead;
 pub mod announce;
 mod codec;
 pub mod conflict;
@@ -20,6 +21,7 @@ pub mod keeper;
 pub mod link;
 pub mod netlink;
 pub mod packet;
+mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,92 +29,23 @@ use std::time::Duration;
 use holdfast_proto::time::Time;
 
 use self::address::{Vip, summary};
+use self::ahead::{Ahead, Checked};
 use self::announce::Wire;
 use self::conflict::Claimed;
 use self::hold::Hold;
 use self::keeper::Keeper;
 use self::link::Placement;
 use self::netlink::{Assigned, Change};
-use crate::agent::{Action, AgentContext, AgentError, AgentMeta, Cutter, ParamMeta, Presence, ResourceAgent};
+pub use self::settings::META;
+use self::settings::Settings;
+use crate::agent::{Action, AgentContext, AgentError, Cutter, Presence, ResourceAgent};
 use crate::clock;
 
-/// What the agent is.
-pub const META: AgentMeta = AgentMeta {
-    kind: "vip",
-    summary: "virtual IPv4 and IPv6 addresses, announced to the network and removed by the kernel when a permit lapses",
-    params: &[
-        ParamMeta {
-            name: "address",
-            required: true,
-            help: "ADDRESS/PREFIX, one or several",
-        },
-        ParamMeta {
-            name: "interface",
-            required: false,
-            help: "where to put them (default: the interface that has an address in the same subnet)",
-        },
-        ParamMeta {
-            name: "duplicate_check_ms",
-            required: false,
-            help: "how long to listen for another host that has the address; 0 asks nobody (default 5)",
-        },
-        ParamMeta {
-            name: "announce_interval_s",
-            required: false,
-            help: "time between announcements after those of the first 17 seconds (default 60)",
-        },
-    ],
-};
-
-/// Longest `duplicate_check_ms`: the service is down while it runs.
-const DUPLICATE_CHECK_MS_MAX: u64 = 5000;
-
-/// The parameters, checked.
-#[derive(Clone, Debug)]
-struct Settings {
-    vips: Vec<Vip>,
-    interface: Option<String>,
-    duplicate_check: Duration,
-    announce_interval: Duration,
-}
-
-impl Settings {
-    fn parse(context: &AgentContext) -> Result<Self, AgentError> {
-        META.check_keys(&context.params)?;
-        let get = |key: &str| {
-            context
-                .params
-                .get(key)
-                .map(|value| value.trim())
-                .filter(|value| !value.is_empty())
-        };
-        let number = |key: &str, default: u64, range: std::ops::RangeInclusive<u64>| match get(key) {
-            None => Ok(default),
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|value| range.contains(value))
-                .ok_or_else(|| {
-                    AgentError(format!(
-                        "{key} = {text:?} is not a number from {} to {}",
-                        range.start(),
-                        range.end()
-                    ))
-                }),
-        };
-        Ok(Settings {
-            vips: address::parse_list(get("address").unwrap_or_default())?,
-            interface: get("interface").map(str::to_owned),
-            duplicate_check: Duration::from_millis(number(
-                "duplicate_check_ms",
-                5,
-                0..=DUPLICATE_CHECK_MS_MAX,
-            )?),
-            announce_interval: Duration::from_secs(number("announce_interval_s", 60, 1..=3600)?),
-        })
-    }
-}
-
+/// How long an address that somebody else has is waited for. The owner before us may be hung: then its kernel removes
+/// the address by itself, at most two seconds after the permit ended.
+const PREDECESSOR: Duration = Duration::from_secs(3);
+/// Pause between questions while waiting.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// Builds the agent for one resource. Touches nothing.
 ///
 /// # Errors
@@ -126,6 +59,7 @@ pub struct VipAgent {
     settings: Settings,
     context: AgentContext,
     hold: Arc<Hold>,
+    ahead: Option<Ahead>,
     keeper: Option<Keeper>,
     interface: String,
     claimed: Claimed,
@@ -143,6 +77,7 @@ impl VipAgent {
             settings,
             hold: Arc::new(Hold::new(context.permit.clone())),
             context,
+            ahead: None,
             keeper: None,
             interface,
             claimed: Claimed::default(),
@@ -177,28 +112,72 @@ impl VipAgent {
         }
     }
 
-    async fn check_duplicates(&self, wire: &Wire) -> Result<(), AgentError> {
-        let found = wire.find_duplicate(self.settings.duplicate_check).await;
-        match found
-            .map_err(|error| AgentError(format!("cannot ask {} for duplicates: {error}", self.interface)))?
-        {
-            None => Ok(()),
-            Some((mac, ip)) => Err(AgentError(format!(
-                "{ip} is in use by {mac} on {}; find that host (its switch port shows the MAC) and remove the address there",
-                self.interface
-            ))),
+    /// A wire on which the duplicate check found nobody; None on an interface where nobody resolves addresses.
+    async fn checked_wire(
+        &mut self,
+        placement: &Placement,
+        deadline: Time,
+    ) -> Result<Option<Wire>, AgentError> {
+        let wait = self.settings.duplicate_check;
+        let ahead = match self.ahead.take() {
+            Some(ahead) => ahead.answer(&placement.link).await,
+            None => None,
+        };
+        let (wire, mut found): Checked = match ahead {
+            Some(checked) => checked,
+            None => match self.wire(placement)? {
+                None => return Ok(None),
+                Some(wire) if wait.is_zero() => return Ok(Some(wire)),
+                Some(wire) => {
+                    let found = wire.find_duplicate(wait).await;
+                    (wire, found)
+                }
+            },
+        };
+        let patient_until = (clock::now() + PREDECESSOR).min(deadline);
+        let mut told = false;
+        loop {
+            let wrong = |error| AgentError(format!("cannot ask {} for duplicates: {error}", self.interface));
+            let Some((mac, ip)) = found.map_err(wrong)? else {
+                return Ok(Some(wire));
+            };
+            if clock::now() + ASK_AGAIN + wait >= patient_until {
+                return Err(AgentError(format!(
+                    "{ip} is in use by {mac} on {}; find that host (its switch port shows the MAC) and remove the address there",
+                    self.interface
+                )));
+            }
+            if !std::mem::replace(&mut told, true) {
+                let text = format!(
+                    "{ip} is still held by {mac} on {}; waiting for it to go",
+                    self.interface
+                );
+                self.context.events.note("warn", "vip-waits", text);
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+            found = wire.find_duplicate(wait).await;
         }
     }
 
-    async fn activate(&mut self) -> Result<(), AgentError> {
+    /// Begins the duplicate check. What hinders it is for `start` to tell.
+    fn check_ahead(&mut self) {
+        self.ahead = None;
+        if self.settings.duplicate_check.is_zero() {
+            return;
+        }
+        let Ok((placement, _)) = self.place() else { return };
+        let usable = link::check_usable(&placement.link).is_ok();
+        if let Some(wire) = self.wire(&placement).ok().flatten().filter(|_| usable) {
+            self.ahead = Some(Ahead::begin(placement.link, wire, self.settings.duplicate_check));
+        }
+    }
+
+    async fn activate(&mut self, deadline: Time) -> Result<(), AgentError> {
         self.release();
         let begun = clock::now();
         let (placement, _) = self.place()?;
         link::check_usable(&placement.link)?;
-        let wire = self.wire(&placement)?;
-        if let Some(wire) = wire.as_ref().filter(|_| !self.settings.duplicate_check.is_zero()) {
-            self.check_duplicates(wire).await?;
-        }
+        let wire = self.checked_wire(&placement, deadline).await?;
         let checked = clock::now();
         let keeper = Keeper::new(
             &self.context,
@@ -317,8 +296,12 @@ impl VipAgent {
 }
 
 impl ResourceAgent for VipAgent {
-    fn start(&mut self, _deadline: Time) -> Action<'_, Result<(), AgentError>> {
-        Box::pin(self.activate())
+    fn prepare(&mut self) {
+        self.check_ahead();
+    }
+
+    fn start(&mut self, deadline: Time) -> Action<'_, Result<(), AgentError>> {
+        Box::pin(self.activate(deadline))
     }
 
     fn stop(&mut self, _deadline: Time) -> Action<'_, Result<(), AgentError>> {

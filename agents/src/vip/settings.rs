@@ -1,0 +1,87 @@
+//! Parameters of the `vip` agent.
+
+use std::time::Duration;
+
+use super::address::{Vip, parse_list};
+use crate::agent::{AgentContext, AgentError, AgentMeta, ParamMeta};
+
+/// What the agent is.
+pub const META: AgentMeta = AgentMeta {
+    kind: "vip",
+    summary: "virtual IPv4 and IPv6 addresses, announced to the network and removed by the kernel when a permit lapses",
+    params: &[
+        ParamMeta {
+            name: "address",
+            required: true,
+            help: "ADDRESS/PREFIX, one or several",
+        },
+        ParamMeta {
+            name: "interface",
+            required: false,
+            help: "where to put them (default: the interface that has an address in the same subnet)",
+        },
+        ParamMeta {
+            name: "duplicate_check_ms",
+            required: false,
+            help: "how long to listen for another host that has the address; 0 asks nobody (default 5)",
+        },
+        ParamMeta {
+            name: "announce_interval_s",
+            required: false,
+            help: "time between announcements after those of the first 17 seconds (default 60)",
+        },
+    ],
+};
+
+/// Longest `duplicate_check_ms`: the service is down while it runs.
+const DUPLICATE_CHECK_MS_MAX: u64 = 5000;
+
+/// The parameters, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub vips: Vec<Vip>,
+    pub interface: Option<String>,
+    pub duplicate_check: Duration,
+    pub announce_interval: Duration,
+}
+
+impl Settings {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// The first that is wrong.
+    pub fn parse(context: &AgentContext) -> Result<Self, AgentError> {
+        META.check_keys(&context.params)?;
+        let get = |key: &str| {
+            context
+                .params
+                .get(key)
+                .map(|value| value.trim())
+                .filter(|value| !value.is_empty())
+        };
+        let number = |key: &str, default: u64, range: std::ops::RangeInclusive<u64>| match get(key) {
+            None => Ok(default),
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|value| range.contains(value))
+                .ok_or_else(|| {
+                    AgentError(format!(
+                        "{key} = {text:?} is not a number from {} to {}",
+                        range.start(),
+                        range.end()
+                    ))
+                }),
+        };
+        Ok(Settings {
+            vips: parse_list(get("address").unwrap_or_default())?,
+            interface: get("interface").map(str::to_owned),
+            duplicate_check: Duration::from_millis(number(
+                "duplicate_check_ms",
+                5,
+                0..=DUPLICATE_CHECK_MS_MAX,
+            )?),
+            announce_interval: Duration::from_secs(number("announce_interval_s", 60, 1..=3600)?),
+        })
+    }
+}
