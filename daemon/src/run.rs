@@ -113,6 +113,7 @@ async fn assemble(
         changed: changes,
         force: Mutex::new(ForceTokens::default()),
         joins: Arc::clone(&joins),
+        followers: control::followers(),
     });
     let (state_dir, run_dir) = (places.state_dir.clone(), places.run_dir.clone());
     office::start(Office {

@@ -21,7 +21,7 @@ use holdfast_proto::control::{ControlReply, ControlRequest, ErrorView, control_r
 use holdfast_proto::stream::{Deframer, frame_message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch as changes};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch as changes};
 
 use crate::join::JoinTokens;
 use crate::journal::Journal;
@@ -30,8 +30,10 @@ use crate::tokens::ForceTokens;
 
 pub use admit::admit;
 
-/// Connections served at a time; further ones wait in the kernel's queue.
+/// Connections served at a time; further ones are turned away in words.
 const CONNECTIONS: usize = 64;
+/// Of these, connections that follow the status or the events, which may last for ever.
+const FOLLOWERS: usize = 32;
 /// Time for a request to arrive, and for a reply to be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Time for the deciding thread to give a picture.
@@ -49,6 +51,14 @@ pub struct Control {
     pub force: Mutex<ForceTokens>,
     /// Tokens of `cluster join`.
     pub joins: Arc<JoinTokens>,
+    /// Places for those who follow.
+    pub followers: Semaphore,
+}
+
+/// Places for clients that follow the status or the events.
+#[must_use]
+pub fn followers() -> Semaphore {
+    Semaphore::new(FOLLOWERS)
 }
 
 /// A refusal in the making.
@@ -86,6 +96,19 @@ impl Control {
                 ),
             )),
         }
+    }
+
+    /// A place for a client that follows.
+    ///
+    /// # Errors
+    /// When all are taken.
+    fn follower(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        self.followers.try_acquire().map_err(|_| {
+            refusal(
+                "refused",
+                format!("{FOLLOWERS} clients follow this node already: end one of them, or ask once and not for ever"),
+            )
+        })
     }
 
     /// The journal; a panic in another task that held it spoils nothing.
@@ -138,16 +161,16 @@ pub fn bind(path: &Path) -> anyhow::Result<std::os::unix::net::UnixListener> {
 pub async fn serve(listener: UnixListener, control: Arc<Control>, path: PathBuf) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let control = Arc::clone(&control);
-                tokio::spawn(async move {
-                    converse(stream, &control).await;
-                    drop(slot);
-                });
+                match Arc::clone(&slots).try_acquire_owned() {
+                    Ok(slot) => drop(tokio::spawn(async move {
+                        converse(stream, &control).await;
+                        drop(slot);
+                    })),
+                    Err(_) => turn_away(&stream),
+                }
             }
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "cannot accept a control connection");
@@ -155,6 +178,19 @@ pub async fn serve(listener: UnixListener, control: Arc<Control>, path: PathBuf)
             }
         }
     }
+}
+
+/// Says that there is no place, without waiting for anybody.
+fn turn_away(stream: &UnixStream) {
+    let busy = refusal(
+        "refused",
+        format!("{CONNECTIONS} clients are being answered: try again in a moment"),
+    );
+    let reply = ControlReply {
+        body: Some(control_reply::Body::Error(busy)),
+    };
+    // The buffer of a fresh connection holds it.
+    let _ = stream.try_write(&frame_message(&reply));
 }
 
 async fn converse(stream: UnixStream, control: &Control) {

@@ -27,6 +27,7 @@ impl Bench {
             changed,
             force: Mutex::default(),
             joins: Arc::default(),
+            followers: followers(),
         });
         let summary = Arc::new(Mutex::new(healthy()));
         let picture = Arc::clone(&summary);
@@ -246,6 +247,102 @@ fn garbage_and_empty_requests_are_refused_in_words() {
             deframer: Deframer::new(),
         };
         assert!(talk.error().await.message.contains("does not know"));
+    });
+}
+
+#[test]
+fn clients_that_follow_or_say_nothing_leave_room_for_others_or_are_refused_in_words() {
+    block_on(async {
+        let bench = Bench::start();
+        let mut following = Vec::new();
+        for _ in 0..FOLLOWERS {
+            let mut talk = bench.ask(control_request::Body::Watch(Empty {})).await;
+            talk.status().await;
+            following.push(talk);
+        }
+        let mut talk = bench.ask(control_request::Body::Watch(Empty {})).await;
+        assert!(
+            talk.error()
+                .await
+                .message
+                .contains("clients follow this node already")
+        );
+        let mut talk = bench.ask(control_request::Body::Status(Empty {})).await;
+        assert_eq!(talk.status().await.health, "ok");
+        drop(talk);
+        // Others connect and say nothing, until there is no place left.
+        let mut silent = Vec::new();
+        let error = loop {
+            let stream = UnixStream::connect(&bench.path).await.expect("connected");
+            let mut talk = Conversation {
+                stream,
+                deframer: Deframer::new(),
+            };
+            match tokio::time::timeout(Duration::from_millis(20), talk.error()).await {
+                Ok(error) => break error,
+                Err(_) => silent.push(talk),
+            }
+            assert!(silent.len() <= CONNECTIONS, "nobody is turned away");
+        };
+        assert!(error.message.contains("try again"), "{}", error.message);
+    });
+}
+
+#[test]
+fn an_oversized_request_is_refused_at_its_length() {
+    block_on(async {
+        let bench = Bench::start();
+        let mut stream = UnixStream::connect(&bench.path).await.expect("connected");
+        let bytes = u32::try_from(holdfast_proto::MESSAGE_BYTES_MAX).expect("fits") + 1;
+        stream.write_all(&bytes.to_be_bytes()).await.expect("written");
+        let mut talk = Conversation {
+            stream,
+            deframer: Deframer::new(),
+        };
+        assert!(talk.error().await.message.contains("the limit is"));
+    });
+}
+
+/// Only the calling thread changes its user: the kernel keeps credentials per thread, and glibc's wrapper that changes
+/// all of them is not used.
+fn become_nobody() {
+    const NOBODY: libc::c_long = 65534;
+    // SAFETY: both calls take integers only and change nothing but this thread's credentials.
+    unsafe {
+        assert_eq!(libc::syscall(libc::SYS_setresgid, NOBODY, NOBODY, NOBODY), 0);
+        assert_eq!(
+            libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()),
+            0
+        );
+        assert_eq!(libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY), 0);
+    }
+}
+
+#[test]
+fn whoever_is_no_operator_is_refused_even_where_the_mode_lets_him_in() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    block_on(async {
+        let bench = Bench::start();
+        let folder = bench.path.parent().expect("folder").to_owned();
+        let open = |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777));
+        open(&folder).and_then(|()| open(&bench.path)).expect("opened");
+        let path = bench.path.clone();
+        let stranger = std::thread::spawn(move || {
+            become_nobody();
+            std::os::unix::net::UnixStream::connect(path).expect("connected")
+        });
+        let stream = tokio::task::spawn_blocking(|| stranger.join().expect("stranger"));
+        let stream = stream.await.expect("connected");
+        stream.set_nonblocking(true).expect("non-blocking");
+        let mut talk = Conversation {
+            stream: UnixStream::from_std(stream).expect("stream"),
+            deframer: Deframer::new(),
+        };
+        let error = talk.error().await;
+        assert_eq!(error.code, "denied");
+        assert!(error.message.contains("group holdfast"), "{}", error.message);
     });
 }
 

@@ -14,6 +14,7 @@ const SETTLE: Duration = Duration::from_millis(50);
 
 /// The status now and after each change, until the client closes.
 pub async fn status(control: &Control, client: &mut Client) -> Result<String, Refusal> {
+    let _place = control.follower()?;
     let mut changed = control.changed.clone();
     let mut told: Option<StatusView> = None;
     loop {
@@ -56,6 +57,11 @@ pub async fn events(
     client: &mut Client,
     request: &EventsRequest,
 ) -> Result<String, Refusal> {
+    let _place = if request.follow {
+        Some(control.follower()?)
+    } else {
+        None
+    };
     let last = usize::try_from(request.last)
         .unwrap_or(usize::MAX)
         .min(RING_ENTRIES);

@@ -51,10 +51,10 @@ pub async fn run(
         None => Ended::Lost(what),
     };
     let (Ended::Lost(why) | Ended::TurnedAway(why) | Ended::Refused(why)) = &ended;
-    shared.remove(greeted, connection, why);
     if restarted {
         shared.forget_run(greeted.from);
     }
+    shared.remove(greeted, connection, why);
     // What was not handed to this connection goes over another link; what was may be lost, as the core expects.
     outbox.close();
     while let Some(packed) = unsent.take().or_else(|| outbox.try_recv().ok()) {

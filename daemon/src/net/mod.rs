@@ -12,6 +12,8 @@ mod budget;
 mod dial;
 mod directory;
 mod endpoint;
+mod follow;
+mod gate;
 mod health;
 mod hello;
 mod lane;

@@ -186,9 +186,26 @@ impl Peer {
         self.close_run(|from| from != run);
         self.run = Some(run);
         (self.heartbeats, self.acks, self.received_seq) = (Window::default(), Window::default(), 0);
+        self.links
+            .values_mut()
+            .for_each(|link| link.window = Window::default());
+        self.restarted()
+    }
+
+    /// Ends a run of which one connection learned that it is over: the others' dialers then dial at once. Returns the
+    /// links that were up.
+    pub fn end_run(&mut self, run: Sender) -> Vec<usize> {
+        self.close_run(|from| from == run);
+        if self.run == Some(run) {
+            self.restarted()
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn restarted(&mut self) -> Vec<usize> {
         let mut ended = Vec::new();
         for (index, link) in &mut self.links {
-            link.window = Window::default();
             if link.down("it has restarted") {
                 ended.push(*index);
             }
@@ -196,8 +213,8 @@ impl Peer {
         ended
     }
 
-    /// Closes the connections of the runs that `ended` picks: their dialers then dial at once.
-    pub fn close_run(&self, ended: impl Fn(Sender) -> bool) {
+    /// Closes the connections of the runs that `ended` picks.
+    fn close_run(&self, ended: impl Fn(Sender) -> bool) {
         let lanes = self
             .links
             .values()

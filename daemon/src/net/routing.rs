@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use holdfast_core::event::Identity;
 use holdfast_proto::ALPN_VERSIONS;
-use holdfast_proto::config::KeyPin;
 use holdfast_proto::frame::{self, Frame};
 use holdfast_proto::ids::NodeId;
 use holdfast_proto::peer::{Beat, Message, Sender};
@@ -16,12 +15,13 @@ use holdfast_proto::wire::{self, Purpose, Refusal};
 use quinn::{ClientConfig, Connection, Endpoint, ServerConfig};
 use tokio::sync::mpsc;
 
-use super::directory::{Directory, links_between, own_addresses};
+use super::directory::Directory;
+use super::gate::Gate;
 use super::hello::Greeted;
-use super::peers::{Link, Peer};
-use super::refusal::{CODE_GOODBYE, CODE_REFUSED, END, MARK, Repeats};
-use super::tls::{Judge, named, proven_pin, tls_client, tls_server};
-use super::{LinkStatus, NetConfig, NetError, NetEvent, accept, dial, endpoint, lane};
+use super::peers::Peer;
+use super::refusal::{CODE_GOODBYE, Repeats};
+use super::tls::{Judge, tls_client, tls_server};
+use super::{LinkStatus, NetConfig, NetError, NetEvent, endpoint, lane};
 use crate::join::{self, JoinTokens};
 use crate::keys::NodeKeys;
 
@@ -29,9 +29,9 @@ use crate::keys::NodeKeys;
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// An endpoint of an own link.
-struct Listening {
-    address: SocketAddr,
-    endpoint: Endpoint,
+pub(super) struct Listening {
+    pub(super) address: SocketAddr,
+    pub(super) endpoint: Endpoint,
 }
 
 /// The transport's state.
@@ -39,14 +39,15 @@ pub(crate) struct Shared {
     pub me: Identity,
     pub directory: Arc<Directory>,
     pub joins: Arc<JoinTokens>,
-    keys: Arc<NodeKeys>,
+    pub(super) keys: Arc<NodeKeys>,
     events: mpsc::Sender<NetEvent>,
-    peers: Mutex<BTreeMap<NodeId, Peer>>,
-    endpoints: Mutex<Vec<Listening>>,
-    repeats: Mutex<Repeats>,
+    pub(super) peers: Mutex<BTreeMap<NodeId, Peer>>,
+    pub(super) endpoints: Mutex<Vec<Listening>>,
+    /// Of members and of strangers, who can make up as many sentences as they like.
+    repeats: Mutex<[Repeats; 2]>,
     beats_client: ClientConfig,
     messages_client: ClientConfig,
-    server: ServerConfig,
+    pub(super) server: ServerConfig,
 }
 
 impl Shared {
@@ -74,103 +75,6 @@ impl Shared {
             messages_client: endpoint::client_config(client, true).map_err(NetError::Tls)?,
             server: endpoint::server_config(server).map_err(NetError::Tls)?,
         }))
-    }
-
-    /// Brings endpoints, links and connections in line with the configuration in force.
-    pub fn follow(self: &Arc<Self>) -> Result<(), NetError> {
-        let listened = self.follow_endpoints();
-        self.follow_peers();
-        self.follow_pins();
-        listened
-    }
-
-    fn follow_endpoints(self: &Arc<Self>) -> Result<(), NetError> {
-        let config = self.directory.config();
-        let wanted = own_addresses(&config, self.me.node);
-        if wanted.is_empty() {
-            return Err(NetError::NotAMember(self.me.node));
-        }
-        let mut endpoints = lock(&self.endpoints);
-        if endpoints
-            .iter()
-            .map(|listening| listening.address)
-            .eq(wanted.iter().copied())
-        {
-            return Ok(());
-        }
-        let mut old = std::mem::take(&mut *endpoints);
-        for (index, address) in wanted.into_iter().enumerate() {
-            let kept = old.iter().position(|listening| listening.address == address);
-            let endpoint = match kept {
-                Some(at) => old.swap_remove(at).endpoint,
-                None => endpoint::open(address, &self.keys, Some(self.server.clone()))
-                    .map_err(|source| NetError::Bind { address, source })?,
-            };
-            if kept.is_none() {
-                self.spawn(accept::run(Arc::clone(self), endpoint.clone(), index));
-            }
-            endpoints.push(Listening { address, endpoint });
-        }
-        old.iter().for_each(|listening| {
-            listening
-                .endpoint
-                .close(CODE_GOODBYE, b"the link left the configuration")
-        });
-        Ok(())
-    }
-
-    fn follow_peers(self: &Arc<Self>) {
-        let config = self.directory.config();
-        let mut peers = lock(&self.peers);
-        for member in config.members().filter(|member| *member != self.me.node) {
-            peers.entry(member).or_default();
-        }
-        // A peer that left stays in the table, so that its sequence numbers go on if it comes back.
-        for (node, peer) in peers.iter_mut() {
-            let member = config.members().any(|member| member == *node);
-            let wanted = if member {
-                links_between(&config, self.me.node, *node)
-            } else {
-                Vec::new()
-            };
-            let keeps = |index: usize, link: &Link| wanted.contains(&(index, link.endpoint, link.address));
-            peer.links.retain(|index, link| {
-                let keep = keeps(*index, link);
-                if !keep {
-                    link.end(CODE_REFUSED, "the link left the configuration");
-                }
-                keep
-            });
-            for (index, endpoint, address) in wanted {
-                peer.links.entry(index).or_insert_with(|| {
-                    let mut link = Link::new(endpoint, address);
-                    if self.me.node > *node {
-                        self.dial(*node, index, &mut link);
-                    }
-                    link
-                });
-            }
-        }
-    }
-
-    fn dial(self: &Arc<Self>, peer: NodeId, index: usize, link: &mut Link) {
-        for purpose in [Purpose::Beats, Purpose::Messages] {
-            let dialer = tokio::spawn(dial::keep(Arc::clone(self), peer, index, purpose));
-            link.dialers.push(dialer.abort_handle());
-        }
-    }
-
-    /// Closes connections whose key is pinned no more.
-    fn follow_pins(&self) {
-        for (node, peer) in lock(&self.peers).iter() {
-            let pins = self.directory.pins(*node);
-            for lane in peer.links.values().flat_map(Link::lanes) {
-                if !proven_pin(&lane.connection).is_some_and(|pin| pins.contains(&pin)) {
-                    lane.connection
-                        .close(CODE_REFUSED, b"its key was taken out of the configuration");
-                }
-            }
-        }
     }
 
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -244,14 +148,7 @@ impl Shared {
             )),
         };
         let installed = installed?;
-        for link in installed.ended {
-            let why = format!("{} has restarted", self.name(node));
-            self.emit(NetEvent::LinkDown {
-                peer: node,
-                link,
-                why,
-            });
-        }
+        self.restarted(node, installed.ended);
         if installed.link_came_up {
             self.link_up(greeted);
         }
@@ -284,8 +181,21 @@ impl Shared {
 
     /// One connection learned that the run behind it is over: so are the others.
     pub fn forget_run(&self, run: Sender) {
-        if let Some(peer) = lock(&self.peers).get(&run.node) {
-            peer.close_run(|from| from == run);
+        let ended = lock(&self.peers)
+            .get_mut(&run.node)
+            .map(|peer| peer.end_run(run))
+            .unwrap_or_default();
+        self.restarted(run.node, ended);
+    }
+
+    fn restarted(&self, node: NodeId, links: Vec<usize>) {
+        for link in links {
+            let why = format!("{} has restarted", self.name(node));
+            self.emit(NetEvent::LinkDown {
+                peer: node,
+                link,
+                why,
+            });
         }
     }
 
@@ -380,7 +290,8 @@ impl Shared {
 
     /// Tells the journal of a refusal, once a minute.
     pub fn refused(&self, link: usize, peer: Option<NodeId>, sentence: String) {
-        if lock(&self.repeats).tell(&sentence, Instant::now()) {
+        let stranger = usize::from(peer.is_none());
+        if lock(&self.repeats)[stranger].tell(&sentence, Instant::now()) {
             self.emit(NetEvent::Refused { link, peer, sentence });
         }
     }
@@ -461,35 +372,6 @@ pub(crate) async fn watch_silence(shared: Arc<Shared>) {
 }
 
 /// Locks; nothing that holds one of these locks waits or panics with a half-made change.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Admits who is pinned, and, while a join token is open, a newcomer as far as the join protocol.
-struct Gate {
-    directory: Arc<Directory>,
-    joins: Arc<JoinTokens>,
-}
-
-impl Judge for Gate {
-    fn server(&self, name: &str, pin: KeyPin) -> Result<(), String> {
-        let pins = named(name).map(|node| (node, self.directory.pins(node)));
-        match pins {
-            Some((_, pins)) if pins.contains(&pin) => Ok(()),
-            Some((node, _)) => Err(format!(
-                "{MARK}the key {pin} is not pinned for {}: put that pin under its 'keys' if it is the right one{END}",
-                self.directory.config().name_of(node)
-            )),
-            None => Err(format!("{MARK}'{name}' is not the name of a member{END}")),
-        }
-    }
-
-    fn client(&self, pin: KeyPin) -> Result<(), String> {
-        if self.directory.owner_of(pin).is_some() || self.joins.any_open() {
-            return Ok(());
-        }
-        Err(format!(
-            "{MARK}the key {pin} is not pinned for any member: put that pin under 'keys' if it is the right one{END}"
-        ))
-    }
 }
