@@ -6,6 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::time::Duration;
 
 use common::*;
 use holdfast_proto::agent::agent_report::Body as Report;
@@ -162,4 +163,36 @@ fn a_unit_survives_a_restart_of_agentd_and_is_watched_on() {
     had.note("resource-failed");
     had.stop("web", 1);
     had.group("stopped");
+}
+
+#[test]
+fn a_lapse_ends_a_unit_without_asking_it_and_it_stays_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = folder.path().join("asked");
+    let script = format!(
+        "trap \"touch {}\" TERM; while :; do sleep 0.02; done",
+        asked.display()
+    );
+    let service =
+        format!("ExecStart=/bin/sh -c '{script}'\nRestart=always\nRestartSec=1ms\nTimeoutStopSec=infinity");
+    let Some(unit) = Unit::new("holdfast-five.service", &service) else {
+        return;
+    };
+    let agentd = Agentd::start();
+    let mut had = agentd.attach();
+    let mut spec = unit.group();
+    spec.requires = "lease".into();
+    spec.resources[0].stop_timeout_ms = 3_600_000;
+    had.start(1, LONG, &spec);
+    let (pid, _) = main_pid(&mut had);
+    had.start(2, Duration::from_millis(500), &spec);
+    let note = had.note("permit-lapsed");
+    assert!(!note.text.contains("cut off"), "{}", note.text);
+    had.group("stopped");
+    assert!(!lives(pid) && !asked.exists());
+    let state = Command::new("systemctl")
+        .args(["is-active", unit.0])
+        .output()
+        .unwrap();
+    assert_ne!(String::from_utf8_lossy(&state.stdout).trim(), "active");
 }
