@@ -340,3 +340,18 @@ fn the_witness_votes_but_never_leads() {
         1
     );
 }
+
+#[test]
+fn a_rival_with_a_higher_ballot_is_not_backed_while_the_promise_to_the_leader_runs() {
+    let mut solo = Solo::free_voter(B, all_vote(&config(3, false, "")));
+    let id = records(&solo.beat(A, leaders_beat(1, BALLOT)))[0];
+    solo.event(Event::Persisted(id));
+    assert!(acks(&solo.beat(A, leaders_beat(2, BALLOT)))[0].backs);
+    let rival = Ballot { round: 6, node: 3 };
+    let effects = solo.beat(C, leaders_beat(1, rival));
+    assert!(!acks(&effects)[0].backs && records(&effects).is_empty());
+    assert!(
+        acks(&solo.beat(A, leaders_beat(3, BALLOT)))[0].backs,
+        "and the leader goes on"
+    );
+}

@@ -316,3 +316,30 @@ fn a_node_that_was_stalled_itself_blames_nobody() {
         "queued messages come first"
     );
 }
+
+#[test]
+fn a_candidate_counts_its_own_promise_only_once_it_is_on_disk() {
+    let (mut solo, ballot) = candidate();
+    let state = solo.durable().committed.clone();
+    let effects = solo.hear(B, pre_vote_reply(ballot, &state, Verdict::Granted));
+    let written = records(&effects)[0];
+    let promise = Message::Promise {
+        ballot,
+        accepted_ballot: Ballot::ZERO,
+        accepted: Arc::clone(&state),
+        voters: known(&state),
+    };
+    solo.hear(B, promise);
+    assert!(
+        matches!(solo.node.role, Role::Preparing(_)),
+        "one promise of three"
+    );
+    let effects = solo.event(Event::Persisted(written));
+    assert!(matches!(solo.node.role, Role::Leading(_)));
+    // The same for its acceptance of what it proposes.
+    solo.hear(B, Message::Accepted { ballot, version: 1 });
+    assert!(!solo.node.is_established(), "one acceptance of three");
+    let written = *records(&effects).last().expect("it accepts its own proposal");
+    solo.event(Event::Persisted(written));
+    assert!(solo.node.is_established());
+}

@@ -304,3 +304,17 @@ fn fencing_that_an_operator_asked_for_goes_on_although_the_node_is_heard() {
     let said = cluster.ask_refused(owner, OperatorRequest::Fence { node: owner });
     assert!(said.contains("itself"), "{said}");
 }
+
+#[test]
+fn a_proof_about_a_boot_that_is_over_is_not_held_against_the_next() {
+    let (mut cluster, owner, other) = fencing();
+    let ask = cluster.asked_about(owner)[0];
+    cluster.power_off(owner);
+    cluster.heal();
+    cluster.boot(owner);
+    cluster.run_until(5_000, "it is synced again", |cluster| cluster.node(owner).synced);
+    cluster.device_answers(ask, true);
+    assert_eq!(cluster.node(other).fence_proofs().count(), 0);
+    cluster.run_for(2_000);
+    assert_eq!(cluster.asked_about(owner).len(), 1, "and nobody is fenced again");
+}

@@ -21,7 +21,7 @@ pub(super) struct Host {
     pub(super) boot: BootId,
     pub(super) incarnation: Incarnation,
     pub(super) disk: Option<Durable>,
-    synced_marker: bool,
+    pub(super) synced_marker: bool,
     /// Records wait for `write_disk` instead of being written.
     pub(super) disk_held: bool,
     unwritten: Vec<(PersistId, Arc<Durable>)>,

@@ -298,3 +298,37 @@ fn the_survivor_is_who_owns_the_groups() {
     cluster.run_until(3_000, "the owner fences", |cluster| !cluster.fences.is_empty());
     assert_eq!(cluster.fences[0].by, B);
 }
+
+#[test]
+fn a_freshly_booted_node_does_not_take_a_blank_peer_for_its_vote() {
+    let mut cluster = pair();
+    cluster.power_off(A);
+    cluster.power_off(B);
+    cluster.host_mut(B).disk = None;
+    cluster.boot(A);
+    cluster.boot(B);
+    cluster.run_for(60_000);
+    assert_eq!(
+        cluster.node(A).stand_in(),
+        VoterSet::EMPTY,
+        "the peer may have decided alone before it lost its disk"
+    );
+    assert_eq!(cluster.leaders(), []);
+}
+
+#[test]
+fn an_assignment_to_an_earlier_boot_gets_no_permit() {
+    let mut state = all_vote(&config(2, false, &group("db", "fencing", "")));
+    state.groups.get_mut("db").expect("configured").assignment = Assignment::Owned {
+        owner: A,
+        boot: Some(BootId(77)),
+        epoch: 1,
+    };
+    state.next_epoch = 2;
+    let mut cluster = Cluster::of(state);
+    cluster.host_mut(A).synced_marker = true;
+    cluster.start_had(A);
+    cluster.run_for(5_000);
+    assert!(cluster.node(A).synced && cluster.node(A).in_pair());
+    assert!(cluster.host(A).permits.is_empty());
+}

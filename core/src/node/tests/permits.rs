@@ -225,3 +225,59 @@ fn a_permit_is_told_to_the_agent_again_when_it_attaches() {
         "and what runs goes on untouched"
     );
 }
+
+#[test]
+fn a_grant_counts_for_the_version_it_was_made_at() {
+    let state = all_vote(&config(2, true, &group("web", "lease", "")));
+    let mut solo = Solo::free_voter(B, state.clone());
+    let ballot = Ballot { round: 5, node: 1 };
+    let mut next = state;
+    next.version = 2;
+    next.groups.get_mut("web").expect("configured").assignment = Assignment::Owned {
+        owner: B,
+        boot: Some(BootId(1 << 96)),
+        epoch: 1,
+    };
+    let state = Arc::new(next);
+    let mut effects = solo.hear(
+        A,
+        Message::Accept {
+            ballot,
+            state: Arc::clone(&state),
+        },
+    );
+    effects.extend(solo.hear(A, Message::Commit { ballot, state }));
+    solo.event(Event::Persisted(*records(&effects).last().expect("written")));
+    assert!(solo.node.synced);
+    let (seq, sent_at) = *solo.node.rounds.back().expect("it beats");
+    let mut granted = |version| {
+        let ack = HeartbeatAck {
+            seq,
+            sent_at,
+            ballot,
+            backs: false,
+            lease_left: LEASE / 2,
+            granted: version,
+            withheld: Default::default(),
+            withhold_all: false,
+            committed: 2,
+            blank: false,
+        };
+        let beat = Beat::Ack(ack);
+        let effects = solo.event(Event::Beat {
+            from: sender(A),
+            beat,
+        });
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Permits(permits) => Some(permits[0].until),
+            _ => None,
+        })
+    };
+    assert_eq!(granted(1), None, "made before the group was given to this node");
+    let until = sent_at + Spans::shrink(LEASE / 2);
+    assert_eq!(
+        granted(2),
+        Some(until),
+        "from when the heartbeat was sent, for what the lease had left"
+    );
+}

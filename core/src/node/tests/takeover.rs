@@ -19,8 +19,8 @@ fn owner_lost(requires: &str, watchdog: Option<Duration>) -> (Cluster, NodeId, N
 }
 
 /// The latest instant until which the lost owner was permitted to run the group.
-fn permitted_until(cluster: &Cluster, owner: NodeId) -> Time {
-    cluster.host(owner).permits["db"].1
+fn permitted_until(cluster: &Cluster, owner: NodeId, group: &str) -> Time {
+    cluster.host(owner).permits[group].1
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn a_lease_group_moves_after_the_permit_lapsed_and_the_margin_passed() {
     let started = cluster.started_at(other, "db", since).expect("started");
     let margin = cluster.config.timers().lapse_margin;
     assert!(
-        started >= permitted_until(&cluster, owner) + margin,
+        started >= permitted_until(&cluster, owner, "db") + margin,
         "not before the margin"
     );
     assert!(cluster.fences.is_empty(), "such a group needs no fencing");
@@ -98,7 +98,7 @@ fn an_armed_watchdog_proves_when_it_must_have_fired() {
         cluster.runs_on("db").contains(&other)
     });
     let started = cluster.started_at(other, "db", since).expect("started");
-    let last_pet = permitted_until(&cluster, owner);
+    let last_pet = permitted_until(&cluster, owner, "db");
     assert!(started >= last_pet + timeout + cluster.config.timers().lapse_margin);
     let record = cluster.state(other).nodes[&owner]
         .proof
@@ -202,4 +202,40 @@ fn a_new_leader_waits_for_permits_of_the_one_before() {
         started >= until + cluster.config.timers().lapse_margin,
         "{started} against {until}"
     );
+}
+
+#[test]
+fn a_message_with_another_boot_that_answered_nothing_proves_no_reset() {
+    let (mut cluster, owner, other, _) = owner_lost("fencing", None);
+    cluster.run_until(5_000, "another leads", |cluster| cluster.leader() == Some(other));
+    // It may be older than the assignment: only an answer to this leader's own heartbeat is not.
+    let from = Sender {
+        boot: BootId(5),
+        incarnation: Incarnation(99),
+        ..cluster.sender(owner)
+    };
+    let message = Message::Report(Default::default());
+    cluster.event(other, Event::Message { from, message });
+    cluster.run_for(500);
+    assert_eq!(cluster.owner(other, "db"), Some(owner));
+}
+
+#[test]
+fn an_owner_that_only_talks_or_only_hears_is_lost_as_well() {
+    for deaf in [true, false] {
+        let mut cluster = Cluster::formed(2, true, &group("web", "lease", ""));
+        let owner = cluster.runs_on("web")[0];
+        let other = if owner == A { B } else { A };
+        for peer in [other, W] {
+            cluster
+                .cut
+                .insert(if deaf { (peer, owner) } else { (owner, peer) });
+        }
+        let since = cluster.now;
+        cluster.run_until(10_000, "it runs elsewhere", |cluster| {
+            cluster.runs_on("web").contains(&other)
+        });
+        let started = cluster.started_at(other, "web", since).expect("started");
+        assert!(started >= permitted_until(&cluster, owner, "web"), "deaf: {deaf}");
+    }
 }
