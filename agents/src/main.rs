@@ -77,6 +77,7 @@ fn main() -> anyhow::Result<()> {
         groups: supervisor::first_report(&loaded),
         state_dir: args.state_dir,
     })?;
+    rt::prefer_agents();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

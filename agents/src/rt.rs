@@ -8,6 +8,9 @@ use crate::sys;
 /// Priority of the guard: below `had`, whose renewals it waits for.
 const GUARD_PRIORITY: i32 = 9;
 
+/// Nice value of the agents' thread.
+const AGENTS_NICE: i32 = -15;
+
 /// What agents cannot do without: addresses, announcements, scheduling, memory, signals, files, other users, reboot.
 const NEEDED: [Capability; 10] = [
     Capability::CAP_NET_ADMIN,
@@ -70,6 +73,15 @@ pub fn lock_memory() {
         Err(error) => tracing::warn!(
             "memory is not locked ({error}): under memory pressure permits may be enforced late"
         ),
+    }
+}
+
+/// Lets the calling thread go before others: what it does is short, and a service that moves waits for it. Not a
+/// real-time class: a program that it talks with may keep it busy.
+pub fn prefer_agents() {
+    match sys::be_nice(AGENTS_NICE) {
+        Ok(()) => tracing::info!("agents run at nice {AGENTS_NICE}"),
+        Err(error) => tracing::warn!("agents run without preference ({error}): under load they may be slow"),
     }
 }
 

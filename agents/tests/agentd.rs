@@ -35,6 +35,29 @@ fn renewals_keep_it_running_and_lapse_is_told() {
 }
 
 #[test]
+fn a_program_gets_nothing_of_what_agentd_protects_itself_with() {
+    let agentd = Agentd::start();
+    let mut had = agentd.attach();
+    let seen = agentd.file("seen");
+    let script = format!(
+        "(cat /proc/self/stat; cat /proc/self/oom_score_adj; umask; grep SigIgn /proc/self/status; echo done) > {}",
+        seen.display()
+    );
+    had.start(1, LONG, &shell(&format!("{script}; exec sleep 1000")));
+    had.group("running");
+    let read = || std::fs::read_to_string(&seen).unwrap_or_default();
+    wait_for("the program to look at itself", || read().ends_with("done\n"));
+    let text = read();
+    let lines: Vec<_> = text.lines().collect();
+    let stat: Vec<_> = lines[0].rsplit(')').next().unwrap().split_whitespace().collect();
+    // Nice value, real-time priority and policy.
+    assert_eq!((stat[16], stat[37], stat[38]), ("0", "0", "0"), "{text}");
+    assert_eq!((lines[1], lines[2]), ("0", "0022"), "{text}");
+    let ignored = u64::from_str_radix(lines[3].split_whitespace().last().unwrap(), 16).unwrap();
+    assert_eq!(ignored & (1 << 12), 0, "SIGPIPE: {text}");
+}
+
+#[test]
 fn permits_are_answered_with_signs_of_life_of_both_threads() {
     let agentd = Agentd::start();
     let mut had = agentd.attach();

@@ -40,6 +40,23 @@ pub fn schedule_fifo(priority: i32) -> io::Result<()> {
     }
 }
 
+/// Gives this thread the nice value `nice`; its children, threads or processes, have none below 0.
+///
+/// # Errors
+/// As setpriority(2): EACCES without CAP_SYS_NICE.
+pub fn be_nice(nice: i32) -> io::Result<()> {
+    let param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 is the calling thread, and `param` lives through the call.
+    let result =
+        unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, &param) };
+    // SAFETY: plain integers; on Linux 0 is the calling thread.
+    if result == 0 && unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Locks memory, pages that are touched only: without ONFAULT it would cost the whole address space.
 ///
 /// # Errors
