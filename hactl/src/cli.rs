@@ -121,8 +121,11 @@ Groups do not move back by themselves: `hactl move GROUP db1` does.")]
     /// See a cluster fail over on this machine; needs no root
     #[command(after_help = "Examples:
   hactl demo
-  hactl demo --fault cut --runs 10
-  hactl demo --fault all --json")]
+  hactl demo --fault cut --verbose
+  hactl demo --fault all --runs 10 --profile balanced
+  hactl demo --fault all --json > figures.json
+
+Ctrl-C ends it at any time; it leaves nothing behind.")]
     Demo(DemoArgs),
     /// Completions for a shell, on standard output
     #[command(after_help = "Example:

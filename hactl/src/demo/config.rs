@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::outlet::Machine;
+use super::paths::Paths;
 use super::service::PORT;
-use super::stage::Paths;
 use super::switch::{self, VIP};
 use super::{Profile, Service};
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use holdfast_proto::control::control_reply::Body as Reply;
 use holdfast_proto::control::control_request::Body as Request;
-use holdfast_proto::control::{EventsRequest, MoveRequest, StatusView};
+use holdfast_proto::control::{EventsRequest, MoveRequest, ResourceRequest, StatusView};
 
 use super::config::GROUP;
-use super::stage::Paths;
+use super::paths::Paths;
 use super::story::Story;
 use crate::client::Endpoint;
 
@@ -28,6 +28,15 @@ pub fn move_group(paths: &Paths, node: &str, to: &str) -> anyhow::Result<String>
     Endpoint::new(&paths.control(node)).ask(Request::Move(MoveRequest {
         group: GROUP.into(),
         to: to.into(),
+    }))
+}
+
+/// Makes the cluster forget the group's failures, asking `node`.
+pub fn cleanup(paths: &Paths, node: &str) -> anyhow::Result<String> {
+    Endpoint::new(&paths.control(node)).ask(Request::Resource(ResourceRequest {
+        action: "cleanup".into(),
+        group: GROUP.into(),
+        resource: String::new(),
     }))
 }
 

@@ -67,6 +67,18 @@ impl FaultChoice {
         }
     }
 
+    /// True when it takes from the node that is struck the means to know or to tell: others have to notice.
+    pub fn blinds(self) -> bool {
+        matches!(
+            self,
+            FaultChoice::Crash
+                | FaultChoice::Cut
+                | FaultChoice::CutOneway
+                | FaultChoice::HangHad
+                | FaultChoice::HangBoth
+        )
+    }
+
     /// How long at least is watched for what the fault does.
     pub fn watch(self, lease: Duration) -> Duration {
         match self {
@@ -136,7 +148,7 @@ impl FaultChoice {
         Ok(at_us)
     }
 
-    /// Takes away what is left of the fault: cables carry again, frozen processes go on.
+    /// Takes away what is left of the fault: cables carry again, frozen processes go on, failures are forgotten.
     pub fn heal(self, cluster: &Cluster, struck: &str) -> anyhow::Result<()> {
         match self {
             FaultChoice::Crash => cluster.outlets.on(struck),
@@ -151,6 +163,8 @@ impl FaultChoice {
                 }
                 Ok(())
             }
+            // As an operator does who found out why: else the group is held down after some kills, as it should be.
+            FaultChoice::ServiceDies => control::cleanup(&cluster.paths, struck).map(|_| ()),
             _ => Ok(()),
         }
     }

@@ -57,7 +57,7 @@ pub fn hogs(cluster: &Cluster, screen: &Screen, count: u32, span: Duration) -> a
     println!("{}", serde_json::to_string_pretty(&figures)?);
     let good = fencings == 0 && failovers == 0 && vip_gone_ms == 0.0 && cluster.truth.vip_owner() == active;
     if !good {
-        moments.iter().for_each(|moment| screen.live(moment, from_us));
+        moments.iter().for_each(|moment| screen.event(moment, from_us));
     }
     Ok(if good {
         ExitCode::SUCCESS

@@ -14,11 +14,13 @@ mod cluster;
 mod config;
 mod control;
 mod fault;
+mod figures;
 mod link;
 mod load;
 mod netlink;
 mod node;
 mod outlet;
+mod paths;
 mod power;
 mod report;
 mod run;
@@ -52,6 +54,9 @@ pub struct DemoArgs {
     /// What runs behind the virtual IP.
     #[arg(long, value_enum, default_value_t = Service::Builtin)]
     pub service: Service,
+    /// Show every event of every node.
+    #[arg(long, short)]
+    pub verbose: bool,
     /// Print the measurements as JSON, and the progress on standard error: `--json`, which every command has.
     #[arg(skip)]
     pub json: bool,

@@ -12,7 +12,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, sethostname};
 
 use super::link;
-use super::stage::{Paths, RUN_AGENTD, RUN_HAD};
+use super::paths::Paths;
+use super::stage::{RUN_AGENTD, RUN_HAD};
 
 /// Pause before a daemon that died is started again (`RestartSec=`).
 const RESTART_PAUSE: Duration = Duration::from_millis(20);

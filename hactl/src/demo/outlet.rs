@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 
 use super::link::{self, Carries};
 use super::netlink::{GROUP_IPV4_ADDRESS, Netlink};
-use super::stage::Paths;
+use super::paths::Paths;
 use super::story::Story;
 use super::truth::Truth;
 use super::{switch, sys};

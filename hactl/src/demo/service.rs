@@ -15,7 +15,8 @@ use anyhow::Context;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::unistd::gethostname;
 
-use super::stage::{Paths, TRUTH_SOCKET};
+use super::paths::Paths;
+use super::stage::TRUTH_SOCKET;
 
 /// Port of either service.
 pub const PORT: u16 = 7777;

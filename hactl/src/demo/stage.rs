@@ -3,21 +3,21 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
-use std::sync::Arc;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Uid, getegid, geteuid, getppid, setsid};
 
 use super::binaries::Binaries;
+use super::paths::Paths;
 use super::{DemoArgs, run, sys};
 
 /// Socket of the power controller.
@@ -28,25 +28,49 @@ pub const TRUTH_SOCKET: &str = "/run/demo/truth.sock";
 pub const RUN_HAD: &str = "/run/holdfast";
 /// State folder of had-agentd, as a node sees it.
 pub const RUN_AGENTD: &str = "/run/holdfast-agentd";
-const ROOT: &str = "/run/demo";
+/// Everything that is the stage's own.
+pub const ROOT: &str = "/run/demo";
 
-/// Starts the stage in a process of its own and waits for it.
+/// Starts the stage in a process of its own and waits for it. Ctrl-C ends the stage first.
 pub fn open(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let binaries = Binaries::find()?;
     if let Some(folder) = &args.keep_logs {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     let hactl = std::env::current_exe().context("cannot tell where hactl itself is")?;
-    let status = Command::new(hactl)
+    let mut stage = Command::new(hactl)
         .args(std::env::args_os().skip(1))
         .args(["--internal", "stage", &std::process::id().to_string()])
         .args([&binaries.had, &binaries.agentd])
-        .status()
+        .stdin(Stdio::piped())
+        .spawn()
         .context("cannot start the demo's stage")?;
+    let leash = stage.stdin.take();
+    // Blocked only now: the stage and everything in it must not inherit that.
+    let signals = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+        .into_iter()
+        .collect::<SigSet>();
+    signals.thread_block()?;
+    let ended_by = Arc::new(OnceLock::new());
+    let waiter = Arc::clone(&ended_by);
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            let signal = signals.wait();
+            // Set before the leash goes, so that the end of the stage is told as what it was.
+            let _ = waiter.set(signal);
+            drop(leash);
+        })?;
+    let status = stage.wait().context("cannot wait for the demo's stage")?;
+    if let Some(Ok(signal)) = ended_by.get() {
+        eprintln!("hactl: the demo was ended by {signal}; nothing of it is left");
+        return Ok(ExitCode::from(128 + *signal as u8));
+    }
     Ok(ExitCode::from(status.code().map_or(1, |code| code as u8)))
 }
 
-/// Enters new namespaces and runs the demo as PID 1 there. `parent` is the process that `open` ran in.
+/// Enters new namespaces and runs the demo as PID 1 there. `parent` is the process that `open` runs in, and standard
+/// input the leash that it holds.
 pub fn enter(args: &DemoArgs, parent: &str, had: &Path, agentd: &Path) -> anyhow::Result<ExitCode> {
     setsid().context("cannot leave the terminal's session")?;
     new_namespaces()?;
@@ -70,10 +94,23 @@ pub fn enter(args: &DemoArgs, parent: &str, had: &Path, agentd: &Path) -> anyhow
             drop(holder);
             prctl::set_pdeathsig(Signal::SIGKILL)?;
             anyhow::ensure!(!hung_up(&alive)?, "the demo was ended while it started");
+            end_with_leash()?;
             let paths = furnish(args, had, agentd)?;
             run::perform(args, &paths)
         }
     }
+}
+
+/// Ends this process, PID 1 of the stage, and with it everything on the stage, when `open` lets go of the leash.
+fn end_with_leash() -> io::Result<()> {
+    std::thread::Builder::new()
+        .name("leash".into())
+        .spawn(|| {
+            // Nothing is ever written to it: whatever this returns, the other end is closed.
+            let _ = io::copy(&mut io::stdin(), &mut io::sink());
+            std::process::exit(1)
+        })
+        .map(|_| ())
 }
 
 fn hung_up(pipe: &io::PipeReader) -> anyhow::Result<bool> {
@@ -164,169 +201,5 @@ fn furnish(args: &DemoArgs, had: &Path, agentd: &Path) -> anyhow::Result<Paths> 
         )
         .with_context(|| format!("cannot bind {name} into the stage"))?;
     }
-    Ok(Paths {
-        hactl: bin.join("hactl"),
-        logs: logs.map(Arc::new),
-    })
-}
-
-/// Where things are on the stage.
-#[derive(Clone, Debug)]
-pub struct Paths {
-    /// hactl itself.
-    pub hactl: PathBuf,
-    logs: Option<Arc<File>>,
-}
-
-impl Paths {
-    /// The paths as processes inside the stage know them.
-    pub fn in_stage() -> Paths {
-        Paths {
-            hactl: Path::new(ROOT).join("bin/hactl"),
-            logs: None,
-        }
-    }
-
-    fn of(&self, node: &str, rest: &str) -> PathBuf {
-        Path::new(ROOT).join(node).join(rest)
-    }
-
-    fn program(&self, node: &str, name: &str) -> PathBuf {
-        let own = self.of(node, "bin").join(name);
-        if own.exists() {
-            own
-        } else {
-            Path::new(ROOT).join("bin").join(name)
-        }
-    }
-
-    /// The node's `had`.
-    pub fn had_program(&self, node: &str) -> PathBuf {
-        self.program(node, "had")
-    }
-
-    /// The node's `had-agentd`.
-    pub fn agentd_program(&self, node: &str) -> PathBuf {
-        self.program(node, "had-agentd")
-    }
-
-    /// Gives `node` copies of the daemons, so that it shares no memory with the other nodes.
-    pub fn copy_programs(&self, node: &str) -> io::Result<()> {
-        fs::create_dir_all(self.of(node, "bin"))?;
-        for name in ["had", "had-agentd"] {
-            fs::copy(
-                Path::new(ROOT).join("bin").join(name),
-                self.of(node, "bin").join(name),
-            )?;
-        }
-        Ok(())
-    }
-
-    /// The node's configuration file.
-    pub fn config(&self, node: &str) -> PathBuf {
-        self.of(node, "disk/holdfast.toml")
-    }
-
-    /// The node's state folder, which outlives its boots.
-    pub fn state(&self, node: &str) -> PathBuf {
-        self.of(node, "disk/state")
-    }
-
-    /// The node's folder for redis.
-    pub fn redis(&self, node: &str) -> PathBuf {
-        self.of(node, "disk/redis")
-    }
-
-    /// The node's run folder of had as the stage sees it.
-    pub fn run(&self, node: &str) -> PathBuf {
-        self.of(node, "run/had")
-    }
-
-    /// The node's state folder of had-agentd, which does not outlive a boot.
-    pub fn agentd(&self, node: &str) -> PathBuf {
-        self.of(node, "run/agentd")
-    }
-
-    /// The file that holds the node's boot id: the kernel's is the same in all namespaces.
-    pub fn boot_id(&self, node: &str) -> PathBuf {
-        self.of(node, "run/boot_id")
-    }
-
-    /// The program that is the fence device of `node`.
-    pub fn fence_program(&self, node: &str) -> PathBuf {
-        self.of(node, "disk/fence")
-    }
-
-    /// The program of the service; its node finds itself by its host name.
-    pub fn service_program(&self) -> PathBuf {
-        Path::new(ROOT).join("bin/service")
-    }
-
-    /// Writes the small programs that call hactl with the right words.
-    pub fn write_programs(&self, node: &str) -> io::Result<()> {
-        let hactl = self.hactl.display();
-        script(
-            &self.fence_program(node),
-            &format!("exec {hactl} demo --internal power {node}"),
-        )?;
-        script(
-            &self.service_program(),
-            &format!("exec {hactl} demo --internal service \"$1\""),
-        )
-    }
-
-    /// The control socket of the node.
-    pub fn control(&self, node: &str) -> PathBuf {
-        self.run(node).join("had.sock")
-    }
-
-    /// Makes the folders of a node's disk.
-    pub fn make_disk(&self, node: &str) -> io::Result<()> {
-        fs::create_dir_all(self.state(node))?;
-        fs::set_permissions(self.state(node), fs::Permissions::from_mode(0o700))
-    }
-
-    /// Empties what does not outlive a boot and makes a boot id.
-    pub fn fresh_boot(&self, node: &str) -> io::Result<()> {
-        match fs::remove_dir_all(self.of(node, "run")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        fs::create_dir_all(self.run(node))?;
-        fs::create_dir_all(self.agentd(node))?;
-        fs::copy("/proc/sys/kernel/random/uuid", self.boot_id(node)).map(|_| ())
-    }
-
-    /// Opens a log of the node for appending.
-    pub fn log(&self, node: &str, name: &str) -> io::Result<File> {
-        let folder = self.of(node, "log");
-        fs::create_dir_all(&folder)?;
-        File::options()
-            .create(true)
-            .append(true)
-            .open(folder.join(format!("{name}.log")))
-    }
-
-    /// Copies the logs of `nodes` to the folder asked for, if one was.
-    pub fn keep_logs(&self, nodes: &[&str]) -> io::Result<()> {
-        let Some(folder) = &self.logs else { return Ok(()) };
-        let target = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
-        for node in nodes {
-            for entry in fs::read_dir(self.of(node, "log"))? {
-                let entry = entry?;
-                let name = format!("{node}-{}", entry.file_name().to_string_lossy());
-                fs::write(target.join(name), fs::read(entry.path())?)?;
-            }
-            fs::write(
-                target.join(format!("{node}-holdfast.toml")),
-                fs::read(self.config(node))?,
-            )?;
-        }
-        Ok(())
-    }
-}
-
-fn script(path: &Path, line: &str) -> io::Result<()> {
-    fs::write(path, format!("#!/bin/sh\n{line}\n"))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+    Ok(Paths::new(logs))
 }
