@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holdfast_core::event::NetworkHealth;
-use nix::ifaddrs::getifaddrs;
-use nix::net::if_::InterfaceFlags;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use super::NetEvent;
+use super::carrier::{self, Changes};
 use super::directory::own_addresses;
 use super::routing::Shared;
 
@@ -20,20 +19,29 @@ const ECHO_REQUEST_V6: u8 = 128;
 /// Answers read per round.
 const ANSWERS_MAX: usize = 64;
 
-/// Looks several times per lease, and tells when something changed. Ends with the transport.
+/// Looks when the kernel says that an interface changed, and several times per lease where targets are pinged; tells when
+/// something changed. Ends with the transport.
 pub async fn watch(shared: Arc<Shared>) {
     let mut told = None;
     let mut pinger = Pinger::default();
+    let changes = Changes::subscribe();
+    let mut look_at = Instant::now();
+    let mut any_link_up = true;
     loop {
         let config = shared.directory.config();
-        let own: Vec<_> = own_addresses(&config, shared.me.node)
-            .iter()
-            .map(SocketAddr::ip)
-            .collect();
         let lease = config.timers().lease;
+        let round = (lease / 4).clamp(Duration::from_millis(50), Duration::from_millis(500));
+        if Instant::now() >= look_at {
+            let own: Vec<_> = own_addresses(&config, shared.me.node)
+                .iter()
+                .map(SocketAddr::ip)
+                .collect();
+            any_link_up = carrier::any(&own);
+            look_at = Instant::now() + changes.pause(round);
+        }
         let ping_answers = pinger.round(&shared, &config.cluster.ping, lease);
         let health = NetworkHealth {
-            any_link_up: any_carrier(&own),
+            any_link_up,
             ping_answers,
         };
         if told != Some(health) {
@@ -43,27 +51,16 @@ pub async fn watch(shared: Arc<Shared>) {
         if shared.closed() {
             return;
         }
-        tokio::time::sleep((lease / 4).clamp(Duration::from_millis(50), Duration::from_millis(500))).await;
+        let pause = if config.cluster.ping.is_empty() {
+            changes.pause(round)
+        } else {
+            round
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = changes.next() => look_at = Instant::now(),
+        }
     }
-}
-
-/// True if an interface that has one of `own` is up with a carrier. The flags are asked of the kernel and not read in
-/// /sys, which may show another network namespace.
-fn any_carrier(own: &[IpAddr]) -> bool {
-    let Ok(interfaces) = getifaddrs() else { return true };
-    let running = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
-    interfaces
-        .filter(|interface| interface.flags.contains(running))
-        .any(|interface| {
-            let Some(address) = interface.address else {
-                return false;
-            };
-            let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-            let v6 = address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip()));
-            let loopback = interface.flags.contains(InterfaceFlags::IFF_LOOPBACK);
-            v4.or(v6)
-                .is_some_and(|ip| own.contains(&ip) || loopback && own.iter().any(IpAddr::is_loopback))
-        })
 }
 
 /// Sends echo requests over the kernel's unprivileged ping sockets.

@@ -9,6 +9,7 @@
 
 mod accept;
 mod budget;
+mod carrier;
 mod dial;
 mod directory;
 mod endpoint;
