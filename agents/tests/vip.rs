@@ -332,6 +332,25 @@ fn carrier_and_interface_loss_are_failures() {
 }
 
 #[test]
+fn a_new_mac_of_the_interface_is_announced() {
+    in_pair(async |pair| {
+        let mut rig = rig(&[("address", "10.77.0.100/24"), ("duplicate_check_ms", "0")]);
+        rig.start().await.unwrap();
+        let mut heard = pair.listen_right();
+        let old = pair.left_mac();
+        pair.run_left("ip link set dev left address 02:00:00:00:77:01");
+        within(async { while heard.claim_of("10.77.0.100".parse().unwrap()).await == old {} }).await;
+        while !rig.note("vip-announced").await.contains("02:00:00:00:77:01 now") {}
+        assert_eq!(rig.agent.probe().await, Presence::Active);
+        assert!(
+            !rig.agent.detail().contains("claimed"),
+            "our own old frames are no conflict"
+        );
+        rig.stop().await;
+    });
+}
+
+#[test]
 fn a_lapsed_permit_starts_nothing_and_the_kernel_ends_what_ran() {
     in_pair(async |pair| {
         let mut rig = rig(&[("address", "10.77.0.100/24\nfd77::100/64")]);

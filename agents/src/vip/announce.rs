@@ -97,6 +97,11 @@ impl Wire {
         })
     }
 
+    /// The interface has another Ethernet address now (a bond that changed its port).
+    pub fn set_mac(&mut self, mac: Mac) {
+        self.mac = mac;
+    }
+
     /// Announces `ips` once. Frames that do not fit the queue are left to the next announcement.
     ///
     /// # Errors

@@ -250,9 +250,11 @@ impl Prepared {
                         gone.index == self.link.index && self.vips.iter().any(|vip| vip.ip == gone.vip.ip);
                 }
                 Event::Link(link) if link.index == self.link.index => {
-                    self.link = link.clone();
+                    let old = std::mem::replace(&mut self.link, link.clone());
                     if let Err(error) = check_usable(link) {
                         self.fail(error.0);
+                    } else if old.mac != link.mac {
+                        self.follow_mac();
                     }
                 }
                 Event::LinkRemoved(index) if *index == self.link.index => {
@@ -268,6 +270,21 @@ impl Prepared {
             && let Err(error) = self.restore(seen)
         {
             self.fail(error.0);
+        }
+    }
+
+    /// What the neighbours learned is not true any more.
+    fn follow_mac(&mut self) {
+        let (Some(wire), Some(mac)) = (&mut self.wire, self.link.mac) else {
+            return;
+        };
+        wire.set_mac(mac);
+        if self.hold.is_armed() {
+            let _ = self.announce(&self.vips);
+            self.schedule.restart();
+            self.schedule.advance();
+            let text = format!("{} is {mac} now; announced again", self.link.name);
+            self.events.note("info", "vip-announced", text);
         }
     }
 
