@@ -1,10 +1,12 @@
-//! The project's own commands: `cargo xtask test`, `sim`, `deb`, `licences`.
+//! The project's own commands: `cargo xtask test`, `sim`, `sabotage`, `lab`, `deb`, `licences`.
 
 mod deb;
 mod glibc;
+mod leftovers;
 mod licences;
 mod packages;
 mod run;
+mod sabotage;
 mod spdx;
 mod tally;
 mod tiers;
@@ -39,6 +41,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Put bugs back on purpose, in a copy, and see that the simulator catches each.
+    Sabotage,
     /// Run scenarios on real systemd nodes; all of them, or those named.
     Lab {
         /// Passed to the lab as they are.
@@ -62,6 +66,10 @@ fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Test { tiers } => tiers::test(&tiers),
         Command::Sim { args } => run::cargo_bin("holdfast-sim", "holdfast-sim", &args),
+        Command::Sabotage => sabotage::check().map(|tally| {
+            println!("{tally}");
+            u8::from(tally.failed > 0)
+        }),
         Command::Lab { args } => tiers::lab(&args),
         Command::Deb { out, suffix } => deb::build(&out, &suffix).map(|packages| {
             for package in packages {

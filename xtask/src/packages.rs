@@ -13,8 +13,8 @@ pub type Need = (&'static str, &'static str);
 /// For packages: `dpkg-deb`, `strip`.
 pub const DEB: &[Need] = &[("dpkg-deb", "dpkg"), ("strip", "binutils")];
 
-/// For the demo: the kernel's tools, and redis for `--service redis`.
-pub const DEMO: &[Need] = &[("ip", "iproute2"), ("redis-server", "redis-server")];
+/// For the demo: the kernel's tools.
+pub const DEMO: &[Need] = &[("ip", "iproute2")];
 
 /// For the lab: nodes are Debian roots booted in containers.
 pub const LAB: &[Need] = &[
@@ -53,7 +53,7 @@ pub fn ensure(needs: &[Need]) -> Result<()> {
     )
 }
 
-/// `apt-get` that asks nothing, starts no service, and waits for another one to finish.
+/// `apt-get` that asks nothing and waits for another one to finish.
 fn apt() -> Command {
     let mut command = Command::new("apt-get");
     command

@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde_json::Value;
 
+use crate::leftovers::Before;
 use crate::tally::Tally;
-use crate::{deb, packages, run};
+use crate::{deb, packages, run, sabotage};
 
 /// A tier of tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,6 +40,7 @@ impl Tier {
 /// Runs `tiers`, or all of them, and ends with the counts on a line of their own.
 pub fn test(tiers: &[Tier]) -> Result<u8> {
     let tiers = if tiers.is_empty() { &Tier::ALL } else { tiers };
+    let before = Before::look()?;
     let mut total = Tally::default();
     for tier in tiers {
         let name = format!("{tier:?}").to_lowercase();
@@ -51,15 +53,30 @@ pub fn test(tiers: &[Tier]) -> Result<u8> {
         println!("== {name}: {tally} in {:.0} s", begun.elapsed().as_secs_f64());
         total += tally;
     }
+    let clean = is_clean(&before)?;
     println!("{total}");
-    Ok(u8::from(total.failed > 0 || total.passed == 0))
+    Ok(u8::from(total.failed > 0 || total.passed == 0 || !clean))
 }
 
 /// `cargo xtask lab`: the scenarios named, with the lab's own options.
 pub fn lab(args: &[String]) -> Result<u8> {
     packages::ensure(packages::LAB)?;
     lab_packages()?;
-    run::cargo_bin("holdfast-lab", "lab", args)
+    let before = Before::look()?;
+    let code = run::cargo_bin("holdfast-lab", "lab", args)?;
+    Ok(if is_clean(&before)? { code } else { code.max(1) })
+}
+
+/// True if nothing is there that was not there before; names what is.
+fn is_clean(before: &Before) -> Result<bool> {
+    let left = before.leftovers()?;
+    for thing in &left {
+        println!("left behind: {thing}");
+    }
+    if left.is_empty() {
+        println!("nothing left behind: no process, network namespace, mount, cgroup or card");
+    }
+    Ok(left.is_empty())
 }
 
 fn unit() -> Result<Tally> {
@@ -94,7 +111,9 @@ fn sim() -> Result<Tally> {
         println!("{line}")
     })?;
     let violations = last_json(&ended.stdout).and_then(|report| report["violations"].as_u64());
-    Ok(Tally::one(ended.success && violations == Some(0)))
+    let mut tally = Tally::one(ended.success && violations == Some(0));
+    tally += sabotage::check()?;
+    Ok(tally)
 }
 
 fn demo() -> Result<Tally> {
@@ -176,7 +195,7 @@ fn lab_packages() -> Result<()> {
 }
 
 /// The last line of `text` that is a JSON object.
-fn last_json(text: &str) -> Option<Value> {
+pub fn last_json(text: &str) -> Option<Value> {
     text.lines()
         .rev()
         .find_map(|line| serde_json::from_str(line).ok())

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::place::HOME;
 use crate::sh;
 
-/// Where roots are kept between runs.
-const CACHE: &str = "/var/tmp/holdfast";
 const SUITE: &str = "trixie";
 /// What the nodes need beyond a minimal Debian: systemd, the tools of the tests, redis, a fence agent.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,iputils-ping,procps,nftables,redis-server,\
@@ -19,9 +18,9 @@ const EXCLUDE: &[&str] = &["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/l
 
 /// The root's folder, made now if it is not there.
 pub fn root() -> Result<PathBuf> {
-    fs::create_dir_all(CACHE).context(CACHE)?;
-    let dir = Path::new(CACHE).join(format!("root-{:016x}", key()));
-    let lock = File::create(Path::new(CACHE).join("root.lock"))?;
+    fs::create_dir_all(HOME).context(HOME)?;
+    let dir = Path::new(HOME).join(format!("root-{:016x}", key()));
+    let lock = File::create(Path::new(HOME).join("root.lock"))?;
     let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
     if dir.is_dir() {
         return Ok(dir);

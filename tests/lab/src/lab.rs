@@ -23,12 +23,14 @@ pub struct Lab {
     pub base: PathBuf,
     /// The project's source tree.
     pub source: PathBuf,
+    /// How often the fence race is run.
+    pub races: u32,
     cluster: Option<Cluster>,
 }
 
 impl Lab {
-    /// Makes it.
-    pub fn new() -> Result<Lab> {
+    /// Makes it, for that many fence races.
+    pub fn new(races: u32) -> Result<Lab> {
         let base = image::root().context("make the nodes' root")?;
         let place = Place::new(std::process::id());
         std::fs::create_dir_all(place.dir())?;
@@ -43,6 +45,7 @@ impl Lab {
             power,
             base,
             source,
+            races,
             cluster: None,
         })
     }

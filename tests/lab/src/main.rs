@@ -1,4 +1,5 @@
-//! Runs scenarios on real systemd nodes: `lab [SCENARIO...]`, all of them without a name, `--list` for the names.
+//! Runs scenarios on real systemd nodes: `lab [--races N] [SCENARIO...]`, all of them without a name, `--list` for the
+//! names.
 //!
 //! Prints one line per scenario and ends with the counts. All it makes is removed again, whatever happens.
 
@@ -27,6 +28,9 @@ use lab::Lab;
 use reaper::Reaper;
 use scenarios::{ALL, Scenario};
 
+/// How often the fence race is run, unless told otherwise.
+const RACES: u32 = 20;
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -39,7 +43,11 @@ fn main() -> ExitCode {
             .context("a process id")
             .and_then(reaper::reap)
             .map(|()| true),
-        _ => run(&args),
+        ["--races", number, ..] => number
+            .parse()
+            .with_context(|| format!("--races needs a number, not '{number}'"))
+            .and_then(|races| run(&args[2..], races)),
+        _ => run(&args, RACES),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -51,11 +59,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the scenarios named, or all; true if all passed.
-fn run(names: &[String]) -> Result<bool> {
+/// Runs the scenarios named, or all, and each fence race `races` times; true if all passed.
+fn run(names: &[String], races: u32) -> Result<bool> {
     let chosen = choose(names)?;
     if !nix::unistd::geteuid().is_root() {
         bail!("booting systemd nodes needs root");
+    }
+    if let Err(error) = place::remove_dead() {
+        eprintln!("lab: something of an earlier run stays: {error:#}");
     }
     let reaper = Reaper::start()?;
     // Overlays live in a mount namespace of our own and end with us.
@@ -68,7 +79,7 @@ fn run(names: &[String]) -> Result<bool> {
         None::<&str>,
     )
     .context("/")?;
-    let outcome = play(&chosen);
+    let outcome = play(&chosen, races);
     reaper.finish()?;
     outcome
 }
@@ -86,8 +97,8 @@ fn choose(names: &[String]) -> Result<Vec<Scenario>> {
     names.iter().map(find).collect()
 }
 
-fn play(chosen: &[Scenario]) -> Result<bool> {
-    let mut lab = Lab::new()?;
+fn play(chosen: &[Scenario], races: u32) -> Result<bool> {
+    let mut lab = Lab::new(races)?;
     let mut failed = 0;
     for scenario in chosen {
         let begun = Instant::now();

@@ -1,5 +1,6 @@
 //! What a run of the lab makes on the host, under names of its own, and how it goes away again.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,6 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::sh;
+
+/// Where the lab keeps its files.
+pub const HOME: &str = "/var/tmp/holdfast";
+/// What all names of a run begin with, before the number of its process.
+const TAG: &str = "hflab";
+/// Where `ip netns` keeps namespaces.
+const NETNS: &str = "/run/netns";
 
 /// Names of everything one run makes.
 #[derive(Clone, Debug)]
@@ -19,14 +27,14 @@ impl Place {
     #[must_use]
     pub fn new(pid: u32) -> Place {
         Place {
-            tag: format!("hflab{pid}"),
+            tag: format!("{TAG}{pid}"),
         }
     }
 
     /// Folder of overlays and files.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
-        Path::new("/var/tmp/holdfast").join(&self.tag)
+        Path::new(HOME).join(&self.tag)
     }
 
     /// Name of a network namespace.
@@ -42,10 +50,11 @@ impl Place {
 
     /// Kills and removes all that is left of the run. Safe to call twice.
     pub fn remove(&self) -> Result<()> {
-        for group in entries(&cgroup2()?, &self.tag) {
+        let prefix = format!("{}-", self.tag);
+        for group in entries(&cgroup2()?, &prefix) {
             remove_cgroup(&group)?;
         }
-        for netns in entries(Path::new("/run/netns"), &self.tag) {
+        for netns in entries(Path::new(NETNS), &prefix) {
             let name = netns
                 .file_name()
                 .unwrap_or_default()
@@ -64,6 +73,29 @@ impl Place {
     }
 }
 
+/// Removes what is left of runs that were killed together with their reaper.
+pub fn remove_dead() -> Result<()> {
+    let everything = [PathBuf::from(HOME), PathBuf::from(NETNS), cgroup2()?];
+    let found = everything.iter().flat_map(|dir| entries(dir, TAG));
+    let pids: BTreeSet<u32> = found.filter_map(|path| run_of(&path)).collect();
+    for pid in pids.into_iter().filter(|pid| !is_lab(*pid)) {
+        eprintln!("lab: removing what is left of a killed run ({TAG}{pid})");
+        Place::new(pid).remove()?;
+    }
+    Ok(())
+}
+
+/// The process whose run made `path`.
+fn run_of(path: &Path) -> Option<u32> {
+    let name = path.file_name()?.to_str()?.strip_prefix(TAG)?;
+    name.split('-').next()?.parse().ok()
+}
+
+/// True if the process `pid` is a lab, not another one that has got its number since.
+fn is_lab(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "lab")
+}
+
 /// Where the unified cgroup hierarchy is mounted.
 fn cgroup2() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
@@ -76,9 +108,8 @@ fn cgroup2() -> Result<PathBuf> {
 
 fn entries(dir: &Path, prefix: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let start = format!("{prefix}-");
     entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&start))
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
         .map(|entry| entry.path())
         .collect()
 }
@@ -105,4 +136,16 @@ fn remove_tree(path: &Path) {
         }
     }
     let _ = fs::remove_dir(path);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_whose_run_made_it() {
+        assert_eq!(run_of(Path::new("/run/netns/hflab4711-n1")), Some(4711));
+        assert_eq!(run_of(Path::new("/var/tmp/holdfast/hflab9")), Some(9));
+        assert_eq!(run_of(Path::new("/var/tmp/holdfast/root-16694db58a44e147")), None);
+    }
 }

@@ -66,6 +66,14 @@ pub const ALL: &[Scenario] = &[
         run: membership::wrong_cluster,
     },
     Scenario {
+        name: "wrong-version",
+        run: membership::wrong_version,
+    },
+    Scenario {
+        name: "pair-blackout",
+        run: pair::pair_blackout,
+    },
+    Scenario {
         name: "fence-race",
         run: pair::fence_race,
     },
