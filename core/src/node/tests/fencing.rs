@@ -318,3 +318,17 @@ fn a_proof_about_a_boot_that_is_over_is_not_held_against_the_next() {
     cluster.run_for(2_000);
     assert_eq!(cluster.asked_about(owner).len(), 1, "and nobody is fenced again");
 }
+
+#[test]
+fn a_node_that_is_being_fenced_is_granted_nothing_although_it_is_heard() {
+    let (mut cluster, leader, follower) = spread();
+    cluster.ask_done(leader, OperatorRequest::Fence { node: follower });
+    cluster.run_for(200);
+    let before = cluster.host(follower).permits["web"];
+    cluster.run_for(2_500);
+    assert_eq!(cluster.host(follower).permits["web"], before);
+    assert!(
+        before.1 < cluster.now,
+        "so it stops by itself if the device fails"
+    );
+}

@@ -343,3 +343,30 @@ fn the_witness_judges_by_what_it_hears_because_nobody_answers_it() {
     cluster.run_for(3_000);
     assert_eq!(cluster.journal(W, "peer-lost").len(), 1);
 }
+
+#[test]
+fn a_change_of_voters_goes_before_everything_else_that_is_due() {
+    let mut state = all_vote(&config(3, false, &group("db", "fencing", "")));
+    state.voters = voters(&[A, B]);
+    let mut cluster = Cluster::of(state);
+    cluster.host_mut(C).disk = cluster.host(A).disk.clone();
+    cluster.host_mut(A).synced_marker = true;
+    cluster.start_had(A);
+    cluster.boot(B);
+    cluster.boot(C);
+    cluster.run_until(5_000, "it is being added", |cluster| {
+        cluster
+            .node(A)
+            .durable()
+            .expect("state")
+            .accepted
+            .voters
+            .contains(C)
+    });
+    let durable = cluster.node(A).durable().expect("state");
+    assert_eq!(
+        durable.accepted.groups, durable.committed.groups,
+        "although a group is to be placed"
+    );
+    cluster.run_until(5_000, "it runs", |cluster| cluster.runs_on("db").len() == 1);
+}

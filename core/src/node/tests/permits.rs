@@ -281,3 +281,45 @@ fn a_grant_counts_for_the_version_it_was_made_at() {
         "from when the heartbeat was sent, for what the lease had left"
     );
 }
+
+#[test]
+fn nothing_is_permitted_while_a_state_that_takes_a_group_away_waits_for_its_stop() {
+    let mut cluster = Cluster::formed(2, false, &group("db", "fencing", ""));
+    assert_eq!(cluster.runs_on("db"), [A]);
+    cluster.host_mut(A).stops_hang = true;
+    let mut state = cluster.state(A).clone();
+    state.version += 1;
+    state.groups.get_mut("db").expect("configured").assignment = Assignment::Owned {
+        owner: B,
+        boot: None,
+        epoch: state.next_epoch,
+    };
+    let ballot = cluster.node(A).durable().expect("state").promised.next_for(B);
+    let state = Arc::new(state);
+    cluster.say(B, A, Message::Accept { ballot, state });
+    let before = cluster.host(A).permits["db"];
+    cluster.run_for(1_500);
+    assert_eq!(
+        cluster.host(A).permits["db"],
+        before,
+        "the pair's rules are no exception"
+    );
+}
+
+#[test]
+fn a_node_that_is_not_synced_permits_itself_nothing() {
+    let mut state = all_vote(&config(2, false, &group("db", "fencing", "")));
+    state.groups.get_mut("db").expect("configured").assignment = Assignment::Owned {
+        owner: A,
+        boot: Some(BootId(77)),
+        epoch: 1,
+    };
+    state.next_epoch = 2;
+    let mut cluster = Cluster::of(state);
+    // The boot is the right one, but the marker that this boot knows the state is gone.
+    cluster.host_mut(A).boot = BootId(77);
+    cluster.start_had(A);
+    cluster.run_for(5_000);
+    assert!(cluster.node(A).in_pair() && !cluster.node(A).synced);
+    assert!(cluster.host(A).permits.is_empty());
+}

@@ -239,3 +239,31 @@ fn an_owner_that_only_talks_or_only_hears_is_lost_as_well() {
         assert!(started >= permitted_until(&cluster, owner, "web"), "deaf: {deaf}");
     }
 }
+
+#[test]
+fn a_boot_heard_before_the_election_proves_no_reset() {
+    // Node 1 knows node 2 by an earlier boot than the one that the leader, node 3, gave the group to.
+    let groups = group("db", "fencing", "") + &group("own", "fencing", "");
+    let mut cluster = Cluster::formed(3, false, &groups);
+    let to_node = |group: &str, to| OperatorRequest::Move {
+        group: group.into(),
+        to: Some(to),
+    };
+    cluster.ask_done(A, to_node("own", C));
+    cluster.ask_done(A, to_node("db", C));
+    cluster.run_until(2_000, "node 3 leads", |cluster| cluster.leader() == Some(C));
+    cluster.run_for(1_000);
+    cluster.cut_between(A, B);
+    cluster.power_off(B);
+    cluster.boot(B);
+    cluster.run_until(5_000, "it is synced", |cluster| cluster.node(B).synced);
+    cluster.run_for(300);
+    cluster.ask_done(C, to_node("db", B));
+    cluster.run_until(1_000, "it runs there", |cluster| cluster.runs_on("db") == [B]);
+    cluster.run_for(300);
+    cluster.event(C, Event::Shutdown);
+    cluster.run_until(1_000, "node 1 leads", |cluster| cluster.leader() == Some(A));
+    cluster.run_for(20);
+    assert_eq!(cluster.owner(A, "db"), Some(B));
+    assert_eq!(cluster.runs_on("db"), [B]);
+}
