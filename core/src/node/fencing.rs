@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_proto::config::{FenceKind, Requires, Timers as Spans};
-use holdfast_proto::ids::{BootId, NodeId, VoterSet};
+use holdfast_proto::config::{FenceKind, Requires};
+use holdfast_proto::ids::{BootId, NodeId};
 use holdfast_proto::peer::{RunState, Sender};
 use holdfast_proto::state::{Assignment, ProofKind};
 use holdfast_proto::time::Time;
 
-use super::{Node, Role};
+use super::Node;
 use crate::effect::{Effect, FenceId};
 use crate::event::{FenceResult, NetworkHealth};
 use crate::journal::Level;
-use crate::proof::{Countdown, FenceProof};
+use crate::proof::FenceProof;
 use crate::timer::Timer;
 
 /// Fencing of one node under way, or waiting for the next attempt.
@@ -149,80 +149,6 @@ impl Node {
     /// How long an agent process may be away before its node is fenced: a restart of it takes less.
     pub(super) fn agent_patience(&self) -> std::time::Duration {
         (self.spans.lease * 2).max(std::time::Duration::from_millis(500))
-    }
-
-    /// In a pair that lost contact: the survivor fences at once, the other after `fence_delay`. Only a synced node may,
-    /// and only one whose own network answers.
-    pub(super) fn fence_as_pair(&mut self) {
-        if !self.in_pair() || !self.synced || self.is_established() || self.shutting_down {
-            return;
-        }
-        let Some(peer) = self.pair_peer() else { return };
-        let maintenance = self.committed().is_some_and(|state| state.maintenance);
-        if maintenance || !self.network.may_fence() || self.fences.contains_key(&peer) {
-            return;
-        }
-        if self.stand_in().contains(peer) {
-            if matches!(self.role, Role::Follower)
-                && self.timers.get(Timer::Election).is_none_or(|at| at > self.now)
-            {
-                self.bound = None;
-                self.campaign(None);
-            }
-            return;
-        }
-        let Some(due) = self.pair_fence_due(peer) else {
-            return;
-        };
-        if due <= self.now {
-            let name = self.name(peer);
-            let why = if self.is_survivor() {
-                format!("contact with {name} is lost and this node is the agreed survivor")
-            } else {
-                format!("contact with {name}, the agreed survivor, is lost and the fence delay passed")
-            };
-            self.start_fence(peer, why, false);
-        }
-    }
-
-    fn is_survivor(&self) -> bool {
-        self.committed()
-            .is_some_and(|state| state.survivor == self.me.node)
-    }
-
-    pub(super) fn pair_peer(&self) -> Option<NodeId> {
-        self.committed()?.voters.without(self.me.node).iter().next()
-    }
-
-    /// When this node of a pair may fence its peer, if contact stays lost.
-    fn pair_fence_due(&self, peer: NodeId) -> Option<Time> {
-        if !self.is_lost(peer) {
-            return None;
-        }
-        let lost_at = self.lost_at(peer);
-        Some(if self.is_survivor() {
-            lost_at
-        } else {
-            lost_at + self.spans.fence_delay
-        })
-    }
-
-    /// Votes that something else stands in for, in a pair: a power proof after which the peer was not heard; or the peer's
-    /// own word that its disk is blank, in which case it can have committed nothing without this synced node.
-    pub(super) fn stand_in(&self) -> VoterSet {
-        if !self.in_pair() || !self.synced {
-            return VoterSet::EMPTY;
-        }
-        let Some(peer) = self.pair_peer() else {
-            return VoterSet::EMPTY;
-        };
-        let proven = self.proofs.get(&peer).is_some_and(FenceProof::votes);
-        let blank = self.members.get(&peer).is_some_and(|member| member.blank) && !self.is_lost(peer);
-        if proven || blank {
-            VoterSet::EMPTY.with(peer)
-        } else {
-            VoterSet::EMPTY
-        }
     }
 
     pub(super) fn is_being_fenced(&self, node: NodeId) -> bool {
@@ -462,56 +388,6 @@ impl Node {
                 }
             }
         }
-    }
-
-    /// The countdown about a node that is not heard, in this leader's own ballot. Not valid under the pair's rules.
-    pub(super) fn countdown(&self, node: NodeId) -> Option<Countdown> {
-        let Role::Leading(leading) = &self.role else {
-            return None;
-        };
-        if !leading.established || self.in_pair() || !self.is_lost(node) {
-            return None;
-        }
-        // A node that was never heard in this run got no permit in it; what earlier leaders gave ends with `old_permits_end`.
-        let member = self.members.get(&node);
-        let answered = member
-            .and_then(|member| member.answered_at)
-            .unwrap_or(Time::ZERO)
-            .max(self.lease_rules_since);
-        let lease = Spans::stretch(self.spans.lease);
-        let lapsed_at = leading.old_permits_end.max(answered + lease) + self.spans.lapse_margin;
-        let fired_at = member.and_then(|member| member.watchdog).map(|timeout| {
-            let last_permit = answered.max(leading.elected_at) + Spans::stretch(self.spans.fencing_permit);
-            last_permit + Spans::stretch(timeout) + self.spans.lapse_margin
-        });
-        Some(Countdown {
-            ballot: leading.ballot,
-            node,
-            lapsed_at,
-            fired_at,
-        })
-    }
-
-    /// Deadlines that this node waits for without anything being sent or received.
-    pub(super) fn countdown_deadlines(&self) -> Vec<Time> {
-        let mut deadlines = Vec::new();
-        for node in self.others() {
-            if let Some(countdown) = self.countdown(node) {
-                deadlines.push(countdown.lapsed_at);
-                deadlines.extend(countdown.fired_at);
-            }
-            let away = self.members.get(&node).and_then(|member| member.agent_away_since);
-            deadlines.extend(away.map(|since| since + self.agent_patience()));
-        }
-        deadlines.extend(self.local.away_since().map(|since| since + self.agent_patience()));
-        if let Some(due) = self
-            .pair_peer()
-            .filter(|_| self.in_pair())
-            .and_then(|peer| self.pair_fence_due(peer))
-        {
-            deadlines.push(due);
-        }
-        deadlines
     }
 
     /// For messages: what still has to be proven before `assignment` may end.

@@ -5,12 +5,17 @@
 //! groups), [`permits`], [`operator`], [`persistence`], [`timeouts`] and [`viewing`].
 
 mod beats;
+mod commit;
+mod countdown;
 mod election;
 mod fencing;
 mod flapping;
+mod handover;
 mod local;
 mod membership;
 mod operator;
+mod operator_word;
+mod pair;
 mod permits;
 mod persistence;
 mod planning;

@@ -2,18 +2,15 @@
 
 use std::sync::Arc;
 
-use holdfast_proto::ids::{GroupName, NodeId, Version, VoterSet};
+use holdfast_proto::ids::{GroupName, NodeId, Version};
 use holdfast_proto::operator::{OperatorCall, OperatorOutcome, OperatorRequest};
 use holdfast_proto::peer::Message;
 use holdfast_proto::state::{Assignment, ClusterState, MoveIntent};
 
-use super::persistence::Deferred;
-use super::{Node, Role};
+use super::Node;
 use crate::effect::Effect;
 use crate::journal::Level;
 use crate::placement::candidates;
-use crate::proof::FenceProof;
-use crate::timer::Timer;
 
 /// Where an answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -366,194 +363,5 @@ impl Node {
 
     fn follows(&self, node: NodeId) -> bool {
         self.bound.is_some_and(|bound| bound.leader == node)
-    }
-
-    fn confirm_fence(&mut self, node: NodeId, call: &OperatorCall) -> OperatorOutcome {
-        let name = self.name(node);
-        if self.is_online(node) {
-            return OperatorOutcome::Refused(format!("{name} is heard by this node, so it is not off"));
-        }
-        let boot = self.members.get(&node).and_then(|member| member.boot);
-        let proof = FenceProof::operator(node, boot, (&call.who, &call.at), self.now, self.next_epoch());
-        self.journal(
-            "fence-confirmed",
-            Level::Alert,
-            format!("{name}: {}", proof.evidence()),
-        );
-        self.proofs.insert(node, proof);
-        OperatorOutcome::Done(format!(
-            "recorded that {name} is off; its groups may start elsewhere"
-        ))
-    }
-
-    /// Makes this node the only voter, on the operator's word that the others are off.
-    fn force_quorum(&mut self, call: &OperatorCall) -> OperatorOutcome {
-        let Some(durable) = &self.durable else {
-            return OperatorOutcome::Refused(
-                "this node has no cluster state, so there is nothing to force".into(),
-            );
-        };
-        if self.is_established() {
-            return OperatorOutcome::Done("this node leads already; nothing had to be forced".into());
-        }
-        let me = self.me.node;
-        let heard: Vec<String> = durable
-            .committed
-            .voters
-            .without(me)
-            .iter()
-            .filter(|voter| self.is_online(*voter))
-            .map(|voter| self.name(voter))
-            .collect();
-        if !heard.is_empty() {
-            return OperatorOutcome::Refused(format!(
-                "{} can be heard, so quorum is not forced",
-                heard.join(" and ")
-            ));
-        }
-        let mut state = ClusterState::clone(&durable.accepted);
-        state.version += 1;
-        state.voters = VoterSet::EMPTY.with(me);
-        state.survivor = me;
-        state.reason = format!("{} forced quorum at {}", call.who, call.at);
-        let ballot = durable.promised.next_for(me);
-        let state = Arc::new(state);
-        for node in self
-            .config
-            .nodes
-            .iter()
-            .map(|node| node.id)
-            .filter(|node| *node != me)
-            .collect::<Vec<_>>()
-        {
-            let boot = self.members.get(&node).and_then(|member| member.boot);
-            let before_epoch = state.next_epoch;
-            let proof = FenceProof::operator(node, boot, (&call.who, &call.at), self.now, before_epoch);
-            self.proofs.insert(node, proof);
-        }
-        if let Some(durable) = &mut self.durable {
-            durable.promised = ballot;
-            durable.accepted_ballot = ballot;
-            durable.accepted = Arc::clone(&state);
-            durable.committed = state;
-        }
-        self.synced = true;
-        self.journal(
-            "quorum-forced",
-            Level::Alert,
-            format!("{} forced quorum: this node decides alone", call.who),
-        );
-        self.step_down("quorum is forced");
-        let id = self.persist();
-        self.after(id, Deferred::Effect(Effect::MarkSynced));
-        self.bound = None;
-        self.campaign(None);
-        OperatorOutcome::Done("this node decides alone now; the others join again when they are back".into())
-    }
-
-    /// Ends this run of `had`: hands leadership over first, as soon as another data node can take it. The round that goes
-    /// out now says that this node leaves, so that it is not handed back.
-    pub(super) fn on_shutdown(&mut self) {
-        self.shutting_down = true;
-        if !matches!(self.role, Role::Leading(_)) {
-            self.end_handover();
-            return;
-        }
-        self.send_round();
-        self.timers
-            .set(Timer::Handover, self.now + self.spans.heartbeat * 3);
-    }
-
-    /// While this node ends: leadership goes to whoever can take it, and the run ends once another leads.
-    pub(super) fn progress_shutdown(&mut self) {
-        if !self.shutting_down || self.timers.get(Timer::Handover).is_none() {
-            return;
-        }
-        self.transfer_to(|_, _| true);
-        let follows = self
-            .bound
-            .is_some_and(|bound| bound.leader != self.me.node && bound.until > self.now);
-        if follows && !matches!(self.role, Role::Leading(_)) {
-            self.end_handover();
-        }
-    }
-
-    pub(super) fn end_handover(&mut self) {
-        self.timers.clear(Timer::Handover);
-        if self.shutting_down {
-            self.outbox.push_back(Effect::ShutdownReady);
-        }
-    }
-
-    /// Leadership follows the groups: the loss of a node that runs nothing then costs nobody a lease. True when it was
-    /// given up.
-    pub(super) fn hand_over(&mut self) -> bool {
-        let Some(state) = self.committed().cloned() else {
-            return false;
-        };
-        if !self.calls.is_empty() || state.voters.is_data_pair() && self.stand_in() != VoterSet::EMPTY {
-            return false;
-        }
-        let settled = state
-            .groups
-            .values()
-            .all(|entry| !matches!(entry.assignment, Assignment::Releasing { .. }));
-        settled && self.transfer_to(|node, me| state.survivor == node && state.survivor != me)
-    }
-
-    /// A leader that cannot do its work gives it to any node that can: one whose own agent process is gone or whose stop
-    /// failed, which another leader has to judge, or one whose disk does not take a decision. True when it was given up.
-    pub(super) fn give_up_in_trouble(&mut self) -> bool {
-        let voters = self.committed().map_or(VoterSet::EMPTY, |state| state.voters);
-        let mute = self.disk_failed() && voters.len() > 2;
-        if (mute || self.own_trouble()) && self.transfer_to(|_, _| true) {
-            return true;
-        }
-        // Nobody has caught up, but the others can decide without this node, and cannot while it leads.
-        let others = mute && self.others_are_majority(voters);
-        if others {
-            self.step_down("its state cannot be written");
-            self.schedule_election(self.now + self.spans.lease);
-        }
-        others
-    }
-
-    fn transfer_to(&mut self, wanted: impl Fn(NodeId, NodeId) -> bool) -> bool {
-        let Role::Leading(leading) = &self.role else {
-            return false;
-        };
-        // What is in flight is only waited for while this node's own disk can take part in it.
-        if !leading.established || leading.proposal.is_some() && !self.disk_failed() {
-            return false;
-        }
-        let ballot = leading.ballot;
-        let Some(state) = self.committed() else {
-            return false;
-        };
-        let me = self.me.node;
-        let (voters, version) = (state.voters, state.version);
-        let able = |node: &NodeId| {
-            self.members.get(node).is_some_and(|member| {
-                // Backing this leader now shows that its disk takes a promise.
-                let backs = member
-                    .backed_at
-                    .is_some_and(|at| self.now.since(at) < self.spans.lease);
-                let current = member.committed == version && member.synced && backs;
-                current && member.agent_ready && self.is_online(*node)
-            }) && !self.has_proof_against(*node)
-                && !self.is_being_fenced(*node)
-                && !self.is_in_trouble(*node)
-        };
-        let target = voters
-            .without(me)
-            .iter()
-            .filter(|node| !node.is_witness() && wanted(*node, me))
-            .find(|node| able(node));
-        let Some(target) = target else { return false };
-        let name = self.name(target);
-        self.step_down(&format!("{name} takes over"));
-        self.schedule_election(self.now + self.spans.lease);
-        self.send(target, Message::Transfer { ballot });
-        true
     }
 }

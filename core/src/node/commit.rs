@@ -1,0 +1,164 @@
+//! Commits: what becomes of a proposal that has its majorities, and of a committed state that is learned.
+
+use std::sync::Arc;
+
+use holdfast_proto::ids::{Ballot, Version};
+use holdfast_proto::peer::Message;
+use holdfast_proto::state::ClusterState;
+
+use super::persistence::Deferred;
+use super::{Node, Role};
+use crate::effect::Effect;
+use crate::journal::Level;
+use crate::quorum::is_pair;
+use crate::timer::Timer;
+
+impl Node {
+    pub(super) fn on_commit_durable(&mut self, ballot: Ballot, version: Version) {
+        let Some(sealed) = self.persistence.sealing.take() else {
+            return;
+        };
+        let current = matches!(&self.role, Role::Leading(leading) if leading.ballot == ballot
+            && leading.proposal.as_ref().is_some_and(|proposal| proposal.state.version == version));
+        if current {
+            self.commit_proposal();
+        } else if self
+            .committed()
+            .is_some_and(|committed| committed.version < version)
+        {
+            // No longer leader, but what was chosen stays chosen, and the disk says so already.
+            self.set_committed(ballot, sealed);
+        }
+    }
+
+    pub(super) fn commit_proposal(&mut self) {
+        let Role::Leading(leading) = &mut self.role else {
+            return;
+        };
+        let ballot = leading.ballot;
+        let Some(proposal) = leading.proposal.take() else {
+            return;
+        };
+        leading.established = true;
+        self.timers.clear(Timer::AcceptRetry);
+        self.set_committed(ballot, Arc::clone(&proposal.state));
+        for to in self.others() {
+            let blank_voter = proposal.state.voters.contains(to)
+                && self
+                    .members
+                    .get(&to)
+                    .is_none_or(|member| member.blank || member.heard_at.is_none());
+            if !blank_voter {
+                self.send(
+                    to,
+                    Message::Commit {
+                        ballot,
+                        state: Arc::clone(&proposal.state),
+                    },
+                );
+            }
+        }
+        self.answer_calls(proposal.state.version);
+    }
+
+    /// A committed state, from the leader.
+    pub(super) fn learn_commit(&mut self, ballot: Ballot, state: Arc<ClusterState>) {
+        let Some(durable) = &self.durable else {
+            self.adopt_first_state(ballot, state);
+            return;
+        };
+        if state.version > durable.committed.version {
+            self.set_committed(ballot, state);
+            self.persist();
+        } else if state.version == durable.committed.version {
+            self.note_synced(ballot, state.version);
+        }
+    }
+
+    /// A blank node takes its first state only when it is no voter in it: what it may have promised before is lost.
+    fn adopt_first_state(&mut self, ballot: Ballot, state: Arc<ClusterState>) {
+        if state.voters.contains(self.me.node) {
+            return;
+        }
+        let text = format!("received the cluster's state, version {}", state.version);
+        self.journal("state-received", Level::Info, text);
+        self.config = Arc::clone(&state.config);
+        self.spans = self.config.timers();
+        self.outbox
+            .push_back(Effect::ConfigChanged(Arc::clone(&self.config)));
+        self.durable = Some(crate::durable::Durable {
+            promised: ballot,
+            accepted_ballot: ballot,
+            accepted: Arc::clone(&state),
+            committed: state,
+        });
+        self.persist();
+    }
+
+    /// Puts a committed state in force on this node.
+    pub(super) fn set_committed(&mut self, ballot: Ballot, state: Arc<ClusterState>) {
+        let Some(durable) = &mut self.durable else { return };
+        let old = Arc::clone(&durable.committed);
+        assert!(
+            state.version >= old.version,
+            "commit of version {} after {}",
+            state.version,
+            old.version
+        );
+        let was_pair = is_pair(self.me.node, &durable.committed, &durable.accepted);
+        durable.committed = Arc::clone(&state);
+        if ballot >= durable.promised
+            && (ballot, state.version) > (durable.accepted_ballot, durable.accepted.version)
+        {
+            durable.accepted_ballot = ballot;
+            durable.accepted = Arc::clone(&state);
+        }
+        self.note_rules(was_pair);
+        self.note_synced(ballot, state.version);
+        if !Arc::ptr_eq(&self.config, &state.config) && self.config.source != state.config.source {
+            self.config = Arc::clone(&state.config);
+            self.spans = self.config.timers();
+            self.journal(
+                "config-changed",
+                Level::Info,
+                "the committed configuration is in force".into(),
+            );
+            self.outbox
+                .push_back(Effect::ConfigChanged(Arc::clone(&self.config)));
+        }
+        if old.maintenance != state.maintenance {
+            self.outbox.push_back(Effect::Maintenance(state.maintenance));
+        }
+        self.journal_differences(&old, &state);
+        self.note_moves(&old, &state);
+    }
+
+    /// Synced means: acknowledged, in this boot, a state that then committed (architecture.md rule 6), and has it on disk: a
+    /// restart within the boot resumes as synced and must not resume with an older state. In a pair that would be one
+    /// from before this node was voted out.
+    fn note_synced(&mut self, ballot: Ballot, version: Version) {
+        let acked = self
+            .acked
+            .is_some_and(|(acked_ballot, acked_version)| acked_ballot == ballot && acked_version <= version);
+        if acked && !self.synced && !self.persistence.syncing {
+            self.persistence.syncing = true;
+            let id = self.persist();
+            self.after(id, Deferred::Synced(version));
+        }
+    }
+
+    pub(super) fn on_synced(&mut self, version: Version) {
+        self.persistence.syncing = false;
+        self.synced = true;
+        self.outbox.push_back(Effect::MarkSynced);
+        let text = format!("caught up with version {version} in this boot");
+        self.journal("synced", Level::Info, text);
+    }
+
+    /// Notes when the pair's own rules end: permits given under them run for a while after that.
+    pub(super) fn note_rules(&mut self, was_pair: bool) {
+        if was_pair && !self.in_pair() {
+            self.lease_rules_since = self.now;
+        }
+    }
+}
