@@ -148,6 +148,21 @@ fn a_program_that_floods_its_output_never_blocks() {
 }
 
 #[test]
+fn a_program_that_prints_garbage_shows_as_one_bounded_line() {
+    let agentd = Agentd::start();
+    let mut had = agentd.attach();
+    let mut spec = shell("head -c 3000000 /dev/urandom | tr -d '\\n'; printf '\\033[2J\\007'; exit 3");
+    spec.max_restarts = 0;
+    had.start(1, LONG, &spec);
+    let detail = had.group("failed").detail;
+    assert!(detail.contains("exited with status 3"), "{detail}");
+    assert!(
+        !detail.contains(char::is_control) && detail.len() < 2000,
+        "{detail:?}"
+    );
+}
+
+#[test]
 fn a_restarted_agentd_takes_over_without_touching() {
     for start in Agentd::both_kinds() {
         let mut agentd = start();
