@@ -202,15 +202,17 @@ impl Node {
         self.run_level(node);
     }
 
+    /// The levels of `node`'s devices, in the order in which they are tried.
+    fn levels_of(&self, node: NodeId) -> Vec<u8> {
+        let devices = self.config.fences_of(node);
+        let mut levels: Vec<u8> = devices.iter().map(|device| device.level).collect();
+        levels.dedup();
+        levels
+    }
+
     /// Starts all devices of the current level.
     fn run_level(&mut self, node: NodeId) {
-        let mut levels: Vec<u8> = self
-            .config
-            .fences_of(node)
-            .iter()
-            .map(|device| device.level)
-            .collect();
-        levels.dedup();
+        let levels = self.levels_of(node);
         let config = std::sync::Arc::clone(&self.config);
         let Some(run) = self.fences.get_mut(&node) else {
             return;
@@ -283,13 +285,7 @@ impl Node {
             .collect();
         let text = format!("{} is not proven off: {}", self.name(node), errors.join("; "));
         self.journal("fence-failed", Level::Alert, text);
-        let mut levels: Vec<u8> = self
-            .config
-            .fences_of(node)
-            .iter()
-            .map(|device| device.level)
-            .collect();
-        levels.dedup();
+        let levels = self.levels_of(node);
         let pause = self.spans.fence_retry;
         let Some(run) = self.fences.get_mut(&node) else {
             return;
