@@ -125,7 +125,8 @@ Groups do not move back by themselves: `hactl move GROUP db1` does.")]
   hactl demo --fault all --runs 10 --profile balanced
   hactl demo --fault all --json > figures.json
 
-Ctrl-C ends it at any time; it leaves nothing behind.")]
+Ctrl-C ends it at any time; it leaves nothing behind. The exit code is 0 if every run recovered and
+the service was never on two nodes at once, else 1.")]
     Demo(DemoArgs),
     /// Completions for a shell, on standard output
     #[command(after_help = "Example:

@@ -5,6 +5,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context;
 
+use super::Service;
+
+/// Where the programs of a node are looked for.
+pub const NODE_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// The programs the demo runs.
 #[derive(Clone, Debug)]
 pub struct Binaries {
@@ -15,8 +20,15 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Finds the daemons, and builds them first under `cargo run`.
-    pub fn find() -> anyhow::Result<Binaries> {
+    /// Finds the daemons, and builds them first under `cargo run`; makes sure that `service` is there too.
+    pub fn find(service: Service) -> anyhow::Result<Binaries> {
+        if service == Service::Redis {
+            let mut folders = std::env::split_paths(NODE_PATH);
+            anyhow::ensure!(
+                folders.any(|folder| folder.join("redis-server").is_file()),
+                "redis-server is not installed: install it, or leave `--service redis` out"
+            );
+        }
         let hactl = std::env::current_exe().context("cannot tell where hactl itself is")?;
         let beside = hactl.parent().map(Path::to_path_buf).unwrap_or_default();
         build(&beside)?;

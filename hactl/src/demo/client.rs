@@ -25,7 +25,7 @@ use super::{Service, sys};
 /// Time between asks.
 const INTERVAL_US: u64 = 2_000;
 /// An ask is given up after this.
-const GIVE_UP_US: u64 = 100_000;
+pub const GIVE_UP: Duration = Duration::from_millis(100);
 /// An answer that took longer than this counts as missed: the service was not there when it was asked.
 const LATE_US: u64 = 20_000;
 
@@ -263,7 +263,8 @@ impl Asker {
         let mut done = Vec::new();
         for mut flight in std::mem::take(&mut self.flights) {
             let open = flight.ask.answered_us.is_none() && flight.step(request, now);
-            let expired = now.saturating_sub(flight.ask.sent_us + flight.ask.stalled_us) > GIVE_UP_US;
+            let expired =
+                now.saturating_sub(flight.ask.sent_us + flight.ask.stalled_us) > GIVE_UP.as_micros() as u64;
             if open && !expired {
                 self.flights.push(flight);
             } else {

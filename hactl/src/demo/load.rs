@@ -42,6 +42,8 @@ pub fn hogs(cluster: &Cluster, screen: &Screen, count: u32, span: Duration) -> a
         hog.kill()?;
         hog.wait()?;
     }
+    // An outage that lasts until now ends with the first answer without load.
+    std::thread::sleep(client::GIVE_UP * 3);
     let moments = cluster.story.since(from_us);
     let count_of = |kind: &str| moments.iter().filter(|moment| moment.kind == kind).count();
     let (fencings, failovers) = (count_of("power-order"), count_of("vip-there"));

@@ -16,6 +16,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::binaries::NODE_PATH;
 use super::link::{self, Carries};
 use super::netlink::{GROUP_IPV4_ADDRESS, Netlink};
 use super::paths::Paths;
@@ -188,10 +189,7 @@ impl Outlets {
         let log = self.paths.log(machine.name, "init")?;
         let mut command = Command::new(&self.paths.hactl);
         command.args(["demo", "--internal", "node", machine.name, machine.role]);
-        command
-            .current_dir("/")
-            .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.current_dir("/").env_clear().env("PATH", NODE_PATH);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         sys::before_exec(&mut command, move || {
             setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;

@@ -33,7 +33,7 @@ pub const ROOT: &str = "/run/demo";
 
 /// Starts the stage in a process of its own and waits for it. Ctrl-C ends the stage first.
 pub fn open(args: &DemoArgs) -> anyhow::Result<ExitCode> {
-    let binaries = Binaries::find()?;
+    let binaries = Binaries::find(args.service)?;
     if let Some(folder) = &args.keep_logs {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }

@@ -1,6 +1,7 @@
 //! Tests of the program `hactl` as an operator or a script runs it.
 
 mod acting;
+mod demo;
 mod files;
 mod looking;
 mod support;
