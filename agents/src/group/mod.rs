@@ -1,10 +1,10 @@
 //! One task per group: starts, stops, watches and restarts its resources in order.
 //!
 //! - this file: the task and its orders
-//! - [`start`], [`stop`]: the two sequences; [`stop`] holds the ladder
-//! - [`failure`]: restarts in place, and giving up
+//! - `start`, `stop`: the two sequences; `stop` holds the ladder
+//! - `failure`: restarts in place, and giving up
 //! - [`store`]: what survives a restart of had-agentd
-//! - [`member`]: one resource of the group
+//! - `member`: one resource of the group
 
 mod failure;
 mod member;

@@ -2,7 +2,7 @@
 //!
 //! Nothing is given up for it: who owns the address is decided by permits, not on the wire. But clients reach now this
 //! host and now that one, so the operator is told, and the address is announced again, at most once per
-//! [`DEFEND_INTERVAL`] (RFC 5227, 2.4 c: two hosts that both insist must not flood the link).
+//! `DEFEND_INTERVAL` (RFC 5227, 2.4 c: two hosts that both insist must not flood the link).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
