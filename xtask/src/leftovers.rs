@@ -117,6 +117,10 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         assert!(children().unwrap().contains(&pid));
+        // The kernel lets us go on a moment before the new program has its arguments.
+        while fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.is_empty()) {
+            std::thread::yield_now();
+        }
         assert_eq!(end(pid), format!("process {pid}: sleep 600"));
         assert!(!child.wait().unwrap().success());
     }
