@@ -5,7 +5,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use nix::unistd::{SysconfVar, sysconf};
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde_json::json;
 
 use super::client;
@@ -76,13 +76,7 @@ pub fn idle(cluster: &Cluster, screen: &Screen, span: Duration) -> anyhow::Resul
     let after = NODES.map(|node| usage(cluster, node));
     let mut rows = Vec::new();
     for ((node, before), after) in NODES.iter().zip(before).zip(after) {
-        let (before, after) = (before?, after?);
-        rows.push(json!({
-            "node": node,
-            "pss_mb": (after.pss_kb as f64 / 102.4).round() / 10.0,
-            "cpu_s": ((after.cpu_s - before.cpu_s) * 100.0).round() / 100.0,
-            "processes": after.names,
-        }));
+        rows.push(row(node, &before?, &after?)?);
     }
     let figures =
         json!({ "seconds": span.as_secs(), "lease_ms": cluster.lease.as_millis() as u64, "nodes": rows });
@@ -90,52 +84,85 @@ pub fn idle(cluster: &Cluster, screen: &Screen, span: Duration) -> anyhow::Resul
     Ok(ExitCode::SUCCESS)
 }
 
+/// What one process uses.
 struct Usage {
+    name: String,
+    pid: Pid,
     pss_kb: u64,
-    cpu_s: f64,
-    names: Vec<String>,
+    cpu_ticks: u64,
+}
+
+fn row(node: &str, before: &[Usage], after: &[Usage]) -> anyhow::Result<serde_json::Value> {
+    let ticks_per_s =
+        sysconf(SysconfVar::CLK_TCK)?.context("the kernel does not tell its clock tick")? as f64;
+    let mut processes = Vec::new();
+    let (mut pss_kb, mut cpu_s) = (0, 0.0);
+    for now in after {
+        // One that was started in the meantime has used all its time since.
+        let then = before.iter().find(|then| then.pid == now.pid);
+        let ticks = now.cpu_ticks - then.map_or(0, |then| then.cpu_ticks);
+        let used_s = ticks as f64 / ticks_per_s;
+        (pss_kb, cpu_s) = (pss_kb + now.pss_kb, cpu_s + used_s);
+        processes.push(json!({ "name": now.name, "pss_mb": mb(now.pss_kb), "cpu_s": hundredths(used_s) }));
+    }
+    Ok(json!({ "node": node, "pss_mb": mb(pss_kb), "cpu_s": hundredths(cpu_s), "processes": processes }))
+}
+
+fn mb(kb: u64) -> f64 {
+    (kb as f64 / 102.4).round() / 10.0
+}
+
+fn hundredths(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }
 
 /// Use of had and had-agentd on `node`; each node has its own copies of the programs, so that none is shared.
-fn usage(cluster: &Cluster, node: &str) -> anyhow::Result<Usage> {
+fn usage(cluster: &Cluster, node: &str) -> anyhow::Result<Vec<Usage>> {
     let init = cluster
         .outlets
         .init_pid(node)
         .with_context(|| format!("{node} is off"))?;
-    let ticks = sysconf(SysconfVar::CLK_TCK)?.context("the kernel does not tell its clock tick")? as f64;
-    let mut usage = Usage {
-        pss_kb: 0,
-        cpu_s: 0.0,
-        names: Vec::new(),
-    };
-    for (name, pid) in node::daemons_of(init)
+    let mut daemons = node::daemons_of(init);
+    daemons.retain(|(name, _)| name.starts_with("had"));
+    daemons
         .into_iter()
-        .filter(|(name, _)| name.starts_with("had"))
-    {
-        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-        let pss = rollup
-            .lines()
-            .find_map(|line| line.strip_prefix("Pss:"))
-            .unwrap_or_default();
-        let pss_kb: u64 = pss.trim().trim_end_matches("kB").trim().parse().unwrap_or(0);
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
-        let field = |index: usize| {
-            fields
-                .get(index)
-                .and_then(|text| text.parse::<f64>().ok())
-                .unwrap_or(0.0)
-        };
-        usage.pss_kb += pss_kb;
-        usage.cpu_s += (field(11) + field(12)) / ticks;
-        usage
-            .names
-            .push(format!("{name} {:.1} MB", pss_kb as f64 / 1024.0));
+        .map(|(name, pid)| {
+            let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+            let pss_kb = pss_kb(&rollup).with_context(|| format!("/proc/{pid}/smaps_rollup has no Pss"))?;
+            let cpu_ticks = cpu_ticks(&stat).with_context(|| format!("/proc/{pid}/stat has no times"))?;
+            Ok(Usage {
+                name,
+                pid,
+                pss_kb,
+                cpu_ticks,
+            })
+        })
+        .collect()
+}
+
+fn pss_kb(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// User and system time of all threads.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(user + system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_and_time_are_read_from_proc() {
+        let rollup = "55d-7ff ---p 00000000 00:00 0 [rollup]\nRss: 9000 kB\nPss:                6912 kB\nPss_Dirty: 1 kB\n";
+        assert_eq!(pss_kb(rollup), Some(6912));
+        let stat = "42 (had (x)) S 1 42 42 0 -1 4194560 900 0 0 0 31 17 0 0 20 0 4 0 100 1 2";
+        assert_eq!(cpu_ticks(stat), Some(48));
+        assert_eq!(cpu_ticks("42 (had"), None);
     }
-    Ok(usage)
 }

@@ -26,7 +26,7 @@ const ESSENTIAL: [&str; 15] = [
     "vip-announced",
     "vip-restored",
 ];
-/// Longest text of an event, so that a line has 68 columns.
+/// Longest text of an event, so that a line has 69 columns.
 const GIST_WIDTH: usize = 44;
 /// Events of different nodes arrive in any order; they are held for this long and printed in order of time.
 const HOLD_US: u64 = 60_000;
@@ -183,7 +183,7 @@ impl Live<'_> {
 
 fn step_line(label: &str, moment: &Moment, struck_us: u64) -> String {
     let at = ms(moment.at_us.saturating_sub(struck_us));
-    format!("{at:>6.1} ms  {label:<13}{}", gist(&moment.text, GIST_WIDTH))
+    format!("{at:>7.1} ms  {label:<13}{}", gist(&moment.text, GIST_WIDTH))
         .trim_end()
         .to_string()
 }
