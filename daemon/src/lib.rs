@@ -9,6 +9,7 @@ pub mod agentd_link;
 pub mod args;
 pub mod clock;
 pub mod control;
+mod in_force;
 pub mod init;
 pub mod join;
 pub mod journal;

@@ -3,8 +3,6 @@
 //! The deciding thread is the process's main thread: it gets its scheduling and gives up its capabilities before any
 //! other thread starts (they are per thread), and RESET_ON_FORK makes every other thread an ordinary one.
 
-use std::time::Duration;
-
 use anyhow::Context;
 use caps::{CapSet, Capability, CapsHashSet};
 
@@ -94,6 +92,3 @@ fn lock() -> (String, bool) {
 
 /// Stack of ordinary threads: enough for TLS handshakes in debug builds, small enough to lock.
 pub const STACK_BYTES: usize = 1 << 20;
-
-/// How long blocking helper threads of a runtime stay when idle.
-pub const IDLE_THREAD: Duration = Duration::from_secs(2);

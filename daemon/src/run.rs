@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use holdfast_core::durable::Durable;
 use holdfast_core::event::Identity;
 use holdfast_core::node::{Node, Start};
-use holdfast_proto::config::{self, Config};
+use holdfast_proto::config::Config;
 use holdfast_proto::ids::BootId;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::{mpsc, watch};
@@ -20,13 +20,13 @@ use crate::journal::{Journal, Record};
 use crate::keys::NodeKeys;
 use crate::net::{self, NetConfig};
 use crate::notify::Notifier;
-use crate::office::{self, CONFIG_COPY, Office};
+use crate::office::{self, Office};
 use crate::rt::{self, Scheduling};
 use crate::shell::api::{Ask, Chore};
 use crate::shell::{Parts, Shell};
 use crate::store::{self, Loaded, Store, StoreWriter};
 use crate::tokens::ForceTokens;
-use crate::{clock, logging};
+use crate::{clock, in_force, logging};
 
 /// Questions that may wait for the deciding thread.
 const ASKS: usize = 64;
@@ -196,10 +196,10 @@ fn find(places: &Places) -> anyhow::Result<Found> {
             None
         }
     };
-    let config = choose_config(places, durable.as_ref(), &mut remarks)?;
+    let config = in_force::choose(places, durable.as_ref(), &mut remarks)?;
     let name = places.node_name()?;
     let node = args::find_node(&config, &name)?;
-    remark_on_key(&config, node, &name, &keys, &mut remarks);
+    in_force::remark_on_key(&config, node, &name, &keys, &mut remarks);
     let boot = boot_id(&places.boot_id_file)?;
     let (incarnation, unwritten) = store::next_incarnation(&places.state_dir, clock::wall_us());
     if let Some(error) = unwritten {
@@ -248,65 +248,6 @@ fn lock(state_dir: &Path) -> anyhow::Result<Flock<std::fs::File>> {
             state_dir.display()
         )
     })
-}
-
-/// The committed configuration rules. Without a record, a copy that was once committed, else the operator's file.
-fn choose_config(
-    places: &Places,
-    durable: Option<&Durable>,
-    remarks: &mut Vec<Record>,
-) -> anyhow::Result<Arc<Config>> {
-    let file = args::read_config(&places.config);
-    if let Some(durable) = durable {
-        let committed = Arc::clone(&durable.committed.config);
-        match file {
-            Ok(file) if file.source == committed.source => {}
-            Ok(_) => {
-                let path = places.config.display();
-                let text = format!(
-                    "{path} differs from the configuration in force (version {}), which is followed: `hactl config apply \
-                     {path}` puts the file in force",
-                    durable.committed.version
-                );
-                remarks.push(Record::new("config-differs", "info", text));
-            }
-            Err(error) => {
-                let text =
-                    format!("the configuration in force is followed; the local file is of no use: {error:#}");
-                remarks.push(Record::new("config-differs", "warn", text));
-            }
-        }
-        return Ok(committed);
-    }
-    let copy = places.state_dir.join(CONFIG_COPY);
-    if let Ok(text) = std::fs::read_to_string(&copy)
-        && let Ok(config) = config::parse(office::strip_header(&text), &copy.display().to_string())
-    {
-        return Ok(Arc::new(config));
-    }
-    Ok(Arc::new(file?))
-}
-
-fn remark_on_key(
-    config: &Config,
-    node: holdfast_proto::ids::NodeId,
-    name: &str,
-    keys: &NodeKeys,
-    remarks: &mut Vec<Record>,
-) {
-    let pins = match (&config.witness, config.node(node)) {
-        (Some(witness), _) if node.is_witness() => &witness.keys,
-        (_, Some(section)) => &section.keys,
-        _ => return,
-    };
-    if !pins.contains(&keys.pin()) {
-        let text = format!(
-            "the key of {name} is not pinned in the configuration, so that other members refuse it: enter keys = [\"{}\"] in \
-             its section and apply that",
-            keys.pin()
-        );
-        remarks.push(Record::new("key-not-pinned", "alert", text));
-    }
 }
 
 /// The kernel's boot id.

@@ -291,3 +291,33 @@ fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
         .fold(0, |sum, (left, right)| sum | (left ^ right));
     std::hint::black_box(difference) == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_good_for_an_hour_for_its_role_and_once() {
+        let mut config = crate::status::fixture::config();
+        config.nodes[0].keys = vec![KeyPin([1; 32])];
+        let tokens = JoinTokens::default();
+        let give = || {
+            let text = tokens.give(&config, NodeId(1), false).expect("given");
+            Token::parse(&text).expect("token").secret
+        };
+        let secret = give();
+        assert!(tokens.redeem(&secret, true).is_none(), "not for a witness");
+        assert!(tokens.redeem(&secret, false).is_some());
+        assert!(tokens.redeem(&secret, false).is_none(), "once");
+
+        let secret = give();
+        let left = clock::now().until(tokens.valid()[0].until);
+        assert!(
+            left <= VALID_FOR && left > VALID_FOR - Duration::from_secs(60),
+            "{left:?}"
+        );
+        tokens.valid()[0].until = clock::now();
+        assert!(tokens.redeem(&secret, false).is_none(), "outdated");
+        assert!(!tokens.any_open());
+    }
+}
