@@ -251,6 +251,26 @@ fn another_host_that_claims_the_address_later_is_named() {
 }
 
 #[test]
+fn another_host_is_heard_among_more_addresses_than_a_filter_names() {
+    in_pair(async |pair| {
+        let list: Vec<String> = (0..300)
+            .map(|n| format!("10.77.{}.{}/16", 100 + n / 250, 1 + n % 250))
+            .collect();
+        let params = [
+            ("address", &*list.join("\n")),
+            ("interface", "left"),
+            ("duplicate_check_ms", "0"),
+        ];
+        let mut rig = rig(&params);
+        rig.start().await.unwrap();
+        pair.run_right("ip addr add 10.77.101.40/16 dev right");
+        let text = rig.note("vip-conflict").await;
+        assert!(text.contains("also claims 10.77.101.40"), "{text}");
+        rig.stop().await;
+    });
+}
+
+#[test]
 fn deleted_by_hand_is_back() {
     in_pair(async |pair| {
         let mut rig = rig(&[
