@@ -45,14 +45,7 @@ const PACKAGES: &[Package] = &[
 /// Builds both packages into `out` and names them.
 pub fn build(out: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
     packages::ensure(packages::DEB)?;
-    run::done(&mut run::cargo(&[
-        "build",
-        "--quiet",
-        "--release",
-        "--package=holdfast-daemon",
-        "--package=holdfast-agents",
-        "--package=holdfast-hactl",
-    ]))?;
+    run::build_release()?;
     let out = if out.is_absolute() {
         out.to_path_buf()
     } else {
@@ -96,7 +89,7 @@ impl Package {
         let root = run::root();
         let mut libc = (0, 0);
         for (program, section) in self.programs {
-            let from = target_dir().join("release").join(program);
+            let from = run::target_dir().join("release").join(program);
             let to = stage.join("usr/bin").join(program);
             copy(&from, &to, 0o755)?;
             run::done(Command::new("strip").arg("--strip-unneeded").arg(&to))?;
@@ -145,7 +138,7 @@ impl Package {
         let dir = stage.join(format!("usr/share/man/man{section}"));
         if program == "hactl" {
             run::done(
-                Command::new(target_dir().join("release/hactl"))
+                Command::new(run::target_dir().join("release/hactl"))
                     .arg("man")
                     .arg(&dir),
             )?;
@@ -173,7 +166,7 @@ impl Package {
             ("zsh", "usr/share/zsh/vendor-completions/_hactl"),
             ("fish", "usr/share/fish/vendor_completions.d/hactl.fish"),
         ] {
-            let hactl = target_dir().join("release/hactl");
+            let hactl = run::target_dir().join("release/hactl");
             let text = run::output(Command::new(hactl).args(["completions", shell]))?;
             write(&stage.join(file), 0o644, &text)?;
         }
@@ -204,11 +197,6 @@ impl Package {
              Suggests: fence-agents\nConflicts: {conflicts}\nDescription: {summary}\n{description}\n"
         )
     }
-}
-
-/// Cargo's target directory.
-fn target_dir() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| run::root().join("target"), PathBuf::from)
 }
 
 /// What the staged files take once installed.

@@ -65,7 +65,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Test { tiers } => tiers::test(&tiers),
-        Command::Sim { args } => run::cargo_bin("holdfast-sim", "holdfast-sim", &args),
+        Command::Sim { args } => run::run_bin("holdfast-sim", &args),
         Command::Sabotage => sabotage::check().map(|tally| {
             println!("{tally}");
             u8::from(tally.failed > 0)

@@ -28,19 +28,36 @@ pub fn cargo(args: &[&str]) -> Command {
     command
 }
 
-/// Builds the release binary `bin` of `package` and runs it with `args`; its exit code.
-pub fn cargo_bin(package: &str, bin: &str, args: &[String]) -> Result<u8> {
-    let mut command = cargo(&[
-        "run",
+/// Cargo's target directory.
+#[must_use]
+pub fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Builds every program of the workspace. Always all of them together: cargo builds a dependency anew for each set of
+/// packages that wants other features of it.
+pub fn build_release() -> Result<()> {
+    done(&mut cargo(&[
+        "build",
         "--quiet",
         "--release",
-        "--package",
-        package,
-        "--bin",
-        bin,
-        "--",
-    ]);
-    let status = command
+        "--workspace",
+        "--bins",
+    ]))
+}
+
+/// The program `bin` of [`build_release`], in the workspace's root.
+#[must_use]
+pub fn release_bin(bin: &str) -> Command {
+    let mut command = Command::new(target_dir().join("release").join(bin));
+    command.current_dir(root());
+    command
+}
+
+/// Builds all and runs `bin` with `args`; its exit code.
+pub fn run_bin(bin: &str, args: &[String]) -> Result<u8> {
+    build_release()?;
+    let status = release_bin(bin)
         .args(args)
         .status()
         .with_context(|| format!("could not run {bin}"))?;

@@ -11,6 +11,9 @@ use crate::leftovers::Before;
 use crate::tally::Tally;
 use crate::{deb, packages, run, sabotage};
 
+/// How many of the lab's fence races `test` runs; `cargo xtask lab` runs all of them.
+const TEST_RACES: &str = "4";
+
 /// A tier of tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Tier {
@@ -63,7 +66,7 @@ pub fn lab(args: &[String]) -> Result<u8> {
     packages::ensure(packages::LAB)?;
     lab_packages()?;
     let before = Before::look()?;
-    let code = run::cargo_bin("holdfast-lab", "lab", args)?;
+    let code = run::run_bin("lab", args)?;
     Ok(if is_clean(&before)? { code } else { code.max(1) })
 }
 
@@ -98,18 +101,10 @@ fn unit() -> Result<Tally> {
 }
 
 fn sim() -> Result<Tally> {
-    let args = [
-        "--package=holdfast-sim",
-        "--bin=holdfast-sim",
-        "--",
-        "--seeds",
-        "300",
-        "--json",
-    ];
-    let mut command = run::cargo(&["run", "--quiet", "--release"]);
-    let ended = run::bounded(command.args(args), Duration::from_secs(600), |line| {
-        println!("{line}")
-    })?;
+    run::build_release()?;
+    let mut command = run::release_bin("holdfast-sim");
+    command.args(["--seeds", "300", "--json"]);
+    let ended = run::bounded(&mut command, Duration::from_secs(600), |line| println!("{line}"))?;
     let violations = last_json(&ended.stdout).and_then(|report| report["violations"].as_u64());
     let mut tally = Tally::one(ended.success && violations == Some(0));
     tally += sabotage::check()?;
@@ -118,15 +113,10 @@ fn sim() -> Result<Tally> {
 
 fn demo() -> Result<Tally> {
     packages::ensure(packages::DEMO)?;
-    let binaries = [
-        "--package=holdfast-daemon",
-        "--package=holdfast-agents",
-        "--package=holdfast-hactl",
-    ];
-    run::done(run::cargo(&["build", "--quiet", "--release"]).args(binaries))?;
-    let mut command = run::cargo(&["run", "--quiet", "--release", "--bin=hactl", "--", "demo"]);
+    run::build_release()?;
+    let mut command = run::release_bin("hactl");
     command
-        .args(["--fault", "all", "--runs", "1", "--json"])
+        .args(["demo", "--fault", "all", "--runs", "1", "--json"])
         .stderr(Stdio::inherit());
     let ended = run::bounded(&mut command, Duration::from_secs(600), |_| {})?;
     let report: Value = serde_json::from_str(ended.stdout.trim()).context("the demo printed no JSON")?;
@@ -166,13 +156,8 @@ fn lab_tier() -> Result<Tally> {
     }
     packages::ensure(packages::LAB)?;
     lab_packages()?;
-    let mut command = run::cargo(&[
-        "run",
-        "--quiet",
-        "--release",
-        "--package=holdfast-lab",
-        "--bin=lab",
-    ]);
+    let mut command = run::release_bin("lab");
+    command.args(["--races", TEST_RACES]);
     let mut tally = None;
     let ended = run::bounded(&mut command, Duration::from_secs(1200), |line| {
         println!("{line}");
