@@ -11,11 +11,11 @@ use serde::Serialize;
 
 use super::bootstrap::{Host, start_units, wait_for_had};
 use super::config::read;
-use crate::cli::JoinArgs;
+use crate::cli::{JoinArgs, Wait};
 use crate::client::Endpoint;
 use crate::outcome::{Exit, Failure};
 use crate::ui::text::clean;
-use crate::ui::{Tone, Ui};
+use crate::ui::{Progress, Tone, Ui};
 
 /// Longest token read.
 const TOKEN_BYTES_MAX: u64 = 4096;
@@ -78,39 +78,12 @@ pub fn run(had: &Endpoint, args: &JoinArgs, ui: &Ui) -> anyhow::Result<()> {
     host.prepare()?;
     let mut progress = ui.progress();
     progress.show("asking the cluster");
-    let links = args
-        .links
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(",");
-    let mut words = vec!["join"];
-    if args.witness {
-        words.push("--witness");
-    }
-    if !links.is_empty() {
-        words.extend(["--links", &links]);
-    }
-    let said = host.had(&words, &format!("{token}\n"))?;
-    host.open_config()?;
-    if !host.node_name_written() {
-        host.write_node_name()?;
-    }
-    let mut outcome = clean(&said);
+    let mut outcome = ask(&host, args, &token)?;
     let start = !args.places.no_start;
     if start {
         progress.show("starting the daemons");
         start_units(is_witness(&host)?)?;
-        outcome = if args.wait.no_wait {
-            format!(
-                "{} is configured and started; the cluster takes it in by itself",
-                host.node
-            )
-        } else {
-            let longest = Duration::from_secs(args.wait.timeout);
-            let view = wait_for_had(had, longest, &mut progress, |view| taken_in(view, &host.node))?;
-            format!("{} is a member of {}: {}", host.node, view.cluster, view.summary)
-        };
+        outcome = bring_in(had, &host, &args.wait, &mut progress)?;
     }
     drop(progress);
     if ui.json() {
@@ -129,6 +102,41 @@ pub fn run(had: &Endpoint, args: &JoinArgs, ui: &Ui) -> anyhow::Result<()> {
         ui.line("next: start the daemons, then hactl status")?;
     }
     Ok(())
+}
+
+/// Hands the token to `had join`, which asks the cluster and writes the configuration. Returns what it said.
+fn ask(host: &Host, args: &JoinArgs, token: &str) -> anyhow::Result<String> {
+    let links: Vec<String> = args.links.iter().map(ToString::to_string).collect();
+    let links = links.join(",");
+    let mut words = vec!["join"];
+    if args.witness {
+        words.push("--witness");
+    }
+    if !links.is_empty() {
+        words.extend(["--links", &links]);
+    }
+    let said = host.had(&words, &format!("{token}\n"))?;
+    host.open_config()?;
+    if !host.node_name_written() {
+        host.write_node_name()?;
+    }
+    Ok(clean(&said))
+}
+
+/// Waits, if wanted, until the cluster has taken this machine in. Returns how it stands.
+fn bring_in(had: &Endpoint, host: &Host, wait: &Wait, progress: &mut Progress) -> anyhow::Result<String> {
+    if wait.no_wait {
+        return Ok(format!(
+            "{} is configured and started; the cluster takes it in by itself",
+            host.node
+        ));
+    }
+    let longest = Duration::from_secs(wait.timeout);
+    let view = wait_for_had(had, longest, progress, |view| taken_in(view, &host.node))?;
+    Ok(format!(
+        "{} is a member of {}: {}",
+        host.node, view.cluster, view.summary
+    ))
 }
 
 /// Whether the cluster took this machine in as its witness: the configuration says so, which `had join` wrote.
