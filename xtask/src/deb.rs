@@ -9,6 +9,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::{glibc, packages, run};
 
+/// Whom the packages name; the project has no mail address.
+const MAINTAINER: &str = "The Holdfast developers <holdfast@localhost>";
+
 /// One package.
 struct Package {
     name: &'static str,
@@ -25,9 +28,11 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "holdfast",
         summary: "high availability for pairs of servers",
-        description: " Holdfast keeps services up on a pair of servers: heartbeats over QUIC, quorum with\n \
-                      a witness, fencing with proof, virtual IP addresses and services that move.\n .\n \
-                      This package is for the servers; install holdfast-witness on the third machine.",
+        description: " Holdfast keeps services up on a pair of servers: heartbeats over QUIC,\n \
+                      quorum with a witness, fencing with proof, virtual IP addresses and\n \
+                      services that move.\n .\n \
+                      This package is for the servers; install holdfast-witness on the third\n \
+                      machine.",
         conflicts: "holdfast-witness",
         programs: &[("had", 8), ("had-agentd", 8), ("hactl", 1)],
         units: &["had-agentd.service", "had.service"],
@@ -125,12 +130,42 @@ impl Package {
             &stage.join("usr/share/doc").join(self.name).join("copyright"),
             0o644,
         )?;
+        self.papers(stage)?;
         self.completions(stage)?;
         for script in ["postinst", "prerm", "postrm"] {
             let text = fs::read_to_string(root.join("systemd/maintainer").join(script))?;
             write(&stage.join("DEBIAN").join(script), 0o755, &self.fill(&text))?;
         }
         Ok(libc)
+    }
+
+    /// Debian's changelog, the project's own, and what lintian is to overlook, with reasons.
+    fn papers(&self, stage: &Path) -> Result<()> {
+        let doc = stage.join("usr/share/doc").join(self.name);
+        let date =
+            run::output(
+                Command::new("git")
+                    .current_dir(run::root())
+                    .args(["log", "-1", "--format=%aD"]),
+            )?;
+        let changelog = doc.join("changelog");
+        write(
+            &changelog,
+            0o644,
+            &format!(
+                "{} ({}) unstable; urgency=medium\n\n  * See CHANGELOG.md.gz.\n\n -- {MAINTAINER}  {}\n",
+                self.name,
+                env!("CARGO_PKG_VERSION"),
+                date.trim()
+            ),
+        )?;
+        compress(&changelog)?;
+        let own = doc.join("CHANGELOG.md");
+        copy(&run::root().join("CHANGELOG.md"), &own, 0o644)?;
+        compress(&own)?;
+        let overrides = fs::read_to_string(run::root().join("systemd/maintainer/lintian-overrides"))?;
+        let to = stage.join("usr/share/lintian/overrides").join(self.name);
+        write(&to, 0o644, &self.fill(&overrides))
     }
 
     /// The man pages that hactl renders, or the hand-written one of a daemon.
@@ -153,7 +188,7 @@ impl Package {
         for entry in fs::read_dir(&dir)? {
             let page = entry?.path();
             if page.extension().is_some_and(|end| end != "gz") {
-                run::done(Command::new("gzip").args(["-9", "-n", "-f"]).arg(&page))?;
+                compress(&page)?;
             }
         }
         Ok(())
@@ -192,7 +227,7 @@ impl Package {
         } = self;
         format!(
             "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nSection: admin\nPriority: optional\n\
-             Maintainer: The Holdfast developers <holdfast@localhost>\nInstalled-Size: {size_kib}\n\
+             Maintainer: {MAINTAINER}\nInstalled-Size: {size_kib}\n\
              Depends: libc6 (>= {major}.{minor}), libgcc-s1 (>= 4.2), systemd (>= 252), init-system-helpers (>= 1.54)\n\
              Suggests: fence-agents\nConflicts: {conflicts}\nDescription: {summary}\n{description}\n"
         )
@@ -212,6 +247,10 @@ fn size_kib(dir: &Path) -> Result<u64> {
         };
     }
     Ok(kib)
+}
+
+fn compress(file: &Path) -> Result<()> {
+    run::done(Command::new("gzip").args(["-9", "-n", "-f"]).arg(file))
 }
 
 fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
