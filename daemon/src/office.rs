@@ -60,14 +60,26 @@ pub fn start(office: Office) -> anyhow::Result<()> {
     Ok(())
 }
 
+impl Office {
+    /// Tells the journal when something could not be written.
+    fn expect(&self, written: anyhow::Result<()>, what: &str) {
+        if let Err(error) = written {
+            let text = format!("{what}: {error:#}");
+            self.control
+                .journal()
+                .record(Record::new("disk-failed", "warn", text));
+        }
+    }
+}
+
 async fn run(mut office: Office) {
     office.control.journal().read_back();
-    match UnixListener::from_std(office.listener) {
+    match office.listener.try_clone().and_then(UnixListener::from_std) {
         Ok(listener) => {
             tokio::spawn(control::serve(
                 listener,
                 Arc::clone(&office.control),
-                office.socket,
+                office.socket.clone(),
             ));
         }
         Err(error) => {
@@ -79,22 +91,22 @@ async fn run(mut office: Office) {
         match chore {
             Chore::Record(record) => office.control.journal().record(record),
             Chore::WriteConfig { config, version } => {
-                if let Err(error) = write_config(&office.state_dir, &config, version) {
-                    let text = format!("the copy of the configuration cannot be written: {error:#}");
-                    office
-                        .control
-                        .journal()
-                        .record(Record::new("disk-failed", "warn", text));
-                }
+                let written = write_config(&office.state_dir, &config, version);
+                office.expect(written, "the copy of the configuration cannot be written");
+            }
+            Chore::RecordRun(incarnation) => {
+                let recorded = store::record_incarnation(&office.state_dir, incarnation);
+                office.expect(
+                    recorded.map_err(Into::into),
+                    "the number of this run cannot be recorded, the clock stands in for it",
+                );
             }
             Chore::MarkSynced(boot) => {
-                if let Err(error) = store::mark_synced(&office.run_dir, boot) {
-                    let text = format!("a restart of had will count as not synced: {error}");
-                    office
-                        .control
-                        .journal()
-                        .record(Record::new("disk-failed", "warn", text));
-                }
+                let marked = store::mark_synced(&office.run_dir, boot);
+                office.expect(
+                    marked.map_err(Into::into),
+                    "a restart of had will count as not synced",
+                );
             }
             Chore::Join(request) => {
                 tokio::spawn(control::admit(Arc::clone(&office.control), request));

@@ -104,6 +104,7 @@ async fn assemble(
     let joins = Arc::new(JoinTokens::default());
     // The queue is empty and long enough.
     let _ = chores.try_send(Chore::Record(started(&name, &config, &scheduling)));
+    let _ = chores.try_send(Chore::RecordRun(identity.incarnation));
     for remark in remarks {
         let _ = chores.try_send(Chore::Record(remark));
     }
@@ -201,12 +202,7 @@ fn find(places: &Places) -> anyhow::Result<Found> {
     let node = args::find_node(&config, &name)?;
     in_force::remark_on_key(&config, node, &name, &keys, &mut remarks);
     let boot = boot_id(&places.boot_id_file)?;
-    let (incarnation, unwritten) = store::next_incarnation(&places.state_dir, clock::wall_us());
-    if let Some(error) = unwritten {
-        let text =
-            format!("the number of this run could not be recorded, the clock stands in for it: {error}");
-        remarks.push(Record::new("disk-failed", "alert", text));
-    }
+    let incarnation = store::next_incarnation(&places.state_dir, clock::wall_us());
     let synced = store::synced_in(&places.run_dir, boot);
     let identity = Identity {
         node,

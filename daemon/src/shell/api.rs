@@ -6,7 +6,7 @@ use std::sync::Arc;
 use holdfast_core::view::View;
 use holdfast_proto::agent::GroupStatus;
 use holdfast_proto::config::Config;
-use holdfast_proto::ids::{BootId, NodeId, Version};
+use holdfast_proto::ids::{BootId, Incarnation, NodeId, Version};
 use holdfast_proto::operator::{OperatorCall, OperatorOutcome};
 use holdfast_proto::time::Time;
 use tokio::sync::oneshot;
@@ -39,6 +39,8 @@ pub enum Chore {
         /// Version of the state it came with.
         version: Version,
     },
+    /// Note the number of this run.
+    RecordRun(Incarnation),
     /// Note in the run directory that this boot is synced.
     MarkSynced(BootId),
     /// Bring a member in that showed a valid join token.

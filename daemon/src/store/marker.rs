@@ -10,21 +10,27 @@ use super::files::{StoreError, write_synced};
 const INCARNATION: &str = "incarnation";
 const SYNCED: &str = "synced";
 
-/// Counts this start of `had`. Peers ignore word of a run below the highest they heard, so the number must grow even when
-/// the disk was replaced or taken back to an old image: it is never below the wall clock in microseconds. Nothing but the
-/// order of runs depends on that clock.
-///
-/// When the counter cannot be written, the number is good all the same as long as the wall clock moves forward: a full disk
-/// must not keep `had` from starting. The error is for the journal.
+/// The number of this start of `had`. Peers ignore word of a run below the highest they heard, so the number must grow even
+/// when the disk was replaced or taken back to an old image: it is never below the wall clock in microseconds. Nothing but
+/// the order of runs depends on that clock.
 #[must_use]
-pub fn next_incarnation(state_dir: &Path, wall_us: u64) -> (Incarnation, Option<StoreError>) {
-    let path = state_dir.join(INCARNATION);
-    let last = fs::read_to_string(&path)
+pub fn next_incarnation(state_dir: &Path, wall_us: u64) -> Incarnation {
+    let last = fs::read_to_string(state_dir.join(INCARNATION))
         .ok()
         .and_then(|text| text.trim().parse::<u64>().ok());
-    let next = last.map_or(0, |last| last.saturating_add(1)).max(wall_us);
-    let written = write_synced(&path, format!("{next}\n").as_bytes());
-    (Incarnation(next), written.err())
+    Incarnation(last.map_or(0, |last| last.saturating_add(1)).max(wall_us))
+}
+
+/// Records the number of this run. The start does not wait for it, since a busy disk may take longer than peers wait for a
+/// restarted node: what is lost with a crash before that is made up for by the clock.
+///
+/// # Errors
+/// When it cannot be written, which the clock makes up for as well.
+pub fn record_incarnation(state_dir: &Path, incarnation: Incarnation) -> Result<(), StoreError> {
+    write_synced(
+        &state_dir.join(INCARNATION),
+        format!("{}\n", incarnation.0).as_bytes(),
+    )
 }
 
 /// Notes in the run directory, which a reboot empties, that this boot has voted for a state that committed.

@@ -18,7 +18,7 @@ use holdfast_core::durable::Durable;
 
 pub(crate) use files::write_synced;
 pub use files::{Store, StoreError};
-pub use marker::{mark_synced, next_incarnation, synced_in};
+pub use marker::{mark_synced, next_incarnation, record_incarnation, synced_in};
 pub use writer::{StoreReport, StoreWriter};
 
 /// What the disk held at the start.
