@@ -10,7 +10,8 @@ mod bench;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bench::{Agentd, Bench, Order};
+use bench::Bench;
+use bench::agentd::{Agentd, Order};
 use holdfast_proto::control::{MoveRequest, control_request};
 
 fn main() {

@@ -3,8 +3,9 @@
 mod bench;
 
 use bench::Bench;
+use bench::agentd::Agentd;
 
-fn runs_untouched(bench: &Bench, agents: &[bench::Agentd; 2]) {
+fn runs_untouched(bench: &Bench, agents: &[Agentd; 2]) {
     bench.until_formed();
     assert_eq!(agents[0].running(), ["web"]);
     assert!(agents[1].running().is_empty());
