@@ -25,7 +25,8 @@ const NEEDED: [Capability; 10] = [
     Capability::CAP_SETGID,
 ];
 
-/// What programs of `exec` resources, probes and fence agents may use where it is there.
+/// What programs of `exec` resources, probes and fence agents may use where it is there; CAP_SYS_PTRACE finds programs of
+/// other users by their environment where there is no cgroup to look into, so the unit, which has one, does without.
 const USEFUL: [Capability; 8] = [
     Capability::CAP_NET_BIND_SERVICE,
     Capability::CAP_DAC_READ_SEARCH,
