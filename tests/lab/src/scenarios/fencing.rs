@@ -24,7 +24,7 @@ pub fn ipmi(lab: &mut Lab) -> Result<String> {
         )?;
         boards_answer(machine)?;
     }
-    apply(cluster, &with_ipmi(&saved)?).context("take fence_ipmilan into the configuration")?;
+    apply(cluster, &with_ipmi(&saved)).context("take fence_ipmilan into the configuration")?;
     let owner = cluster.owner()?;
     let other = cluster.other(&owner);
     let client = Client::start(&net)?;
@@ -66,24 +66,26 @@ fn boards_answer(machine: &crate::machine::Machine) -> Result<()> {
 }
 
 /// `config` with fence_ipmilan in place of the lab's own device.
-fn with_ipmi(config: &str) -> Result<String> {
-    let (before, rest) = config
-        .split_once("[[fence]]")
-        .context("no fence device in the configuration")?;
-    let (_, groups) = rest
-        .split_once("[[group]]")
-        .context("no group in the configuration")?;
-    let devices: String = [1u8, 2]
-        .iter()
-        .map(|host| {
-            format!(
-                "[[fence]]\nnode = \"n{host}\"\nagent = \"fence_ipmilan\"\nparams = {{ ip = \"{}\", username = \"{USER}\", \
-                 password_file = \"/etc/holdfast/secrets/bmc\", lanplus = \"1\", cipher = \"3\" }}\n\n",
-                Bmc::address(*host)
-            )
-        })
-        .collect();
-    Ok(format!("{before}{devices}[[group]]{groups}"))
+fn with_ipmi(config: &str) -> String {
+    let mut text = String::new();
+    let mut in_device = false;
+    for line in config.lines() {
+        if line.starts_with('[') {
+            in_device = line.starts_with("[[fence]]");
+        }
+        if !in_device {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    for host in [1u8, 2] {
+        text.push_str(&format!(
+            "\n[[fence]]\nnode = \"n{host}\"\nagent = \"fence_ipmilan\"\nparams = {{ ip = \"{}\", username = \"{USER}\", \
+             password_file = \"/etc/holdfast/secrets/bmc\", lanplus = \"1\", cipher = \"3\" }}\n",
+            Bmc::address(host)
+        ));
+    }
+    text
 }
 
 /// Has the cluster take over `config`.
