@@ -58,7 +58,7 @@ impl Task {
                 },
                 _ = self.attach.changed() => return "attaching anew with a changed configuration".into(),
                 _ = self.cut.changed() => return "had-agentd did not take requests, its queue was full".into(),
-                // Last: when this process was itself stalled, the answers lie in the socket and are read first.
+                // Last: answers that lie in the socket are read first.
                 () = tokio::time::sleep_until(pulse.due()) => {
                     if let Some(reason) = pulse.silent(Instant::now()) {
                         return reason;
@@ -107,9 +107,14 @@ impl Pulse {
             .map_or(next, |asked| next.min(asked + self.silence))
     }
 
-    /// Why the agent process counts as hung, if it does.
-    fn silent(&self, now: Instant) -> Option<String> {
+    /// Why the agent process counts as hung, if it does. Slow is not dead: when this process comes late itself, because it or
+    /// the whole machine was stalled, nobody is blamed and the silence counts from now.
+    fn silent(&mut self, now: Instant) -> Option<String> {
         let asked = self.asked.filter(|_| self.answers)?;
+        if now.saturating_duration_since(self.due()) > self.silence / ASKED_PER_SILENCE {
+            self.asked = Some(now);
+            return None;
+        }
         let silent = now.saturating_duration_since(asked);
         (silent >= self.silence)
             .then(|| format!("had-agentd gave no sign of life for {} ms", silent.as_millis()))
@@ -189,21 +194,26 @@ mod tests {
     #[test]
     fn silence_counts_from_the_oldest_question_and_only_for_who_answers() {
         let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
         let mut pulse = Pulse::new(Duration::from_millis(400), start);
         assert!(pulse.due() <= start, "the first question goes out at once");
-        (pulse.asked, pulse.last_asked) = (Some(start), start);
-        let late = start + Duration::from_secs(9);
+        (pulse.asked, pulse.last_asked) = (Some(start), at(350));
         assert_eq!(
-            pulse.silent(late),
+            pulse.silent(at(450)),
             None,
             "it never answered, so it may not know how"
         );
         assert_eq!(pulse.take(alive(1, 0)), None);
-        assert_eq!(pulse.silent(late), None, "nothing is asked");
+        assert_eq!(pulse.silent(at(450)), None, "nothing is asked");
         pulse.asked = Some(start);
-        assert_eq!(pulse.silent(start + Duration::from_millis(399)), None);
-        let reason = pulse.silent(start + Duration::from_millis(400)).expect("silent");
+        assert_eq!((pulse.due(), pulse.silent(at(399))), (at(400), None));
+        let reason = pulse.silent(at(400)).expect("silent");
         assert!(reason.contains("no sign of life for 400 ms"), "{reason}");
+        // This process was stalled itself.
+        assert_eq!(pulse.silent(at(1400)), None);
+        pulse.last_asked = at(1750);
+        assert_eq!(pulse.silent(at(1790)), None);
+        assert!(pulse.silent(at(1800)).is_some());
     }
 
     #[test]
