@@ -40,7 +40,7 @@ pub fn wrong_cluster(lab: &mut Lab) -> Result<String> {
     let cluster = lab.cluster(Shape::Trio)?;
     let stranger = cluster.other(&cluster.owner()?).name.clone();
     let damage = "cp -a /etc/holdfast/holdfast.toml /var/lib/holdfast /root/ && \
-                  find /var/lib/holdfast -name 'state*' -delete && \
+                  rm /var/lib/holdfast/state.* /var/lib/holdfast/config.toml && \
                   sed -i 's/^id .*/id = \"00000000deadbeef\"/' /etc/holdfast/holdfast.toml";
     let repair = "rm -rf /var/lib/holdfast && cp -a /root/holdfast /var/lib/ && cp -a /root/holdfast.toml /etc/holdfast/";
     refused(cluster, &stranger, damage, repair, &["refused", "cluster"])
