@@ -1,6 +1,7 @@
 //! Fencing: who has to be fenced, running the devices, and what their results prove.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use holdfast_proto::config::{FenceKind, Requires};
 use holdfast_proto::ids::{BootId, NodeId};
@@ -146,9 +147,10 @@ impl Node {
         self.stuck_group(node).is_some()
     }
 
-    /// How long an agent process may be away before its node is fenced: a restart of it takes less.
-    pub(super) fn agent_patience(&self) -> std::time::Duration {
-        (self.spans.lease * 2).max(std::time::Duration::from_millis(500))
+    /// How long an agent process may be away before its node is fenced. A restart of it takes less than the least; the most
+    /// is short enough for the fence to begin before the kernel takes the address away, which nobody renews meanwhile.
+    pub(super) fn agent_patience(&self) -> Duration {
+        (self.spans.lease * 2).clamp(Duration::from_millis(500), Duration::from_secs(1))
     }
 
     pub(super) fn is_being_fenced(&self, node: NodeId) -> bool {
