@@ -69,7 +69,7 @@ pub struct GroupView {
     pub local: Option<RunState>,
     /// Expiry of the permit held here.
     pub permit_until: Option<Time>,
-    /// The latest outage this node saw as leader.
+    /// The latest outage as this node saw it.
     pub last_outage: Option<Duration>,
     /// For each data node: could it run the group, and why or why not.
     pub candidates: Vec<(NodeId, bool, String)>,

@@ -198,7 +198,7 @@ impl Guard {
             self.book.note(Note {
                 group: lapse.group,
                 text: format!("{text}: stopping it without word from had"),
-                level: "warn".into(),
+                level: "alert".into(),
                 kind: "permit-lapsed".into(),
                 at_us: now.0,
             });

@@ -348,16 +348,23 @@ impl Node {
             return;
         };
         let name = self.name(node);
-        let text = match proof.kind() {
-            ProofKind::Power => format!(
-                "{name} answers although its fence device said it was off: check that the device controls the right machine"
+        let (level, text) = match proof.kind() {
+            ProofKind::Power => (
+                Level::Alert,
+                format!(
+                    "{name} answers although its fence device said it was off: check that the device controls the right \
+                     machine"
+                ),
             ),
-            _ => format!(
-                "{name} is heard again, so the proof about it ({}) no longer counts",
-                proof.kind().as_str()
+            kind => (
+                Level::Info,
+                format!(
+                    "{name} is heard again, so the proof about it ({}) no longer counts",
+                    kind.as_str()
+                ),
             ),
         };
-        self.journal("proof-refuted", Level::Alert, text);
+        self.journal("proof-refuted", level, text);
     }
 
     /// Retries devices, and drops runs whose reason is gone.

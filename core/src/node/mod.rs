@@ -1,8 +1,9 @@
 //! The node: one member's whole decision state, and the branching over events.
 //!
 //! Each event kind has its own file: [`beats`] (heartbeats, leases, permits granted), [`election`], [`register`] (acceptor
-//! and proposer), [`planning`] and [`membership`] (what the leader wants next), [`fencing`], [`local`] (this node's own
-//! groups), [`permits`], [`operator`], [`persistence`], [`timeouts`] and [`viewing`].
+//! and proposer) and [`commit`], [`planning`], [`membership`] and [`flapping`] (what the leader wants next), [`fencing`],
+//! [`pair`] and [`countdown`] (proofs about others), [`handover`], [`local`] (this node's own groups), [`permits`],
+//! [`operator`] and [`operator_word`], [`persistence`], [`timeouts`] and [`viewing`].
 
 mod beats;
 mod commit;

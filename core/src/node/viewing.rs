@@ -1,7 +1,7 @@
 //! The picture for status output. Nothing decides by it.
 
 use holdfast_proto::config::GroupSection;
-use holdfast_proto::ids::{GroupName, NodeId};
+use holdfast_proto::ids::{GroupName, NodeId, VoterSet};
 use holdfast_proto::peer::RunState;
 use holdfast_proto::state::{Assignment, ClusterState, GroupState};
 use holdfast_proto::time::Time;
@@ -85,10 +85,31 @@ impl Node {
                 false,
             ),
             _ => (
-                format!("no leader: {heard}, and {} are needed", voters.len() / 2 + 1),
+                format!(
+                    "no leader: {heard}{}, and {} are needed",
+                    self.mute_voters(voters),
+                    voters.len() / 2 + 1
+                ),
                 false,
             ),
         }
+    }
+
+    /// Who is heard, or is this node, and cannot vote.
+    fn mute_voters(&self, voters: VoterSet) -> String {
+        let blank = |node: NodeId| self.members.get(&node).is_some_and(|member| member.blank);
+        let mut mute: Vec<String> = voters
+            .iter()
+            .filter(|voter| self.is_online(*voter) && blank(*voter))
+            .map(|voter| format!("{} lost its state", self.name(voter)))
+            .collect();
+        if self.disk_failed() {
+            mute.push("this node cannot write its own".into());
+        }
+        if mute.is_empty() {
+            return String::new();
+        }
+        format!("; {} and so cannot vote", mute.join(", "))
     }
 
     fn peer_view(&self, node: NodeId) -> PeerView {

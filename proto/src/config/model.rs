@@ -40,9 +40,9 @@ pub struct ClusterSection {
     pub witness_grace_ms: u32,
     /// How long a node that was not heard since our own boot may take to appear before it is fenced (default 60000).
     pub startup_grace_ms: u32,
-    /// Addresses of which at least one must answer before this node fences a peer without a majority.
+    /// Addresses of which at least one must answer before this node fences anybody.
     pub ping: Vec<IpAddr>,
-    /// Automatic moves of one group within `flap_window_ms` before the group is held where it is (default 3).
+    /// Automatic moves of one group within `flap_window_ms` before the group is held stopped (default 3).
     pub flap_budget: u32,
     /// Window of the flap budget (default 600000).
     pub flap_window_ms: u32,
