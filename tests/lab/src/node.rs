@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::net::Net;
-use crate::place::{Place, remove_cgroup};
+use crate::place::{Place, freeze, remove_cgroup};
 use crate::sh;
 
 /// How long a node may take to boot on a busy machine.
@@ -171,9 +171,11 @@ impl Node {
         let Some(mut running) = self.running.take() else {
             return Ok(());
         };
-        // Off the air first, like the cards of a machine without power.
+        let cgroup = self.place.cgroup(&self.name)?;
+        // All at once, as power goes: nothing in it may see its cards vanish one by one, and tell of it by the last.
+        freeze(&cgroup)?;
         self.net.detach(&self.name)?;
-        remove_cgroup(&self.place.cgroup(&self.name)?)?;
+        remove_cgroup(&cgroup)?;
         running.nspawn.wait()?;
         umount2(&self.part("root"), MntFlags::MNT_DETACH).context("unmount the node's overlay")?;
         Ok(())

@@ -114,6 +114,15 @@ fn entries(dir: &Path, prefix: &str) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Stops everything in the cgroup at `path` where it is. A frozen process can still be killed.
+pub fn freeze(path: &Path) -> Result<()> {
+    fs::write(path.join("cgroup.freeze"), "1").with_context(|| format!("freeze {}", path.display()))?;
+    sh::wait("a cgroup to freeze", Duration::from_secs(10), || {
+        let events = fs::read_to_string(path.join("cgroup.events")).ok()?;
+        events.contains("frozen 1").then_some(())
+    })
+}
+
 /// Kills everything in the cgroup at `path` and removes it.
 pub fn remove_cgroup(path: &Path) -> Result<()> {
     if !path.exists() {
