@@ -99,10 +99,10 @@ impl Local {
         up.map(|(group, local)| (group.clone(), local.epoch)).collect()
     }
 
-    /// Takes new permits and returns those that are worth telling: new ones, and those that gained at least `step`.
-    pub(super) fn renew(&mut self, permits: Vec<Permit>, step: Duration) -> Vec<Permit> {
+    /// Takes new permits and returns those that are worth telling: new ones, and those that gained at least their step.
+    pub(super) fn renew(&mut self, permits: Vec<(Permit, Duration)>) -> Vec<Permit> {
         let mut fresh = Vec::new();
-        for permit in permits {
+        for (permit, step) in permits {
             let local = self.groups.entry(permit.group.clone()).or_default();
             let worth = match &local.permit {
                 Some(held) if held.epoch == permit.epoch => permit.until >= held.until + step,

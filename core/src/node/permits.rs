@@ -66,18 +66,20 @@ impl Node {
                 .config
                 .group(group)
                 .map_or(Requires::Fencing, |section| section.requires);
-            let until = if requires == Requires::Fencing {
-                fencing_until
+            // A permit of two leases has time: telling it each time would wake the agent process for nothing.
+            let (until, step) = if requires == Requires::Fencing {
+                (fencing_until, self.spans.heartbeat * 5 / 2)
             } else {
-                lease_until
+                (lease_until, self.spans.heartbeat / 2)
             };
-            permits.push(Permit {
+            let permit = Permit {
                 group: group.clone(),
                 epoch: *epoch,
                 until,
-            });
+            };
+            permits.push((permit, step));
         }
-        let fresh = self.local.renew(permits, self.spans.heartbeat / 2);
+        let fresh = self.local.renew(permits);
         if !fresh.is_empty() {
             self.outbox.push_back(Effect::Permits(fresh));
         }

@@ -17,6 +17,9 @@ const PAUSE_FIRST: Duration = Duration::from_millis(1);
 /// A connection that lasted this long worked.
 const LASTED: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
+/// The same while another link to the peer is up: a link that cannot be had, because there is no route between the two
+/// addresses, say, must not cost more than those that work.
+const PAUSE_SPARE: Duration = Duration::from_secs(8);
 /// Pause after a refusal, which only an operator or a new configuration ends.
 const PAUSE_REFUSED: Duration = Duration::from_secs(1);
 /// A peer that was connected is most likely being restarted, and back within this time.
@@ -39,12 +42,12 @@ impl Zeal {
     }
 
     /// The pause after an attempt in vain.
-    fn failed(&mut self, now: Instant) {
+    fn failed(&mut self, now: Instant, spare: bool) {
         self.eager = self.eager.filter(|(until, _)| now < *until);
         self.pause = if self.eager.is_some() {
             PAUSE_MIN
         } else {
-            (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX)
+            (self.pause * 2).clamp(PAUSE_MIN, if spare { PAUSE_SPARE } else { PAUSE_MAX })
         };
     }
 
@@ -77,7 +80,7 @@ pub async fn keep(shared: Arc<Shared>, peer: NodeId, link: usize, purpose: Purpo
                 continue;
             }
             Err(Ended::TurnedAway(sentence)) => {
-                zeal.failed(Instant::now());
+                zeal.failed(Instant::now(), shared.is_heard(peer));
                 // While it is being restarted this says nothing.
                 if zeal.eager.is_none() {
                     shared.refused(link, Some(peer), sentence.clone());
@@ -85,12 +88,22 @@ pub async fn keep(shared: Arc<Shared>, peer: NodeId, link: usize, purpose: Purpo
                 shared.unreachable(peer, link, sentence);
             }
             Err(Ended::Lost(why)) => {
-                zeal.failed(Instant::now());
+                zeal.failed(Instant::now(), shared.is_heard(peer));
                 shared.unreachable(peer, link, why);
             }
         }
-        tokio::time::sleep(zeal.pause).await;
+        rest(&shared, peer, zeal.pause).await;
     }
+}
+
+/// Pauses, but not for long once no link to the peer is up.
+async fn rest(shared: &Shared, peer: NodeId, pause: Duration) {
+    let mut left = pause;
+    while left > PAUSE_MAX && shared.is_heard(peer) {
+        tokio::time::sleep(PAUSE_MAX * 4).await;
+        left = left.saturating_sub(PAUSE_MAX * 4);
+    }
+    tokio::time::sleep(left.min(PAUSE_MAX)).await;
 }
 
 /// One connection: `Err` if it never came to be, else how it ended, and its round trip.
@@ -145,14 +158,16 @@ mod tests {
             eager: None,
         };
         let most = Duration::from_millis(500);
-        (0..9).for_each(|_| zeal.failed(start));
+        (0..9).for_each(|_| zeal.failed(start, false));
         assert_eq!((zeal.pause, zeal.patience(start, most)), (PAUSE_MAX, most));
+        (0..9).for_each(|_| zeal.failed(start, true));
+        assert_eq!(zeal.pause, PAUSE_SPARE);
         zeal.was_connected(start, LASTED, Duration::from_millis(5));
         assert_eq!(zeal.pause, PAUSE_FIRST);
-        (0..9).for_each(|_| zeal.failed(start + Duration::from_millis(999)));
+        (0..9).for_each(|_| zeal.failed(start + Duration::from_millis(999), true));
         assert_eq!(zeal.pause, PAUSE_MIN);
         assert_eq!(zeal.patience(start, most), Duration::from_millis(120));
-        zeal.failed(start + EAGER);
+        zeal.failed(start + EAGER, true);
         assert_eq!(zeal.pause, PAUSE_MIN * 2);
         assert_eq!(zeal.patience(start + EAGER, most), most);
     }

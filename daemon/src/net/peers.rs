@@ -41,6 +41,11 @@ pub struct Link {
 }
 
 impl Link {
+    /// Heartbeats come in on it.
+    pub fn is_up(&self) -> bool {
+        self.up
+    }
+
     pub fn new(endpoint: usize, address: SocketAddr) -> Link {
         Link {
             endpoint,
@@ -251,14 +256,34 @@ impl Peer {
                 link_came_up: false,
             };
         };
-        // Data nodes send a heartbeat on each link every round; a witness only answers ours.
-        if peer.is_witness() == matches!(beat, Beat::Ack(_)) {
-            link.window.fresh(seq);
+        // Of data nodes the heartbeats count, of a witness, which only answers, its answers; and of these the even ones,
+        // which every link carries.
+        if peer.is_witness() == matches!(beat, Beat::Ack(_)) && seq.is_multiple_of(2) {
+            link.window.fresh(seq / 2);
         }
         Arrival {
             fresh,
             link_came_up: link.heard(now),
         }
+    }
+
+    /// The connections for the beat numbered `seq`. Every second one goes out on all links, so that each is known to work
+    /// and the loss of one costs nothing; the others only on the first link on which the peer was heard within `well`,
+    /// or on all if there is none. Twice the packets for each beat would be most of the cost of an idle cluster.
+    pub fn lanes_for_beat(&self, seq: u64, well: Duration, now: Instant) -> Vec<&Connection> {
+        let heard_well =
+            |link: &&Link| link.beats.is_some() && link.silence(now).is_some_and(|silent| silent < well);
+        let first = self
+            .links
+            .values()
+            .find(heard_well)
+            .filter(|_| !seq.is_multiple_of(2));
+        let links: Vec<&Link> = match first {
+            Some(first) => vec![first],
+            None => self.links.values().collect(),
+        };
+        let lanes = links.into_iter().filter_map(|link| link.beats.as_ref());
+        lanes.map(|lane| &lane.connection).collect()
     }
 
     /// True if `seq` continues what `run` sent. A message that was overtaken on another link is dropped.

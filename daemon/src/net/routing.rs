@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use super::directory::Directory;
 use super::gate::Gate;
 use super::hello::Greeted;
-use super::peers::Peer;
+use super::peers::{Link, Peer};
 use super::refusal::{CODE_GOODBYE, Repeats};
 use super::tls::{Judge, tls_client, tls_server};
 use super::{LinkStatus, NetConfig, NetError, NetEvent, endpoint, lane};
@@ -231,18 +231,30 @@ impl Shared {
         }
     }
 
+    /// True when a link to `peer` is up.
+    pub fn is_heard(&self, peer: NodeId) -> bool {
+        lock(&self.peers)
+            .get(&peer)
+            .is_some_and(|peer| peer.links.values().any(Link::is_up))
+    }
+
     pub fn send_beat(&self, to: NodeId, beat: Beat) {
-        let cluster = self.directory.config().cluster.id;
+        let config = self.directory.config();
+        let (cluster, well) = (config.cluster.id, config.timers().heartbeat * 5 / 2);
         let bytes = bytes::Bytes::from(frame::encode(&Frame {
             cluster,
             to,
             from: self.myself(),
             beat,
         }));
+        let seq = match beat {
+            Beat::Heartbeat(heartbeat) => heartbeat.seq,
+            Beat::Ack(ack) => ack.seq,
+        };
         if let Some(peer) = lock(&self.peers).get(&to) {
-            for lane in peer.links.values().filter_map(|link| link.beats.as_ref()) {
+            for connection in peer.lanes_for_beat(seq, well, Instant::now()) {
                 // A connection that just ended refuses; its dialler knows.
-                drop(lane.connection.send_datagram(bytes.clone()));
+                drop(connection.send_datagram(bytes.clone()));
             }
         }
     }
