@@ -13,6 +13,16 @@ pub type Need = (&'static str, &'static str);
 /// For packages: `dpkg-deb`, `strip`.
 pub const DEB: &[Need] = &[("dpkg-deb", "dpkg"), ("strip", "binutils")];
 
+/// For the tests of the crates: namespaces, and a real fence agent with a simulated BMC. They skip what is not there.
+pub const UNIT: &[Need] = &[
+    ("ip", "iproute2"),
+    ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("ipmi_sim", "openipmi"),
+    ("ipmitool", "ipmitool"),
+    ("fence_ipmilan", "fence-agents"),
+];
+
 /// For the demo: the kernel's tools.
 pub const DEMO: &[Need] = &[("ip", "iproute2")];
 

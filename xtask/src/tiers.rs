@@ -83,6 +83,9 @@ fn is_clean(before: &Before) -> Result<bool> {
 }
 
 fn unit() -> Result<Tally> {
+    if nix::unistd::geteuid().is_root() {
+        packages::ensure(packages::UNIT)?;
+    }
     let mut tally = Tally::default();
     let mut command = run::cargo(&["test", "--workspace", "--no-fail-fast"]);
     let ended = run::bounded(&mut command, Duration::from_secs(1500), |line| {
