@@ -39,7 +39,9 @@ pub fn wrong_key(lab: &mut Lab) -> Result<String> {
 pub fn wrong_cluster(lab: &mut Lab) -> Result<String> {
     let cluster = lab.cluster(Shape::Trio)?;
     let stranger = cluster.other(&cluster.owner()?).name.clone();
+    // The file of the first node knows only that node: the others joined later, and are in the copy of what is in force.
     let damage = "cp -a /etc/holdfast/holdfast.toml /var/lib/holdfast /root/ && \
+                  cp /var/lib/holdfast/config.toml /etc/holdfast/holdfast.toml && \
                   rm /var/lib/holdfast/state.* /var/lib/holdfast/config.toml && \
                   sed -i 's/^id .*/id = \"00000000deadbeef\"/' /etc/holdfast/holdfast.toml";
     let repair = "rm -rf /var/lib/holdfast && cp -a /root/holdfast /var/lib/ && cp -a /root/holdfast.toml /etc/holdfast/";
