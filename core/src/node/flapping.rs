@@ -11,6 +11,7 @@ impl Node {
     /// Notes when automatic moves were committed. The count is in the committed state, so that it does not depend on who
     /// leads; the times are each node's own, because clocks are not shared, and start anew with its `had`.
     pub(super) fn note_moves(&mut self, old: &ClusterState, new: &ClusterState) {
+        let kept = self.config.cluster.flap_budget as usize + 1;
         for (name, entry) in &new.groups {
             let before = old.groups.get(name).map_or(0, |entry| entry.automatic_moves);
             if entry.automatic_moves == before {
@@ -20,12 +21,12 @@ impl Node {
             let moves = self.moves.entry(name.clone()).or_default();
             if entry.automatic_moves < before {
                 moves.clear();
-            }
-            for _ in before..entry.automatic_moves {
+            } else {
+                // A commit carries one. More were missed while this node was away, at times it cannot know.
                 moves.push_back(self.now);
-            }
-            while moves.len() > self.config.cluster.flap_budget as usize + 1 {
-                moves.pop_front();
+                if moves.len() > kept {
+                    moves.pop_front();
+                }
             }
             if self.is_flapping(name) && !was_held {
                 let text = format!(

@@ -182,7 +182,7 @@ impl Node {
                 toward: None,
             };
             entry.reason = reason;
-            entry.automatic_moves += 1;
+            entry.automatic_moves = entry.automatic_moves.saturating_add(1);
         }
     }
 
@@ -261,7 +261,7 @@ impl Node {
                     let version = next.version + 1;
                     next.nodes.entry(owner).or_default().proof = Some(proof.record(version));
                     if let Some(entry) = next.groups.get_mut(&name) {
-                        entry.automatic_moves += 1;
+                        entry.automatic_moves = entry.automatic_moves.saturating_add(1);
                     }
                 }
             }

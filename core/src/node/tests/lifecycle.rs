@@ -157,6 +157,22 @@ fn a_group_that_keeps_moving_is_held_when_its_budget_is_used_up() {
 }
 
 #[test]
+fn moves_that_a_node_missed_are_not_counted_as_of_now() {
+    let mut cluster = trio();
+    let node = cluster.host_mut(B).node.as_mut().expect("it runs");
+    let old = ClusterState::clone(node.committed().expect("formed"));
+    let mut new = old.clone();
+    let budget = node.config.cluster.flap_budget;
+    new.groups.get_mut("db").expect("configured").automatic_moves += budget * 2;
+    node.note_moves(&old, &new);
+    assert!(!node.is_flapping("db"), "they may have been days apart");
+    // And a count from elsewhere costs no memory.
+    new.groups.get_mut("db").expect("configured").automatic_moves = u32::MAX;
+    node.note_moves(&old, &new);
+    assert!(node.moves["db"].len() <= budget as usize + 1);
+}
+
+#[test]
 fn a_restart_of_had_leaves_what_runs_untouched() {
     let mut cluster = trio();
     let since = cluster.now;
