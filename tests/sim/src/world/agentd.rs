@@ -8,6 +8,7 @@ use holdfast_proto::peer::RunState;
 
 use super::World;
 use super::happening::Happening;
+use crate::machine::Machine;
 
 impl World {
     /// The agent process connects to the daemon.
@@ -179,28 +180,37 @@ impl World {
         self.observe(node, group);
     }
 
+    /// The machine, if its agent process of this boot can act now. While that is away, `again` happens when it is back.
+    fn agent_that_runs(
+        &mut self,
+        node: NodeId,
+        boots: u64,
+        again: impl Fn() -> Happening,
+    ) -> Option<&mut Machine> {
+        let machine = self.machines.get(&node)?;
+        if machine.boots != boots || !machine.powered {
+            return None;
+        }
+        let free_us = machine.agent_free_us();
+        if free_us > self.now_us {
+            self.schedule(free_us, again());
+            return None;
+        }
+        self.machines.get_mut(&node)
+    }
+
     pub(super) fn action_ends(&mut self, node: NodeId, boots: u64, group: &GroupName, action: u64, ok: bool) {
         let now_us = self.now_us;
-        let Some(machine) = self.machines.get_mut(&node) else {
+        let again = || Happening::ActionEnds {
+            node,
+            boots,
+            group: group.clone(),
+            action,
+            ok,
+        };
+        let Some(machine) = self.agent_that_runs(node, boots, again) else {
             return;
         };
-        if machine.boots != boots || !machine.powered {
-            return;
-        }
-        if machine.agent_free_us() > now_us {
-            let at = machine.agent_free_us();
-            self.schedule(
-                at,
-                Happening::ActionEnds {
-                    node,
-                    boots,
-                    group: group.clone(),
-                    action,
-                    ok,
-                },
-            );
-            return;
-        }
         let Some(entry) = machine.agent.groups.get_mut(group) else {
             return;
         };
@@ -224,24 +234,14 @@ impl World {
     /// A permit that has lapsed is an emergency stop, with no word from the daemon.
     pub(super) fn lapse_check(&mut self, node: NodeId, boots: u64, group: &GroupName) {
         let now_us = self.now_us;
-        let Some(machine) = self.machines.get_mut(&node) else {
+        let again = || Happening::LapseCheck {
+            node,
+            boots,
+            group: group.clone(),
+        };
+        let Some(machine) = self.agent_that_runs(node, boots, again) else {
             return;
         };
-        if machine.boots != boots || !machine.powered {
-            return;
-        }
-        if machine.agent_free_us() > now_us {
-            let at = machine.agent_free_us();
-            self.schedule(
-                at,
-                Happening::LapseCheck {
-                    node,
-                    boots,
-                    group: group.clone(),
-                },
-            );
-            return;
-        }
         let local = machine.local(now_us);
         let Some(entry) = machine.agent.groups.get(group) else {
             return;
