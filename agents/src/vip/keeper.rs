@@ -93,8 +93,7 @@ impl Keeper {
     ///
     /// # Errors
     /// Events cannot be subscribed to.
-    #[allow(clippy::new_ret_no_self, reason = "a keeper is made in two steps")]
-    pub fn new(
+    pub fn prepare(
         context: &AgentContext,
         hold: Arc<Hold>,
         placement: &Placement,

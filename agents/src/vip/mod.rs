@@ -33,7 +33,7 @@ use self::ahead::{Ahead, Checked};
 use self::announce::Wire;
 use self::conflict::Claimed;
 use self::hold::Hold;
-use self::keeper::Keeper;
+use self::keeper::{Keeper, Prepared};
 use self::link::Placement;
 use self::netlink::{Assigned, Change};
 pub use self::settings::META;
@@ -172,6 +172,18 @@ impl VipAgent {
         }
     }
 
+    /// What keeps the addresses of `placement` there once they are set.
+    fn prepare_keeper(&self, placement: &Placement, wire: Option<Wire>) -> Result<Prepared, AgentError> {
+        Keeper::prepare(
+            &self.context,
+            self.hold.clone(),
+            placement,
+            wire,
+            self.settings.announce_interval,
+            self.claimed.clone(),
+        )
+    }
+
     async fn activate(&mut self, deadline: Time) -> Result<(), AgentError> {
         self.release();
         let begun = clock::now();
@@ -179,14 +191,7 @@ impl VipAgent {
         link::check_usable(&placement.link)?;
         let wire = self.checked_wire(&placement, deadline).await?;
         let checked = clock::now();
-        let keeper = Keeper::new(
-            &self.context,
-            self.hold.clone(),
-            &placement,
-            wire,
-            self.settings.announce_interval,
-            self.claimed.clone(),
-        )?;
+        let keeper = self.prepare_keeper(&placement, wire)?;
         self.hold.arm(placement);
         if let Err(error) = self.hold.set_all() {
             // Half a set of addresses is of no use to anybody.
@@ -280,14 +285,7 @@ impl VipAgent {
         self.release();
         let (placement, _) = self.place()?;
         let wire = self.wire(&placement)?;
-        let keeper = Keeper::new(
-            &self.context,
-            self.hold.clone(),
-            &placement,
-            wire,
-            self.settings.announce_interval,
-            self.claimed.clone(),
-        )?;
+        let keeper = self.prepare_keeper(&placement, wire)?;
         self.hold.arm(placement);
         self.hold.set_all()?;
         self.keeper = Some(keeper.start()?);
