@@ -38,6 +38,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Members whose end is waited for at a time; of more than these, some end later than others anyway.
 const AWAITED_MAX: usize = 64;
 
+/// Tells the program its group.
+const GROUP: &str = "HOLDFAST_GROUP";
+/// Tells the program the epoch it was started under: a number that grows with every assignment of the group, for
+/// storage that refuses writers with an older one (a fencing token).
+const EPOCH: &str = "HOLDFAST_EPOCH";
+
 /// What a restarted had-agentd needs to find the program again.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Saved {
@@ -107,11 +113,17 @@ impl ExecAgent {
             .open()
             .map_err(|error| AgentError(format!("cannot make the pipe for its output: {error}")))?;
         let (program, args, cwd) = self.params.command()?;
+        let epoch = self.context.permit.borrow().epoch.to_string();
+        let told = [
+            (members::MARKER, members.marker()),
+            (GROUP, self.context.group.as_str()),
+            (EPOCH, epoch.as_str()),
+        ];
         let mut what = Launch {
             program,
             args,
             cwd,
-            env: self.params.environment((members::MARKER, members.marker()))?,
+            env: self.params.environment(&told)?,
             output: output.as_fd(),
             cgroup,
             identity,

@@ -133,13 +133,14 @@ impl Params {
         ))
     }
 
-    /// Our own environment, without what systemd tells had-agentd, then `marker`, then the parameter's variables.
-    pub fn environment(&self, (name, value): (&str, &str)) -> Result<Vec<CString>, AgentError> {
+    /// Our own environment, without what systemd tells had-agentd, then the parameter's variables, then `told`, which
+    /// cannot be overridden.
+    pub fn environment(&self, told: &[(&str, &str)]) -> Result<Vec<CString>, AgentError> {
         let mut all: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
         all.retain(|name, _| !NOT_FOR_PROGRAMS.iter().any(|hidden| name == hidden));
-        all.insert(name.into(), value.into());
         let own = self.env.iter();
         all.extend(own.map(|(name, value)| (name.into(), value.into())));
+        all.extend(told.iter().map(|(name, value)| (name.into(), value.into())));
         let line = |(name, value): (OsString, OsString)| {
             c_string(&[name.as_bytes(), b"=", value.as_bytes()].concat())
         };
@@ -196,6 +197,18 @@ mod tests {
             ]
         );
         assert_eq!(params.cwd, "/");
+    }
+
+    #[test]
+    fn what_holdfast_tells_a_program_cannot_be_overridden() {
+        let params = read(&[("command", "/bin/x"), ("env", "HOLDFAST_EPOCH=9\nMODE=a")]).unwrap();
+        let all = params.environment(&[("HOLDFAST_EPOCH", "4")]).unwrap();
+        let lines: Vec<&str> = all.iter().filter_map(|line| line.to_str().ok()).collect();
+        assert!(
+            lines.contains(&"HOLDFAST_EPOCH=4") && lines.contains(&"MODE=a"),
+            "{lines:?}"
+        );
+        assert!(!lines.contains(&"HOLDFAST_EPOCH=9"), "{lines:?}");
     }
 
     #[test]

@@ -10,9 +10,9 @@ use crate::place::HOME;
 use crate::sh;
 
 const SUITE: &str = "trixie";
-/// What the nodes need beyond a minimal Debian: systemd, the tools of the tests, redis, a fence agent.
+/// What the nodes need beyond a minimal Debian: systemd, the tools of the tests, redis, MariaDB, a fence agent.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,iputils-ping,procps,nftables,redis-server,\
-                        fence-agents-ipmilan,ipmitool";
+                        mariadb-server-core,mariadb-client-core,fence-agents-ipmilan,ipmitool";
 /// Left out, for size.
 const EXCLUDE: &[&str] = &["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"];
 
