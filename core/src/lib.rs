@@ -8,6 +8,7 @@
 
 pub mod durable;
 pub mod effect;
+pub mod encoding;
 pub mod event;
 pub mod journal;
 pub mod member;

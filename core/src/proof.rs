@@ -92,6 +92,12 @@ impl FenceProof {
         self.ended_boot
     }
 
+    /// Assignments of this epoch and later were made after it.
+    #[must_use]
+    pub fn before_epoch(&self) -> Epoch {
+        self.before_epoch
+    }
+
     /// What was seen.
     #[must_use]
     pub fn evidence(&self) -> &str {

@@ -21,14 +21,14 @@ pub(super) struct Round {
     pub(super) votes: VoterSet,
     pub(super) electorate: Electorate,
     /// Accepted voter sets that answers named: each has to be won too.
-    accepted_sets: Vec<VoterSet>,
+    pub(super) accepted_sets: Vec<VoterSet>,
     /// Highest accepted state among the answers.
-    best: (Ballot, Arc<ClusterState>),
+    pub(super) best: (Ballot, Arc<ClusterState>),
     /// A leader stepped down in our favour.
-    transfer: Option<Ballot>,
+    pub(super) transfer: Option<Ballot>,
     /// This node held the last ballot it promised: acceptors may help it before their promises to it lapse, so permits of
     /// that ballot may still be running.
-    fast: bool,
+    pub(super) fast: bool,
 }
 
 impl Round {

@@ -19,17 +19,17 @@ use crate::timer::Timer;
 /// Fencing of one node under way, or waiting for the next attempt.
 #[derive(Clone, Debug)]
 pub(super) struct FenceRun {
-    why: String,
+    pub(super) why: String,
     /// The boot it is to end.
-    boot: Option<BootId>,
+    pub(super) boot: Option<BootId>,
     /// Which level of devices is running.
-    level: usize,
-    outstanding: BTreeMap<FenceId, FenceKind>,
-    results: Vec<(FenceKind, FenceResult)>,
-    attempts: u32,
-    retry_at: Option<Time>,
+    pub(super) level: usize,
+    pub(super) outstanding: BTreeMap<FenceId, FenceKind>,
+    pub(super) results: Vec<(FenceKind, FenceResult)>,
+    pub(super) attempts: u32,
+    pub(super) retry_at: Option<Time>,
     /// Asked for by an operator: it goes on even if the node is heard.
-    asked_for: bool,
+    pub(super) asked_for: bool,
 }
 
 /// How many times the first pause between attempts grows to.

@@ -21,7 +21,7 @@ const REPEAT_TO_OTHERS: u64 = 40;
 
 /// What the agent process was last told about a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
+pub(super) enum Order {
     Start(Epoch),
     Stop(Epoch),
 }
@@ -34,7 +34,7 @@ pub(super) struct LocalGroup {
     pub(super) restarts: u32,
     pub(super) detail: String,
     pub(super) permit: Option<Permit>,
-    order: Option<Order>,
+    pub(super) order: Option<Order>,
 }
 
 impl Default for LocalGroup {
@@ -53,14 +53,14 @@ impl Default for LocalGroup {
 /// All groups on this node, and the agent process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Local {
-    attached: bool,
+    pub(super) attached: bool,
     /// Since when the agent process is away, after it was there.
-    away_since: Option<Time>,
-    watchdog: Option<Duration>,
+    pub(super) away_since: Option<Time>,
+    pub(super) watchdog: Option<Duration>,
     pub(super) groups: BTreeMap<GroupName, LocalGroup>,
     /// The leader at that time, and what every member was told last.
-    sent_report: Option<(Option<NodeId>, NodeReport)>,
-    report_due: bool,
+    pub(super) sent_report: Option<(Option<NodeId>, NodeReport)>,
+    pub(super) report_due: bool,
 }
 
 impl Local {

@@ -3,12 +3,13 @@
 //! Each event kind has its own file: [`beats`] (heartbeats, leases, permits granted), [`election`], [`register`] (acceptor
 //! and proposer) and [`commit`], [`planning`], [`membership`] and [`flapping`] (what the leader wants next), [`fencing`],
 //! [`pair`] and [`countdown`] (proofs about others), [`handover`], [`local`] (this node's own groups), [`permits`],
-//! [`operator`] and [`operator_word`], [`persistence`], [`timeouts`] and [`viewing`].
+//! [`operator`] and [`operator_word`], [`persistence`], [`timeouts`] and [`viewing`]. [`encoding`] is for the model checker.
 
 mod beats;
 mod commit;
 mod countdown;
 mod election;
+mod encoding;
 mod fencing;
 mod flapping;
 mod handover;

@@ -12,12 +12,12 @@ use crate::effect::{Effect, Permit};
 /// What the leader granted with its latest answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grant {
-    version: Version,
+    pub(super) version: Version,
     /// For groups that move on a lapse: no longer than the leader's lease.
-    lease_until: Time,
+    pub(super) lease_until: Time,
     /// For groups that require fencing: they never move on a lapse, so losing the leader need not stop them.
-    fencing_until: Time,
-    withheld: [Epoch; WITHHELD_MAX],
+    pub(super) fencing_until: Time,
+    pub(super) withheld: [Epoch; WITHHELD_MAX],
 }
 
 impl Node {

@@ -30,13 +30,13 @@ pub(super) enum Deferred {
 /// Book-keeping of records.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Persistence {
-    next: u64,
-    waiting: VecDeque<(PersistId, Deferred)>,
+    pub(super) next: u64,
+    pub(super) waiting: VecDeque<(PersistId, Deferred)>,
     /// What each record under way promised.
-    under_way: VecDeque<(PersistId, Ballot)>,
+    pub(super) under_way: VecDeque<(PersistId, Ballot)>,
     /// Highest promised ballot known to be on disk.
     pub(super) promised: Ballot,
-    failed: bool,
+    pub(super) failed: bool,
     /// The record that makes this node synced is being written.
     pub(super) syncing: bool,
     /// A state whose commit is being written before anybody hears of it.

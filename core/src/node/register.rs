@@ -45,9 +45,9 @@ pub(super) struct Proposal {
 /// An `Accept` that waits for groups to stop here.
 #[derive(Clone, Debug)]
 pub(super) struct PendingAccept {
-    from: NodeId,
-    ballot: Ballot,
-    state: Arc<ClusterState>,
+    pub(super) from: NodeId,
+    pub(super) ballot: Ballot,
+    pub(super) state: Arc<ClusterState>,
 }
 
 /// Groups that `next` takes away from `node`, each with the epoch that its stop has to be confirmed under.

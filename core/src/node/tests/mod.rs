@@ -3,6 +3,7 @@
 
 mod acceptor;
 mod election;
+mod encoding;
 mod fencing;
 mod harness;
 mod lifecycle;

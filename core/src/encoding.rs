@@ -1,0 +1,248 @@
+//! A node's state as numbers that the model checker compares states by.
+//!
+//! What cannot change a later decision is left out (sentences, counters that only have to grow), and what only counts
+//! relative to something is encoded relative to it: instants as ages, ballots, versions, epochs and boots as distances.
+//! So two states that behave alike are one state, whatever history led to each.
+
+use std::time::Duration;
+
+use holdfast_proto::ids::{Ballot, BootId, Epoch, Incarnation, NodeId, Version};
+use holdfast_proto::peer::{KnownVoters, Message, Verdict};
+use holdfast_proto::state::{Assignment, ClusterState};
+use holdfast_proto::time::Time;
+
+/// Where distances are counted from. The same for everything that makes up one state.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// A version; the newest committed one serves well.
+    pub version: Version,
+    /// A ballot's round.
+    pub round: u64,
+    /// An epoch.
+    pub epoch: Epoch,
+    /// The present boot and run of each member, in the order of their numbers. Boots have to be numbered upwards.
+    pub runs: Vec<(NodeId, BootId, Incarnation)>,
+}
+
+/// Collects the numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Encoder {
+    origin: Origin,
+    words: Vec<u64>,
+}
+
+impl Encoder {
+    /// An empty encoding with distances from `origin`.
+    #[must_use]
+    pub fn new(origin: Origin) -> Encoder {
+        Encoder {
+            origin,
+            words: Vec::with_capacity(256),
+        }
+    }
+
+    /// The numbers.
+    #[must_use]
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// A number as it is.
+    pub fn word(&mut self, word: u64) {
+        self.words.push(word);
+    }
+
+    /// Yes or no.
+    pub fn flag(&mut self, flag: bool) {
+        self.word(u64::from(flag));
+    }
+
+    /// An instant as seen at `now`: what is longer ago than `memory` is all the same.
+    pub fn instant(&mut self, now: Time, at: Option<Time>, memory: Duration) {
+        let Some(at) = at else { return self.word(u64::MAX) };
+        let distance = if at >= now {
+            now.until(at).as_micros() as u64 + 1
+        } else {
+            let age = now.since(at).min(memory).as_micros() as u64;
+            age | 1 << 62
+        };
+        self.word(distance);
+    }
+
+    /// A deadline as seen at `now`: one that has passed is all the same.
+    pub fn deadline(&mut self, now: Time, at: Option<Time>) {
+        self.instant(now, at, Duration::ZERO);
+    }
+
+    /// A version; 0 stays special.
+    pub fn version(&mut self, version: Version) {
+        let word = distance(version, self.origin.version);
+        self.word(word);
+    }
+
+    /// An epoch; 0 stays special.
+    pub fn epoch(&mut self, epoch: Epoch) {
+        let word = distance(epoch, self.origin.epoch);
+        self.word(word);
+    }
+
+    /// A ballot; the ballot of the initial state stays special.
+    pub fn ballot(&mut self, ballot: Ballot) {
+        let round = distance(ballot.round, self.origin.round);
+        self.word(round);
+        self.word(ballot.node.into());
+    }
+
+    /// A boot of `node`.
+    pub fn boot(&mut self, node: NodeId, boot: Option<BootId>) {
+        let present = self.run_of(node).map_or(BootId(0), |run| run.1);
+        self.word(boot.map_or(u64::MAX, |boot| present.0.wrapping_sub(boot.0) as u64));
+    }
+
+    /// A run of `had` on `node`.
+    pub fn incarnation(&mut self, node: NodeId, incarnation: Incarnation) {
+        let present = self.run_of(node).map_or(Incarnation(0), |run| run.2);
+        self.word(present.0.wrapping_sub(incarnation.0));
+    }
+
+    fn run_of(&self, node: NodeId) -> Option<(NodeId, BootId, Incarnation)> {
+        self.origin.runs.iter().find(|run| run.0 == node).copied()
+    }
+
+    /// What a cluster state decides, without its sentences and records.
+    pub fn state(&mut self, state: &ClusterState) {
+        self.version(state.version);
+        self.word(state.voters.0.into());
+        self.word(state.survivor.0.into());
+        self.epoch(state.next_epoch);
+        self.flag(state.maintenance);
+        self.word(state.config.source.len() as u64);
+        for entry in state.groups.values() {
+            self.assignment(&entry.assignment);
+            self.flag(entry.disabled);
+            self.word(
+                entry
+                    .intent
+                    .as_ref()
+                    .map_or(u64::MAX, |intent| intent.to.0.into()),
+            );
+            for (node, failure) in &entry.failures {
+                self.word(u64::from(node.0) << 32 | u64::from(failure.count));
+            }
+        }
+        for node in state.nodes.values() {
+            self.flag(node.standby);
+        }
+    }
+
+    /// An assignment.
+    pub fn assignment(&mut self, assignment: &Assignment) {
+        let kind = match assignment {
+            Assignment::Stopped { .. } => 0,
+            Assignment::Owned { .. } => 1,
+            Assignment::Releasing { toward, .. } => 2 + toward.map_or(0, |node| 1 + u64::from(node.0)),
+        };
+        self.word(kind);
+        self.epoch(assignment.epoch());
+        if let Some(owner) = assignment.owner() {
+            self.word(owner.0.into());
+            self.boot(owner, assignment.boot());
+        }
+    }
+
+    /// What a message says, without sentences.
+    pub fn message(&mut self, message: &Message) {
+        match message {
+            Message::PreVote { ballot } => self.kind_and_ballot(1, *ballot),
+            Message::PreVoteReply {
+                ballot,
+                verdict,
+                promised,
+                voters,
+            } => {
+                self.kind_and_ballot(2, *ballot);
+                self.verdict(*verdict);
+                self.ballot(*promised);
+                self.voters(voters);
+            }
+            Message::Prepare { ballot, transfer } => {
+                self.kind_and_ballot(3, *ballot);
+                self.ballot(transfer.unwrap_or_default());
+            }
+            Message::Promise {
+                ballot,
+                accepted_ballot,
+                accepted,
+                voters,
+            } => {
+                self.kind_and_ballot(4, *ballot);
+                self.ballot(*accepted_ballot);
+                self.state(accepted);
+                self.voters(voters);
+            }
+            Message::Refuse {
+                ballot,
+                promised,
+                verdict,
+            } => {
+                self.kind_and_ballot(5, *ballot);
+                self.ballot(*promised);
+                self.verdict(*verdict);
+            }
+            Message::Accept { ballot, state } => {
+                self.kind_and_ballot(6, *ballot);
+                self.state(state);
+            }
+            Message::Accepted { ballot, version } => {
+                self.kind_and_ballot(7, *ballot);
+                self.version(*version);
+            }
+            Message::Commit { ballot, state } => {
+                self.kind_and_ballot(8, *ballot);
+                self.state(state);
+            }
+            Message::Transfer { ballot } => self.kind_and_ballot(9, *ballot),
+            Message::Report(report) => {
+                self.word(10);
+                for seen in report.groups.values() {
+                    self.epoch(seen.epoch);
+                    self.word(seen.run as u64);
+                }
+            }
+            Message::Forward { request, .. } | Message::ForwardReply { request, .. } => {
+                self.word(11);
+                self.word(*request);
+            }
+        }
+    }
+
+    fn kind_and_ballot(&mut self, kind: u64, ballot: Ballot) {
+        self.word(kind);
+        self.ballot(ballot);
+    }
+
+    fn voters(&mut self, voters: &KnownVoters) {
+        self.version(voters.committed_version);
+        self.word(voters.committed.0.into());
+        self.word(voters.accepted.0.into());
+    }
+
+    fn verdict(&mut self, verdict: Verdict) {
+        let word = match verdict {
+            Verdict::Granted => 0,
+            Verdict::Stale => 1,
+            Verdict::Stranger => 2,
+            Verdict::Blank => 3,
+            Verdict::Bound(left) => 4 + left.as_micros() as u64,
+        };
+        self.word(word);
+    }
+}
+
+fn distance(value: u64, origin: u64) -> u64 {
+    if value == 0 {
+        u64::MAX
+    } else {
+        origin.wrapping_sub(value).wrapping_add(1 << 32)
+    }
+}

@@ -1,0 +1,411 @@
+//! This node's part of a model checker's state (see [`crate::encoding`]).
+//!
+//! Every struct is taken apart by name, so that a new field does not compile before somebody decided whether a decision
+//! depends on it.
+
+use std::time::Duration;
+
+use holdfast_proto::ids::{NodeId, VoterSet};
+use holdfast_proto::time::Time;
+
+use super::election::Round;
+use super::fencing::FenceRun;
+use super::local::{Local, LocalGroup, Order};
+use super::permits::Grant;
+use super::persistence::{Deferred, Persistence};
+use super::register::{Leading, PendingAccept, Proposal};
+use super::{Bound, Node, Role};
+use crate::durable::Durable;
+use crate::effect::Effect;
+use crate::encoding::Encoder;
+use crate::member::Member;
+use crate::proof::FenceProof;
+use crate::timer::{Timer, Timers};
+
+impl Node {
+    /// Encodes everything that a later decision can depend on, as seen at `now`. Left out: the journal's and the view's
+    /// matters, numbers of heartbeats (so also which round repeats a report), and automatic moves.
+    pub fn encode(&self, now: Time, to: &mut Encoder) {
+        let Node {
+            me: _,
+            now: _,
+            started_at,
+            config: _,
+            spans,
+            durable,
+            persistence,
+            acked,
+            synced,
+            bound,
+            no_promise_until,
+            pending_accept,
+            role,
+            members,
+            rounds: _,
+            beat_seq: _,
+            lateness: _,
+            blame_floor,
+            lease_rules_since,
+            grant,
+            asked_for_grant,
+            local,
+            network,
+            fences,
+            proofs,
+            next_fence_id,
+            calls,
+            moves: _,
+            was_running: _,
+            outage_since: _,
+            last_outage: _,
+            shutting_down,
+            timers,
+            outbox,
+        } = self;
+        let memory = self.memory();
+        to.instant(now, Some(*started_at), spans.startup_grace);
+        to.flag(durable.is_some());
+        if let Some(durable) = durable {
+            encode_durable(durable, to);
+        }
+        encode_persistence(persistence, to);
+        to.flag(acked.is_some());
+        if let Some((ballot, version)) = acked {
+            to.ballot(*ballot);
+            to.version(*version);
+        }
+        to.flag(*synced);
+        encode_bound(now, bound.as_ref(), to);
+        to.deadline(now, Some(*no_promise_until));
+        to.flag(pending_accept.is_some());
+        if let Some(PendingAccept { from, ballot, state }) = pending_accept {
+            to.word(from.0.into());
+            to.ballot(*ballot);
+            to.state(state);
+        }
+        encode_role(now, role, memory, to);
+        for (node, member) in members {
+            encode_member(now, *node, member, memory, to);
+        }
+        to.instant(now, Some(*blame_floor), memory);
+        to.instant(now, Some(*lease_rules_since), memory);
+        encode_grant(now, grant.as_ref(), to);
+        let committed = durable.as_ref().map_or(0, |durable| durable.committed.version);
+        to.flag(*asked_for_grant < committed);
+        encode_local(now, local, memory, to);
+        to.flag(network.any_link_up);
+        to.flag(network.ping_answers);
+        for (node, run) in fences {
+            encode_fence(now, *node, run, next_fence_id, to);
+        }
+        for (node, proof) in proofs {
+            encode_proof(now, *node, proof, memory, to);
+        }
+        to.word(calls.len() as u64);
+        to.flag(*shutting_down);
+        encode_timers(now, timers, to);
+        to.word(outbox.len() as u64);
+    }
+
+    /// The longest span that any rule counts from an instant.
+    fn memory(&self) -> Duration {
+        let spans = &self.spans;
+        let longest = spans
+            .fence_delay
+            .max(spans.witness_grace)
+            .max(spans.fencing_permit);
+        spans.lease + longest
+    }
+
+    /// Age of the latest sent round of heartbeats; `None` if none was sent. For encodings of heartbeats in flight.
+    #[must_use]
+    pub fn latest_round(&self) -> Option<(u64, Time)> {
+        self.rounds.back().copied()
+    }
+}
+
+fn encode_durable(durable: &Durable, to: &mut Encoder) {
+    let Durable {
+        promised,
+        accepted_ballot,
+        accepted,
+        committed,
+    } = durable;
+    to.ballot(*promised);
+    to.ballot(*accepted_ballot);
+    to.state(accepted);
+    to.state(committed);
+}
+
+fn encode_persistence(persistence: &Persistence, to: &mut Encoder) {
+    let Persistence {
+        next,
+        waiting,
+        under_way,
+        promised,
+        failed,
+        syncing,
+        sealing,
+    } = persistence;
+    for (id, what) in waiting {
+        to.word(next - id.0);
+        match what {
+            Deferred::Effect(effect) => encode_answer(effect, to),
+            Deferred::OwnPromise(ballot) => {
+                to.word(2);
+                to.ballot(*ballot);
+            }
+            Deferred::OwnAccept(ballot, version) | Deferred::Commit(ballot, version) => {
+                to.word(3);
+                to.ballot(*ballot);
+                to.version(*version);
+            }
+            Deferred::Synced(version) => {
+                to.word(4);
+                to.version(*version);
+            }
+        }
+    }
+    for (id, promised) in under_way {
+        to.word(next - id.0);
+        to.ballot(*promised);
+    }
+    to.ballot(*promised);
+    to.flag(*failed);
+    to.flag(*syncing);
+    to.version(sealing.as_ref().map_or(0, |state| state.version));
+}
+
+/// An answer that waits for the disk.
+fn encode_answer(effect: &Effect, to: &mut Encoder) {
+    to.word(1);
+    if let Effect::Send { to: node, message } = effect {
+        to.word(node.0.into());
+        to.message(message);
+    }
+}
+
+fn encode_bound(now: Time, bound: Option<&Bound>, to: &mut Encoder) {
+    to.flag(bound.is_some());
+    if let Some(Bound {
+        leader,
+        ballot,
+        until,
+    }) = bound
+    {
+        to.word(leader.0.into());
+        to.ballot(*ballot);
+        to.deadline(now, Some(*until));
+    }
+}
+
+fn encode_role(now: Time, role: &Role, memory: Duration, to: &mut Encoder) {
+    match role {
+        Role::Follower => to.word(0),
+        Role::PreVoting(round) => {
+            to.word(1);
+            encode_round(round, to);
+        }
+        Role::Preparing(round) => {
+            to.word(2);
+            encode_round(round, to);
+        }
+        Role::Leading(leading) => {
+            to.word(3);
+            encode_leading(now, leading, memory, to);
+        }
+    }
+}
+
+fn encode_round(round: &Round, to: &mut Encoder) {
+    let Round {
+        ballot,
+        votes,
+        electorate,
+        accepted_sets,
+        best,
+        transfer,
+        fast,
+    } = round;
+    to.ballot(*ballot);
+    to.word(votes.0.into());
+    to.word(electorate.voters().0.into());
+    to.flag(electorate.is_sole());
+    for VoterSet(set) in accepted_sets {
+        to.word((*set).into());
+    }
+    to.ballot(best.0);
+    to.state(&best.1);
+    to.ballot(transfer.unwrap_or_default());
+    to.flag(*fast);
+}
+
+fn encode_leading(now: Time, leading: &Leading, memory: Duration, to: &mut Encoder) {
+    let Leading {
+        ballot,
+        elected_at,
+        old_permits_end,
+        established,
+        adopting,
+        proposal,
+    } = leading;
+    to.ballot(*ballot);
+    to.instant(now, Some(*elected_at), memory);
+    to.instant(now, Some(*old_permits_end), memory);
+    to.flag(*established);
+    to.version(adopting.as_ref().map_or(0, |state| state.version));
+    to.flag(proposal.is_some());
+    if let Some(Proposal {
+        state,
+        accepted,
+        proposed_at,
+        sealing,
+    }) = proposal
+    {
+        to.state(state);
+        to.word(accepted.0.into());
+        to.instant(now, Some(*proposed_at), memory);
+        to.flag(*sealing);
+    }
+}
+
+fn encode_member(now: Time, node: NodeId, member: &Member, memory: Duration, to: &mut Encoder) {
+    let Member {
+        boot,
+        incarnation,
+        seq: _,
+        heard_at,
+        boot_since,
+        run_since,
+        alive_at,
+        backed_at,
+        answered_at,
+        synced,
+        blank,
+        seen_state,
+        committed,
+        ballot,
+        watchdog,
+        agent_ready,
+        agent_away_since,
+        report,
+        updated_at,
+        reported_lost: _,
+    } = member;
+    to.word(node.0.into());
+    to.boot(node, *boot);
+    to.incarnation(node, *incarnation);
+    to.flag(heard_at.is_some());
+    to.flag(alive_at.is_some_and(|alive_at| alive_at >= *boot_since));
+    to.instant(now, Some((*run_since).max(alive_at.unwrap_or_default())), memory);
+    to.instant(now, *backed_at, memory);
+    to.instant(now, *answered_at, memory);
+    to.flag(*synced);
+    to.flag(*blank);
+    to.flag(*seen_state);
+    to.version(*committed);
+    to.ballot(*ballot);
+    to.flag(watchdog.is_some());
+    to.flag(*agent_ready);
+    to.instant(now, *agent_away_since, memory);
+    for seen in report.groups.values() {
+        to.epoch(seen.epoch);
+        to.word(seen.run as u64);
+    }
+    to.instant(now, *updated_at, Duration::from_millis(250));
+}
+
+fn encode_grant(now: Time, grant: Option<&Grant>, to: &mut Encoder) {
+    to.flag(grant.is_some());
+    if let Some(Grant {
+        version,
+        lease_until,
+        fencing_until,
+        withheld,
+    }) = grant
+    {
+        to.version(*version);
+        to.deadline(now, Some(*lease_until));
+        to.deadline(now, Some(*fencing_until));
+        withheld.iter().for_each(|epoch| to.epoch(*epoch));
+    }
+}
+
+fn encode_local(now: Time, local: &Local, memory: Duration, to: &mut Encoder) {
+    let Local {
+        attached,
+        away_since,
+        watchdog,
+        groups,
+        sent_report,
+        report_due,
+    } = local;
+    to.flag(*attached);
+    to.instant(now, *away_since, memory);
+    to.flag(watchdog.is_some());
+    for group in groups.values() {
+        let LocalGroup {
+            run,
+            epoch,
+            restarts: _,
+            detail: _,
+            permit,
+            order,
+        } = group;
+        to.word(*run as u64);
+        to.epoch(*epoch);
+        to.epoch(permit.as_ref().map_or(0, |permit| permit.epoch));
+        to.deadline(now, permit.as_ref().map(|permit| permit.until));
+        match order {
+            None => to.word(0),
+            Some(Order::Start(epoch)) => {
+                to.word(1);
+                to.epoch(*epoch);
+            }
+            Some(Order::Stop(epoch)) => {
+                to.word(2);
+                to.epoch(*epoch);
+            }
+        }
+    }
+    to.flag(sent_report.is_some());
+    to.flag(*report_due);
+}
+
+fn encode_fence(now: Time, node: NodeId, run: &FenceRun, next_id: &u64, to: &mut Encoder) {
+    let FenceRun {
+        why: _,
+        boot,
+        level,
+        outstanding,
+        results,
+        attempts,
+        retry_at,
+        asked_for,
+    } = run;
+    to.word(node.0.into());
+    to.boot(node, *boot);
+    to.word(*level as u64);
+    outstanding.keys().for_each(|id| to.word(next_id - id.0));
+    results
+        .iter()
+        .for_each(|(_, result)| to.flag(result.off_read_back));
+    // The pause between attempts grows up to the fifth.
+    to.word(u64::from((*attempts).min(5)));
+    to.deadline(now, *retry_at);
+    to.flag(*asked_for);
+}
+
+fn encode_proof(now: Time, node: NodeId, proof: &FenceProof, memory: Duration, to: &mut Encoder) {
+    to.word(node.0.into());
+    to.word(proof.kind() as u64);
+    to.boot(node, proof.ended_boot());
+    to.instant(now, Some(proof.at()), memory);
+    to.epoch(proof.before_epoch());
+}
+
+fn encode_timers(now: Time, timers: &Timers, to: &mut Encoder) {
+    for timer in Timer::ALL {
+        to.deadline(now, timers.get(timer));
+    }
+}
