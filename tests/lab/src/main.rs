@@ -16,6 +16,7 @@ mod power;
 mod reaper;
 mod scenarios;
 mod sh;
+mod torture;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -27,6 +28,7 @@ use nix::sched::{CloneFlags, unshare};
 use lab::Lab;
 use reaper::Reaper;
 use scenarios::{ALL, Scenario};
+use torture::ledger;
 
 /// How often the fence race is run, unless told otherwise.
 const RACES: u32 = 20;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
             .context("a process id")
             .and_then(reaper::reap)
             .map(|()| true),
+        [ledger::WRITE | ledger::HOLD | ledger::FRESH, ..] => ledger::main(&args).map(|()| true),
         ["--races", number, ..] => number
             .parse()
             .with_context(|| format!("--races needs a number, not '{number}'"))

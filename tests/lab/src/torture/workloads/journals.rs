@@ -1,0 +1,59 @@
+//! Takes copies of the nodes' journals before `had` rotates them away.
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use crate::machine::Machine;
+
+/// File of the journal of `node`.
+#[must_use]
+pub fn file(dir: &Path, node: &str) -> PathBuf {
+    dir.join(format!("events-{node}.jsonl"))
+}
+
+/// Appends to the copies in `dir` what is new in the journal of every machine that has power.
+pub fn collect(machines: &[Arc<Machine>], dir: &Path) -> Result<()> {
+    for machine in machines {
+        // The older file first; one that is not there yet is no error.
+        let read = "cd /var/lib/holdfast && cat events.jsonl.1 events.jsonl 2>/dev/null; true";
+        let Ok(text) = machine.sh(read) else { continue };
+        let path = file(dir, &machine.name);
+        append_new(&path, &text).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Appends those whole lines of `text` that the file does not hold.
+fn append_new(path: &Path, text: &str) -> Result<()> {
+    let known = fs::read_to_string(path).unwrap_or_default();
+    let known: BTreeSet<&str> = known.lines().collect();
+    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+    let mut new = String::new();
+    for line in whole.lines().filter(|line| !known.contains(line)) {
+        new.push_str(line);
+        new.push('\n');
+    }
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    file.write_all(new.as_bytes())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_new_and_whole_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(folder.path(), "n1");
+        append_new(&path, "a\nb\n").unwrap();
+        append_new(&path, "b\nc\nhal").unwrap();
+        append_new(&path, "").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a\nb\nc\n");
+    }
+}
