@@ -1,26 +1,207 @@
 //! Reads what a run left in its directory, and says whether a promise was broken.
 
+mod events;
+mod outages;
+mod overlap;
+mod proofs;
+mod reasons;
+mod writes;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Serialize;
 
-/// What the checker found. A run is good if the three lists are empty.
+use super::GROUPS;
+use super::history::{Fault, read_faults};
+use super::ledger::{self, Ledger};
+use super::workloads::attempt::{
+    Attempt, Origin, Outcome, Stall, attempts_file, content_file, origin_file, read_lines, stalls_file,
+};
+use events::Event;
+use outages::{Outage, Served};
+
+/// A group has to be back this much after the last fault that could prevent it was undone: the bound that the
+/// simulator asks for, too.
+const BOUND_MS: u64 = 120_000;
+
+/// What the checker found. A run is good if the first five lists are empty.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Verdict {
-    /// Each time two nodes ran a group at once, in words with times and evidence.
+    /// Each trace of two processes having the data of a group at once, in words with evidence.
     pub overlaps: Vec<String>,
-    /// Each acknowledged write that is not there.
+    /// Each acknowledged write that is not there, and whatever else contradicts what clients were told.
     pub lost_writes: Vec<String>,
-    /// Each outage that no injected fault explains.
+    /// Each outage that no injected fault explains, or that went on too long after it.
     pub unexplained_outages: Vec<String>,
+    /// Each time a group left a node, and the journals do not show a proof.
+    pub unproven_takeovers: Vec<String>,
+    /// Each outage about which the journals say nothing.
+    pub outages_without_reason: Vec<String>,
     /// Longest outage of any group, in seconds, faults included.
     pub longest_outage_s: f64,
-    /// Acknowledged writes, by group.
-    pub acknowledged: std::collections::BTreeMap<String, u64>,
+    /// Longest time that a group took to come back, in seconds: from the beginning of an outage, or from the instant
+    /// during it at which the last fault that could prevent it was undone.
+    pub longest_recovery_s: f64,
+    /// Acknowledged writes, by group; records, for the ledger.
+    pub acknowledged: BTreeMap<String, u64>,
+    /// Writes of which nobody knows what became of them, by group.
+    pub unknown: BTreeMap<String, u64>,
+    /// How often the data of a group was opened.
+    pub openings: BTreeMap<String, u64>,
+    /// All outages.
+    pub outages: Vec<Outage>,
+}
+
+impl Verdict {
+    /// True if no promise was broken.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        let lists = [
+            &self.overlaps,
+            &self.lost_writes,
+            &self.unexplained_outages,
+            &self.unproven_takeovers,
+            &self.outages_without_reason,
+        ];
+        lists.into_iter().all(Vec::is_empty)
+    }
+}
+
+/// What a run left, read.
+struct Evidence {
+    origin: Origin,
+    faults: Vec<Fault>,
+    events: Vec<Event>,
+    stalls: Vec<(u64, u64)>,
+    ledgers: BTreeMap<&'static str, Ledger>,
+    attempts: BTreeMap<&'static str, Vec<Attempt>>,
 }
 
 /// Checks the run in `dir`; `shared` is a copy of what the nodes shared, or that directory itself.
-pub fn check(_dir: &Path, _shared: &Path) -> Result<Verdict> {
-    Ok(Verdict::default())
+pub fn check(dir: &Path, shared: &Path) -> Result<Verdict> {
+    let evidence = Evidence::read(dir, shared)?;
+    let mut verdict = Verdict::default();
+    for group in GROUPS {
+        let ledger = &evidence.ledgers[group];
+        verdict.overlaps.extend(overlap::overlaps(group, ledger));
+        let begun = ledger
+            .records
+            .iter()
+            .filter(|record| record.mark == ledger::Mark::Begin);
+        verdict.openings.insert(group.into(), begun.count() as u64);
+    }
+    for (group, attempts) in &evidence.attempts {
+        let path = content_file(dir, group);
+        let there = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        let there: Vec<u64> = serde_json::from_slice(&there).with_context(|| path.display().to_string())?;
+        verdict
+            .lost_writes
+            .extend(writes::lost_writes(group, attempts, &there));
+        let count = |outcome| {
+            attempts
+                .iter()
+                .filter(|attempt| attempt.outcome == outcome)
+                .count() as u64
+        };
+        verdict
+            .acknowledged
+            .insert((*group).into(), count(Outcome::Acknowledged));
+        verdict.unknown.insert((*group).into(), count(Outcome::Unknown));
+    }
+    let records = evidence.ledgers["ledger"].records.len() as u64;
+    verdict.acknowledged.insert("ledger".into(), records);
+    verdict.unproven_takeovers = proofs::unproven(&GROUPS, &evidence.events, &evidence.ledgers["ledger"]);
+    judge_outages(&evidence, &mut verdict);
+    Ok(verdict)
 }
+
+/// Looks for an explanation of every outage.
+fn judge_outages(evidence: &Evidence, verdict: &mut Verdict) {
+    let mut recovery_ms = 0;
+    let mut outage_ms = 0;
+    for outage in evidence.outages() {
+        let faults = &evidence.faults;
+        let recovery = outages::recovery_ms(&outage, faults);
+        recovery_ms = recovery_ms.max(recovery);
+        outage_ms = outage_ms.max(outage.length_ms());
+        let causes: Vec<String> = outages::causes(&outage, faults)
+            .map(|fault| format!("{} {} at {} ms", fault.kind, fault.target, fault.at_ms))
+            .collect();
+        if causes.is_empty() {
+            verdict
+                .unexplained_outages
+                .push(format!("{}: no fault explains it", outage.text()));
+        } else if recovery > BOUND_MS {
+            let causes = causes.join(", ");
+            verdict.unexplained_outages.push(format!(
+                "{}: {causes} explain that it began, not that it took {recovery} ms to come back",
+                outage.text()
+            ));
+        }
+        if reasons::reason(&outage, &evidence.events).is_none() {
+            verdict.outages_without_reason.push(outage.text());
+        }
+        verdict.outages.push(outage);
+    }
+    verdict.longest_recovery_s = seconds(recovery_ms);
+    verdict.longest_outage_s = seconds(outage_ms);
+}
+
+/// Milliseconds as seconds.
+fn seconds(ms: u64) -> f64 {
+    std::time::Duration::from_millis(ms).as_secs_f64()
+}
+
+impl Evidence {
+    fn read(dir: &Path, shared: &Path) -> Result<Evidence> {
+        let path = origin_file(dir);
+        let origin = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        let origin: Origin = serde_json::from_slice(&origin).with_context(|| path.display().to_string())?;
+        let mut ledgers = BTreeMap::new();
+        let mut attempts = BTreeMap::new();
+        for group in GROUPS {
+            ledgers.insert(group, ledger::read(&shared.join(group).join(ledger::FILE))?);
+            if group != "ledger" {
+                attempts.insert(group, read_lines(&attempts_file(dir, group))?);
+            }
+        }
+        let stalls = read_lines::<Stall>(&stalls_file(dir))?;
+        Ok(Evidence {
+            faults: read_faults(dir)?,
+            events: events::read(dir, origin.wall_ms)?,
+            stalls: stalls
+                .into_iter()
+                .map(|stall| (stall.from_ms, stall.until_ms))
+                .collect(),
+            origin,
+            ledgers,
+            attempts,
+        })
+    }
+
+    /// Every stretch in which a group served nothing.
+    fn outages(&self) -> Vec<Outage> {
+        let ends = self
+            .attempts
+            .values()
+            .filter_map(|attempts| attempts.last().map(|last| last.end_ms));
+        let end_ms = ends.max().unwrap_or(0);
+        let zero = self.origin.monotonic_ns;
+        // What was before the run began is no part of it.
+        let instants = self.ledgers["ledger"]
+            .records
+            .iter()
+            .filter_map(|record| Some(record.at_ns.checked_sub(zero)? / 1_000_000));
+        let ledger = Served::from_instants(instants.filter(|at| *at <= end_ms), end_ms);
+        let mut outages = ledger.outages("ledger", &self.stalls);
+        for (group, attempts) in &self.attempts {
+            outages.extend(Served::from_attempts(attempts).outages(group, &self.stalls));
+        }
+        outages
+    }
+}
+
+#[cfg(test)]
+mod tests;

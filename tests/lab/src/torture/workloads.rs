@@ -5,6 +5,7 @@ mod client;
 mod install;
 mod journals;
 mod mariadb;
+mod pulse;
 mod redis;
 mod store;
 mod wire;
@@ -23,6 +24,7 @@ use super::{MARIADB_VIP, REDIS_VIP};
 use crate::net::Net;
 use attempt::Origin;
 use client::Client;
+use pulse::Pulse;
 use store::Store;
 
 pub use install::{groups, install, process};
@@ -36,6 +38,7 @@ pub struct Workloads {
     origin: Origin,
     redis: Client,
     mariadb: Client,
+    pulse: Pulse,
 }
 
 impl Workloads {
@@ -57,6 +60,7 @@ impl Workloads {
             origin,
             redis: start("redis", Box::new(redis::Redis::new(at(REDIS_VIP, 6379)?)))?,
             mariadb: start("mariadb", Box::new(mariadb::MariaDb::new(at(MARIADB_VIP, 3306)?)))?,
+            pulse: Pulse::start(dir, clock)?,
         })
     }
 
@@ -85,8 +89,8 @@ impl Workloads {
 
     /// Stops it, after everything was read back that the servers have; the cluster must be healthy.
     pub fn stop(self) -> Result<()> {
-        let redis = self.redis.finish();
-        self.mariadb.finish().and(redis)
+        let ended = [self.redis.finish(), self.mariadb.finish(), self.pulse.finish()];
+        ended.into_iter().collect()
     }
 }
 

@@ -77,7 +77,7 @@ impl Opened {
     }
 
     /// Appends one record, in one write.
-    fn append(&mut self, mark: Mark, contended: bool) -> Result<()> {
+    pub(in crate::torture) fn append(&mut self, mark: Mark, contended: bool) -> Result<()> {
         let record = Record {
             mark,
             contended,

@@ -37,6 +37,15 @@ pub struct Attempt {
     pub why: String,
 }
 
+/// A stretch of time in which the test machine itself did not run what was due.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Stall {
+    /// When it began.
+    pub from_ms: u64,
+    /// When it was over.
+    pub until_ms: u64,
+}
+
 /// When the run's clock began, on the host's clocks.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Origin {
@@ -56,6 +65,12 @@ pub fn attempts_file(dir: &Path, group: &str) -> PathBuf {
 #[must_use]
 pub fn content_file(dir: &Path, group: &str) -> PathBuf {
     dir.join(format!("content-{group}.json"))
+}
+
+/// File of the [`Stall`]s.
+#[must_use]
+pub fn stalls_file(dir: &Path) -> PathBuf {
+    dir.join("stalls.jsonl")
 }
 
 /// File of the [`Origin`].
