@@ -41,8 +41,14 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Put bugs back on purpose, in a copy, and see that the simulator catches each.
-    Sabotage,
+    /// Put bugs back on purpose, in a copy outside the tree, and see that each is caught: all, or those whose names begin so.
+    Sabotage {
+        /// Names, or their beginnings.
+        names: Vec<String>,
+        /// Only name them and what each drops.
+        #[arg(long)]
+        list: bool,
+    },
     /// Run scenarios on real systemd nodes; all of them, or those named.
     Lab {
         /// Passed to the lab as they are.
@@ -66,7 +72,8 @@ fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Test { tiers } => tiers::test(&tiers),
         Command::Sim { args } => run::run_bin("holdfast-sim", &args),
-        Command::Sabotage => sabotage::check().map(|tally| {
+        Command::Sabotage { list: true, .. } => sabotage::list().map(|()| 0),
+        Command::Sabotage { names, .. } => sabotage::check(&names).map(|tally| {
             println!("{tally}");
             u8::from(tally.failed > 0)
         }),

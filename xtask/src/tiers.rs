@@ -110,7 +110,7 @@ fn sim() -> Result<Tally> {
     let ended = run::bounded(&mut command, Duration::from_secs(600), |line| println!("{line}"))?;
     let violations = last_json(&ended.stdout).and_then(|report| report["violations"].as_u64());
     let mut tally = Tally::one(ended.success && violations == Some(0));
-    tally += sabotage::check()?;
+    tally += sabotage::check(&[])?;
     Ok(tally)
 }
 

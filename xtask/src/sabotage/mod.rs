@@ -1,0 +1,141 @@
+//! `cargo xtask sabotage`: bugs that are put back on purpose, each of which the simulator or the model checker must catch.
+//!
+//! A bug is a patch in `tests/sabotage`; README.md there says what stands before its diff.
+
+mod bug;
+mod workbench;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::run;
+use crate::tally::Tally;
+use bug::{Bug, Catcher, bugs};
+use workbench::Workbench;
+
+/// How long one run of a catcher may take.
+const LIMIT: Duration = Duration::from_secs(600);
+/// Seeds that are run before their outcome is looked at.
+const BATCH: u64 = 200;
+
+fn patches() -> PathBuf {
+    run::root().join("tests/sabotage")
+}
+
+/// Names every bug, what it drops and who catches it.
+pub fn list() -> Result<()> {
+    for bug in bugs(&patches(), &[])? {
+        println!("{}: {}", bug.name, bug.drops);
+    }
+    Ok(())
+}
+
+/// Puts each bug back, one at a time, and tells whether it is caught. While one is looked for, the next is built.
+pub fn check(names: &[String]) -> Result<Tally> {
+    let bugs = bugs(&patches(), names)?;
+    let bench = Workbench::make()?;
+    let (built, to_run) = mpsc::sync_channel::<(&Bug, Result<PathBuf>)>(2);
+    let tally = std::thread::scope(|scope| {
+        let judge = scope.spawn(move || {
+            let mut tally = Tally::default();
+            for (bug, program) in to_run {
+                let begun = Instant::now();
+                let outcome = program.and_then(|program| catch(bug, &program));
+                tally += Tally::one(outcome.is_ok());
+                let took_s = begun.elapsed().as_secs_f64();
+                match outcome {
+                    Ok(said) => println!("caught: {} by {said} ({took_s:.0} s)", bug.name),
+                    Err(error) => println!("FAILED: {}: {error:#}", bug.name),
+                }
+            }
+            tally
+        });
+        for bug in &bugs {
+            let package = match bug.catcher {
+                Catcher::Sim { .. } => "holdfast-sim",
+                Catcher::Model(_) => "holdfast-model",
+            };
+            let program = bench.build(&bug.patch, package, &bug.name);
+            if built.send((bug, program)).is_err() {
+                break;
+            }
+        }
+        drop(built);
+        judge.join()
+    });
+    tally.map_err(|_| anyhow::anyhow!("the run of a bug panicked"))
+}
+
+/// What caught `bug`, in the program that was built with it.
+fn catch(bug: &Bug, program: &Path) -> Result<String> {
+    match &bug.catcher {
+        Catcher::Sim { seen, within } => {
+            if let Some(said) = simulate(program, *seen, 1, &bug.breaks)? {
+                return Ok(said);
+            }
+            let mut first = 1;
+            while first <= *within {
+                if let Some(said) = simulate(program, first, BATCH, &bug.breaks)? {
+                    return Ok(said);
+                }
+                first += BATCH;
+            }
+            bail!("none of {within} seeds breaks {}", bug.breaks.join(" or "))
+        }
+        Catcher::Model(configuration) => {
+            let mut command = Command::new(program);
+            command.arg(configuration);
+            let ended = run::bounded(command.stderr(Stdio::inherit()), LIMIT, |_| {})?;
+            let found = ended.stdout.lines().find_map(|line| broken(line, &bug.breaks));
+            match found {
+                Some(said) if !ended.success => Ok(format!("the model {configuration}: {said}")),
+                _ => bail!("the model {configuration} breaks nothing"),
+            }
+        }
+    }
+}
+
+/// Runs `count` seeds from `first`; the first that breaks one of `promises`, and what the simulator said of it.
+fn simulate(program: &Path, first: u64, count: u64, promises: &[String]) -> Result<Option<String>> {
+    let mut command = Command::new(program);
+    command.args(["--seeds", &count.to_string(), "--seed", &first.to_string()]);
+    let ended = run::bounded(command.stderr(Stdio::inherit()), LIMIT, |_| {})?;
+    Ok(ended.stdout.lines().find_map(|line| breaks(line, promises)))
+}
+
+/// A line such as `seed 12: S1: g0 runs on [node1, node2]`, if it is about one of `promises`.
+fn breaks(line: &str, promises: &[String]) -> Option<String> {
+    let (seed, said) = line.strip_prefix("seed ")?.split_once(": ")?;
+    let said = broken(said, promises)?;
+    Some(format!("seed {seed}: {said}"))
+}
+
+/// What is said of a broken promise, if it is one of `promises`.
+fn broken(said: &str, promises: &[String]) -> Option<String> {
+    let (promise, _) = said.split_once(':')?;
+    promises
+        .iter()
+        .any(|one| one == promise)
+        .then(|| said.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_a_broken_promise_names_its_seed() {
+        let line = "seed 12: S1: g0 runs on [node1, node2]";
+        let promises = |names: &[&str]| names.iter().map(|name| (*name).to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            breaks(line, &promises(&["S4", "S1"])).as_deref(),
+            Some("seed 12: S1: g0 runs on [node1, node2]")
+        );
+        assert_eq!(breaks(line, &promises(&["S3"])), None);
+        assert_eq!(breaks("12 seeds, 0 violations", &promises(&["S1"])), None);
+    }
+}
