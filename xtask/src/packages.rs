@@ -32,8 +32,22 @@ pub const LAB: &[Need] = &[
     ("systemd-nspawn", "systemd-container"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
+    ("ethtool", "ethtool"),
+    ("sysctl", "procps"),
     ("nsenter", "util-linux"),
     ("ipmi_sim", "openipmi"),
+];
+
+/// For the bench: the cluster managers that Holdfast is compared with, and their tools.
+pub const BENCH: &[Need] = &[
+    ("ip", "iproute2"),
+    ("nsenter", "util-linux"),
+    ("keepalived", "keepalived"),
+    ("corosync", "corosync"),
+    ("pacemakerd", "pacemaker"),
+    ("crm_simulate", "pacemaker-cli-utils"),
+    // IPaddr2, which moves Pacemaker's address.
+    ("ocf-tester", "resource-agents"),
 ];
 
 /// Makes sure that the programs are there, or says what to install.

@@ -10,7 +10,7 @@ use holdfast_proto::control::{NodeView, StatusView};
 use crate::lab::Lab;
 use crate::machine::Machine;
 use crate::net::{HARNESS, MANAGEMENT, VIP, address};
-use crate::node::Node;
+use crate::node::{Fittings, Node};
 
 /// The redis group.
 pub const GROUP: &str = "cache";
@@ -38,6 +38,11 @@ pub struct Cluster {
 impl Cluster {
     /// Fresh machines with power.
     pub fn boot(lab: &Lab, shape: Shape) -> Result<Cluster> {
+        Cluster::boot_with(lab, shape, |_| Ok(Fittings::default()))
+    }
+
+    /// The same; `fit` says what each machine has beside its own disk.
+    pub fn boot_with(lab: &Lab, shape: Shape, fit: impl Fn(&str) -> Result<Fittings>) -> Result<Cluster> {
         let mut names = vec!["n1", "n2"];
         if shape == Shape::Trio {
             names.push("witness");
@@ -45,6 +50,7 @@ impl Cluster {
         let mut machines = Vec::new();
         for (name, host) in names.into_iter().zip(1..) {
             let mut node = Node::new(&lab.place, &lab.net, &lab.base, name, host)?;
+            node.fittings = fit(name)?;
             node.power_on().with_context(|| format!("power on {name}"))?;
             machines.push(Arc::new(Machine::new(node)));
         }
@@ -55,11 +61,13 @@ impl Cluster {
     /// Installs the packages and forms the cluster.
     pub fn form(&self, lab: &Lab) -> Result<()> {
         self.provision(lab).context("install the packages")?;
-        self.join().context("form the cluster")
+        self.join().context("form the cluster")?;
+        self.machines[0].sh_with("/root/provision/services.sh", &services())?;
+        self.healthy()
     }
 
     /// Installs every machine, all at once.
-    fn provision(&self, lab: &Lab) -> Result<()> {
+    pub fn provision(&self, lab: &Lab) -> Result<()> {
         std::thread::scope(|scope| {
             let works: Vec<_> = self
                 .machines
@@ -74,8 +82,8 @@ impl Cluster {
         })
     }
 
-    /// Makes the cluster on the first node, brings the others in, and adds the services.
-    fn join(&self) -> Result<()> {
+    /// Makes the cluster on the first node and brings the others in.
+    pub fn join(&self) -> Result<()> {
         let first = &self.machines[0];
         first.sh(&format!("/root/provision/first.sh lab {}", links(1)))?;
         let token = first.sh("hactl cluster token")?;
@@ -85,9 +93,7 @@ impl Cluster {
             let join = format!("/root/provision/join.sh {} --witness", address(0, 3));
             self.machines[2].sh_with(&join, &token)?;
         }
-        self.whole(SETTLE)?;
-        first.sh_with("/root/provision/services.sh", &services())?;
-        self.healthy()
+        self.whole(SETTLE)
     }
 
     /// The machine called `name`.
@@ -233,8 +239,9 @@ pub fn install(machine: &Machine, deb: &Path) -> Result<()> {
         .map(|_| ())
 }
 
-/// The fence devices and the redis group, as an operator would write them.
-fn services() -> String {
+/// The fence devices, as an operator would write them.
+#[must_use]
+pub fn fences() -> String {
     let mut text = String::new();
     for node in ["n1", "n2"] {
         text.push_str(&format!(
@@ -243,6 +250,12 @@ fn services() -> String {
             address(MANAGEMENT, HARNESS)
         ));
     }
+    text
+}
+
+/// The fence devices and the redis group.
+fn services() -> String {
+    let mut text = fences();
     text.push_str(&format!(
         "[[group]]\nname = \"{GROUP}\"\nprefer = [\"n1\"]\n\n\
          [[group.resource]]\nname = \"redis\"\ntype = \"systemd\"\nunit = \"redis-server.service\"\n\n\

@@ -16,6 +16,7 @@ mod power;
 mod reaper;
 mod scenarios;
 mod sh;
+mod throttle;
 mod torture;
 
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ use lab::Lab;
 use reaper::Reaper;
 use scenarios::{ALL, Scenario};
 use torture::ledger;
+use torture::options::{self, Options};
 
 /// How often the fence race is run, unless told otherwise.
 const RACES: u32 = 20;
@@ -46,6 +48,10 @@ fn main() -> ExitCode {
             .and_then(reaper::reap)
             .map(|()| true),
         [ledger::WRITE | ledger::HOLD | ledger::FRESH, ..] => ledger::main(&args).map(|()| true),
+        [options::WORD, ..] => {
+            Options::parse(&args[1..]).and_then(|options| inside(|| torture::run(&options)))
+        }
+        ["torture-check", dir] => torture::check_again(std::path::Path::new(dir)),
         ["--races", number, ..] => number
             .parse()
             .with_context(|| format!("--races needs a number, not '{number}'"))
@@ -65,6 +71,11 @@ fn main() -> ExitCode {
 /// Runs the scenarios named, or all, and each fence race `races` times; true if all passed.
 fn run(names: &[String], races: u32) -> Result<bool> {
     let chosen = choose(names)?;
+    inside(|| play(&chosen, races))
+}
+
+/// Runs `work` as root, in a mount namespace of its own, and removes whatever it made.
+fn inside(work: impl FnOnce() -> Result<bool>) -> Result<bool> {
     if !nix::unistd::geteuid().is_root() {
         bail!("booting systemd nodes needs root");
     }
@@ -82,7 +93,7 @@ fn run(names: &[String], races: u32) -> Result<bool> {
         None::<&str>,
     )
     .context("/")?;
-    let outcome = play(&chosen, races);
+    let outcome = work();
     reaper.finish()?;
     outcome
 }

@@ -1,6 +1,8 @@
 //! The lab's network: bridges in a namespace of their own, and a cable from each node to each of them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns};
@@ -28,6 +30,8 @@ pub fn address(lan: u8, host: u8) -> String {
 pub struct Net {
     place: Place,
     netns: String,
+    /// Cables that are pulled; they stay so when the node boots.
+    pulled: Arc<Mutex<BTreeSet<(String, u8)>>>,
 }
 
 impl Net {
@@ -36,6 +40,7 @@ impl Net {
         let net = Net {
             place: place.clone(),
             netns: place.netns("lan"),
+            pulled: Arc::default(),
         };
         sh::run("ip", &["netns", "add", &net.netns])?;
         net.ip(&["link", "set", "lo", "up"])?;
@@ -60,7 +65,11 @@ impl Net {
                 &bridge,
             ])?;
             net.ip(&["link", "set", &bridge, "up"])?;
+            whole_frames(&net.netns, &bridge)?;
         }
+        // Only a bridge answers for its addresses, not a port that is off it for a while.
+        let sysctl = ["sysctl", "-q", "-w", "net.ipv4.conf.all.arp_ignore=1"];
+        sh::run("ip", &[&["netns", "exec", &net.netns], &sysctl[..]].concat())?;
         sh::run(
             "ip",
             &[
@@ -100,10 +109,17 @@ impl Net {
             self.ip(&[
                 "link", "add", &port, "type", "veth", "peer", "name", &card, "netns", &node,
             ])?;
-            self.ip(&["link", "set", &port, "master", &format!("br{lan}"), "up"])?;
+            self.ip(&["link", "set", &port, "master", &format!("br{lan}")])?;
+            self.ip(&[
+                "link",
+                "set",
+                &port,
+                if self.is_pulled(name, lan) { "down" } else { "up" },
+            ])?;
             let cidr = format!("{}/24", address(lan, host));
             sh::run("ip", &["-n", &node, "addr", "add", &cidr, "dev", &card])?;
             sh::run("ip", &["-n", &node, "link", "set", &card, "up"])?;
+            whole_frames(&node, &card)?;
         }
         sh::run("ip", &["-n", &node, "link", "set", "lo", "up"])?;
         Ok(())
@@ -121,7 +137,26 @@ impl Net {
 
     /// Pulls (`up` false) or plugs the cable of `name` in network `lan`.
     pub fn cable(&self, name: &str, lan: u8, up: bool) -> Result<()> {
+        let cable = (name.to_string(), lan);
+        if up {
+            self.pulled().remove(&cable);
+        } else {
+            self.pulled().insert(cable);
+        }
         self.ip(&["link", "set", &port(name, lan), if up { "up" } else { "down" }])
+    }
+
+    /// Plugs every cable of `name`, which is a new machine.
+    pub fn plug(&self, name: &str) {
+        self.pulled().retain(|(node, _)| node != name);
+    }
+
+    fn is_pulled(&self, name: &str, lan: u8) -> bool {
+        self.pulled().contains(&(name.to_string(), lan))
+    }
+
+    fn pulled(&self) -> std::sync::MutexGuard<'_, BTreeSet<(String, u8)>> {
+        self.pulled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Drops what `one` and `other` send each other on both links; their cards see nothing wrong.
@@ -151,17 +186,26 @@ impl Net {
         setns(file, CloneFlags::CLONE_NEWNET).context("setns")
     }
 
-    fn ip(&self, args: &[&str]) -> Result<()> {
+    /// Runs `ip` in the network's namespace.
+    pub fn ip(&self, args: &[&str]) -> Result<()> {
         let args = [&["-n", &self.netns], args].concat();
         sh::run("ip", &args).map(|_| ())
     }
 
-    fn nft(&self, rule: &str) -> Result<()> {
+    /// Has `nft` carry out `rule` there.
+    pub fn nft(&self, rule: &str) -> Result<()> {
         sh::run("ip", &["netns", "exec", &self.netns, "nft", rule]).map(|_| ())
     }
 }
 
+/// Has the card send frames as they are on a real cable: no longer than that, and with their checksums.
+fn whole_frames(netns: &str, card: &str) -> Result<()> {
+    let ethtool = ["ethtool", "-K", card, "tx", "off", "gso", "off", "tso", "off"];
+    sh::run("ip", &[&["netns", "exec", netns], &ethtool[..]].concat()).map(|_| ())
+}
+
 /// The switch's end of a cable.
-fn port(name: &str, lan: u8) -> String {
+#[must_use]
+pub fn port(name: &str, lan: u8) -> String {
     format!("{name}-{lan}")
 }

@@ -10,10 +10,21 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::net::Net;
 use crate::place::{Place, freeze, remove_cgroup};
-use crate::sh;
+use crate::{sh, throttle};
 
 /// How long a node may take to boot on a busy machine.
 const BOOT: Duration = Duration::from_secs(60);
+
+/// What a node has beside a disk of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Fittings {
+    /// Folders of the host, and where the node sees them.
+    pub binds: Vec<(PathBuf, String)>,
+    /// Seconds by which its clocks that count from a boot are ahead of the host's, from its next boot on.
+    pub ahead_s: u32,
+    /// Part of a processor that it may use is to be limited at times.
+    pub is_throttled: bool,
+}
 
 /// A machine of the lab; its disk survives a power cut.
 #[derive(Debug)]
@@ -25,6 +36,8 @@ pub struct Node {
     place: Place,
     net: Net,
     base: PathBuf,
+    /// What else it has, from its next boot on.
+    pub fittings: Fittings,
     running: Option<Running>,
 }
 
@@ -44,8 +57,10 @@ impl Node {
             place: place.clone(),
             net: net.clone(),
             base: base.to_path_buf(),
+            fittings: Fittings::default(),
             running: None,
         };
+        net.plug(name);
         let home = place.dir().join(name);
         if home.exists() {
             fs::remove_dir_all(&home).with_context(|| format!("remove the old disk {}", home.display()))?;
@@ -94,6 +109,9 @@ impl Node {
         self.net.attach(&self.name, self.host)?;
         let cgroup = self.place.cgroup(&self.name)?;
         fs::create_dir_all(&cgroup)?;
+        if self.fittings.is_throttled {
+            throttle::prepare(&cgroup)?;
+        }
         let mut nspawn = self.nspawn(&cgroup, &root)?;
         let children = format!("/proc/{0}/task/{0}/children", nspawn.id());
         let init = sh::wait("the node's init", BOOT, || {
@@ -122,10 +140,18 @@ impl Node {
             self.place.netns(&self.name)
         );
         // The shell puts itself into the node's cgroup, so that a power cut is one write to cgroup.kill.
+        let ahead = self.fittings.ahead_s;
+        let script = format!(
+            "echo 0 > \"$0/cgroup.procs\" && {}exec {}systemd-nspawn \"$@\"",
+            throttle::enter(cgroup),
+            if ahead > 0 {
+                format!("unshare --time --monotonic {ahead} --boottime {ahead} ")
+            } else {
+                String::new()
+            }
+        );
         let mut command = Command::new("sh");
-        command
-            .args(["-c", "echo 0 > \"$0/cgroup.procs\" && exec systemd-nspawn \"$@\""])
-            .arg(cgroup);
+        command.args(["-c", &script]).arg(cgroup);
         command.args([
             "--quiet",
             "--boot",
@@ -140,6 +166,9 @@ impl Node {
             "--capability=CAP_NET_ADMIN,CAP_IPC_LOCK",
             &netns,
         ]);
+        for (from, to) in &self.fittings.binds {
+            command.arg(format!("--bind={}:{to}", from.display()));
+        }
         command.arg("-M").arg(&self.name).arg("-D").arg(root);
         command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
         command
@@ -164,6 +193,11 @@ impl Node {
             let state = String::from_utf8_lossy(&output.stdout);
             ["running", "degraded"].contains(&state.trim()).then_some(())
         })
+    }
+
+    /// Its cgroup.
+    pub fn cgroup(&self) -> Result<PathBuf> {
+        self.place.cgroup(&self.name)
     }
 
     /// Cuts its power: everything in it is gone when this returns.
@@ -195,6 +229,7 @@ impl Node {
             "-n",
             "-p",
             "-C",
+            "-T",
             "--",
             "/bin/sh",
             "-c",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::sh;
+use crate::{sh, throttle};
 
 /// Where the lab keeps its files.
 pub const HOME: &str = "/var/tmp/holdfast";
@@ -54,6 +54,7 @@ impl Place {
         for group in entries(&cgroup2()?, &prefix) {
             remove_cgroup(&group)?;
         }
+        throttle::remove(&prefix);
         for netns in entries(Path::new(NETNS), &prefix) {
             let name = netns
                 .file_name()
@@ -123,16 +124,21 @@ pub fn freeze(path: &Path) -> Result<()> {
     })
 }
 
+/// Kills everything in the cgroup at `path`, which stays.
+pub fn kill_cgroup(path: &Path) -> Result<()> {
+    fs::write(path.join("cgroup.kill"), "1").with_context(|| format!("kill {}", path.display()))?;
+    sh::wait("a killed cgroup to be empty", Duration::from_secs(10), || {
+        let events = fs::read_to_string(path.join("cgroup.events")).ok()?;
+        events.contains("populated 0").then_some(())
+    })
+}
+
 /// Kills everything in the cgroup at `path` and removes it.
 pub fn remove_cgroup(path: &Path) -> Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    fs::write(path.join("cgroup.kill"), "1").with_context(|| format!("kill {}", path.display()))?;
-    sh::wait("a killed cgroup to be empty", Duration::from_secs(10), || {
-        let events = fs::read_to_string(path.join("cgroup.events")).ok()?;
-        events.contains("populated 0").then_some(())
-    })?;
+    kill_cgroup(path)?;
     remove_tree(path);
     Ok(())
 }

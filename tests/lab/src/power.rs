@@ -1,6 +1,7 @@
 //! The power controller: what a management board or a switched outlet is elsewhere. It listens in the management
 //! network; the fence device on the nodes (`files/fence_lab`) asks it.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,11 +17,23 @@ const PORT: u16 = 7900;
 /// Longest line that is read.
 const LINE_MAX: u64 = 128;
 
+/// What is wrong with an outlet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It takes that long for every answer.
+    Slow(Duration),
+    /// It says yes to every order and does nothing.
+    Deaf,
+    /// It says yes, and does it that much later.
+    Late(Duration),
+}
+
 /// What the controller may switch, and what it was told.
 #[derive(Debug, Default)]
 struct Panel {
     machines: Vec<Arc<Machine>>,
     orders: Vec<String>,
+    troubles: BTreeMap<String, Trouble>,
 }
 
 /// The controller of a lab.
@@ -61,8 +74,17 @@ impl Power {
     pub fn wire(&self, machines: &[Arc<Machine>]) {
         *self.panel() = Panel {
             machines: machines.to_vec(),
-            orders: Vec::new(),
+            ..Panel::default()
         };
+    }
+
+    /// Breaks the outlet of the node `name`, or mends it. An order that a late outlet has not carried out is forgotten.
+    pub fn trouble(&self, name: &str, trouble: Option<Trouble>) {
+        let mut panel = self.panel();
+        panel.troubles.remove(name);
+        panel
+            .troubles
+            .extend(trouble.map(|trouble| (name.to_string(), trouble)));
     }
 
     /// Takes the orders that changed something since the last call: `off n1`, `on n1`.
@@ -96,26 +118,51 @@ impl Power {
     /// Carries out one order; whether the machine has power then.
     fn obey(&self, line: &str) -> Result<bool> {
         let (action, name) = line.split_once(' ').context("an order is ACTION NODE")?;
-        let machine = self
-            .panel()
-            .machines
-            .iter()
-            .find(|machine| machine.name == name)
-            .cloned();
-        let machine = machine.with_context(|| format!("no outlet for {name}"))?;
         if !["off", "on", "reboot", "status"].contains(&action) {
             bail!("unknown order {action}");
         }
-        let mut node = machine.node();
-        if action != "status" {
-            self.panel().orders.push(line.to_string());
+        let (machine, trouble) = {
+            let mut panel = self.panel();
+            let machine = panel.machines.iter().find(|machine| machine.name == name);
+            let machine = machine
+                .cloned()
+                .with_context(|| format!("no outlet for {name}"))?;
+            if action != "status" {
+                panel.orders.push(line.to_string());
+            }
+            (machine, panel.troubles.get(name).copied())
+        };
+        match trouble {
+            Some(Trouble::Deaf) => return Ok(machine.node().is_on()),
+            Some(Trouble::Late(after)) if action != "status" => {
+                let (power, action) = (self.clone(), action.to_string());
+                std::thread::spawn(move || power.obey_late(&machine, &action, after));
+                return Ok(true);
+            }
+            Some(Trouble::Slow(by)) => std::thread::sleep(by),
+            _ => {}
         }
-        if ["off", "reboot"].contains(&action) {
-            node.power_off()?;
-        }
-        if ["on", "reboot"].contains(&action) {
-            node.power_on()?;
-        }
-        Ok(node.is_on())
+        switch(&machine, action)
     }
+
+    /// Carries out `action` after a while, if the outlet is still as late as it was.
+    fn obey_late(&self, machine: &Machine, action: &str, after: Duration) {
+        std::thread::sleep(after);
+        if self.panel().troubles.get(&machine.name) == Some(&Trouble::Late(after)) {
+            // Whoever ordered it reads the state back and sees if it failed.
+            let _ = switch(machine, action);
+        }
+    }
+}
+
+/// Switches the power of `machine`; whether it has power then.
+fn switch(machine: &Machine, action: &str) -> Result<bool> {
+    let mut node = machine.node();
+    if ["off", "reboot"].contains(&action) {
+        node.power_off()?;
+    }
+    if ["on", "reboot"].contains(&action) {
+        node.power_on()?;
+    }
+    Ok(node.is_on())
 }

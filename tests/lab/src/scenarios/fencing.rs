@@ -2,12 +2,11 @@
 
 use anyhow::{Context, Result};
 
-use crate::bmc::{Bmc, PASSWORD, USER};
+use crate::bmc::{self, Bmc};
 use crate::client::Client;
 use crate::cluster::{Cluster, SETTLE, Shape};
 use crate::lab::Lab;
 use crate::net::MANAGEMENT;
-use crate::sh;
 
 /// The real `fence_ipmilan` against a management board per node: a cut node is powered off over IPMI.
 pub fn ipmi(lab: &mut Lab) -> Result<String> {
@@ -18,11 +17,7 @@ pub fn ipmi(lab: &mut Lab) -> Result<String> {
     let cluster = lab.cluster(Shape::Trio)?;
     let saved = cluster.machine("n1").sh("hactl config show")?;
     for machine in cluster.data() {
-        machine.sh_with(
-            "umask 077 && mkdir -p /etc/holdfast/secrets && cat > /etc/holdfast/secrets/bmc",
-            PASSWORD,
-        )?;
-        boards_answer(machine)?;
+        bmc::introduce(machine)?;
     }
     apply(cluster, &with_ipmi(&saved)).context("take fence_ipmilan into the configuration")?;
     let owner = cluster.owner()?;
@@ -51,20 +46,6 @@ pub fn ipmi(lab: &mut Lab) -> Result<String> {
     Ok(format!("fenced {owner} by fence_ipmilan"))
 }
 
-/// Waits until both boards answer `machine`.
-fn boards_answer(machine: &crate::machine::Machine) -> Result<()> {
-    for host in [1, 2] {
-        let ask = format!(
-            "ipmitool -I lanplus -C 3 -H {} -U {USER} -P {PASSWORD} power status",
-            Bmc::address(host)
-        );
-        sh::wait("a management board to answer", SETTLE, || {
-            machine.look(&ask).contains("is on").then_some(())
-        })?;
-    }
-    Ok(())
-}
-
 /// `config` with fence_ipmilan in place of the lab's own device.
 fn with_ipmi(config: &str) -> String {
     let mut text = String::new();
@@ -78,13 +59,8 @@ fn with_ipmi(config: &str) -> String {
             text.push('\n');
         }
     }
-    for host in [1u8, 2] {
-        text.push_str(&format!(
-            "\n[[fence]]\nnode = \"n{host}\"\nagent = \"fence_ipmilan\"\nparams = {{ ip = \"{}\", username = \"{USER}\", \
-             password_file = \"/etc/holdfast/secrets/bmc\", lanplus = \"1\", cipher = \"3\" }}\n",
-            Bmc::address(host)
-        ));
-    }
+    text.push_str(&Bmc::section("n1", 1));
+    text.push_str(&Bmc::section("n2", 2));
     text
 }
 

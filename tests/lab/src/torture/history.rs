@@ -155,13 +155,6 @@ pub fn read_faults(dir: &Path) -> Result<Vec<Fault>> {
     Ok(last.into_values().collect())
 }
 
-/// The phases of the run in `dir`, in their order; of two lines about one phase the later one.
-pub fn read_phases(dir: &Path) -> Result<Vec<Phase>> {
-    let phases: Vec<Phase> = read(&dir.join(PHASES))?;
-    let last: BTreeMap<u64, Phase> = phases.into_iter().map(|phase| (phase.at_ms, phase)).collect();
-    Ok(last.into_values().collect())
-}
-
 fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Vec<T>> {
     let file = File::open(path).with_context(|| path.display().to_string())?;
     BufReader::new(file)
