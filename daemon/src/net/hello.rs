@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use holdfast_proto::ids::NodeId;
 use holdfast_proto::peer::Sender;
-use holdfast_proto::wire::{Hello, HelloReply, Purpose, Refusal, WIRE_VERSION};
+use holdfast_proto::wire::{Hello, HelloReply, Purpose, Refusal, WIRE_VERSION, common_version};
 use quinn::Connection;
 
 use super::refusal::{CODE_PROTOCOL, CODE_REFUSED, Ended, clean, explain};
@@ -14,8 +14,6 @@ use super::tls::proven_pin;
 
 /// Longest hello or answer.
 const HELLO_BYTES_MAX: usize = 4096;
-/// Oldest codec version that this one understands.
-const WIRE_VERSION_OLDEST: u32 = if WIRE_VERSION > 1 { WIRE_VERSION - 1 } else { 1 };
 /// How long a refused dialler has to read the reason.
 const FAREWELL: Duration = Duration::from_millis(300);
 
@@ -75,17 +73,19 @@ pub async fn introduce(
             "{name} was dialled, {} answered: look at the addresses of both",
             shared.name(from.node)
         )),
-        Ok(HelloReply::Accepted { wire_version, .. }) if !understood(wire_version) => {
-            refuse(version_sentence(&name, wire_version))
-        }
         Ok(HelloReply::Accepted {
-            from, daemon_version, ..
-        }) => Ok(Greeted {
             from,
-            version: daemon_version,
-            link,
-            purpose,
-        }),
+            daemon_version,
+            wire_version,
+        }) => match common_version(WIRE_VERSION, wire_version) {
+            Err(why) => refuse(format!("{name} {why}")),
+            Ok(_) => Ok(Greeted {
+                from,
+                version: daemon_version,
+                link,
+                purpose,
+            }),
+        },
     }
 }
 
@@ -154,18 +154,6 @@ pub async fn receive<T>(
     }
 }
 
-fn understood(wire_version: u32) -> bool {
-    // A newer peer decides whether it still understands us: it knows what changed.
-    wire_version >= WIRE_VERSION_OLDEST
-}
-
-fn version_sentence(name: &str, wire_version: u32) -> String {
-    format!(
-        "{name} speaks version {wire_version} of the message codec, {WIRE_VERSION_OLDEST} is the oldest understood here: \
-         upgrade Holdfast there, one version at a time"
-    )
-}
-
 fn check(
     shared: &Shared,
     connection: &Connection,
@@ -184,8 +172,8 @@ fn check(
         );
         return Err((Refusal::WrongCluster, sentence));
     }
-    if !understood(hello.wire_version) {
-        return Err((Refusal::WrongVersion, version_sentence(&who, hello.wire_version)));
+    if let Err(why) = common_version(WIRE_VERSION, hello.wire_version) {
+        return Err((Refusal::WrongVersion, format!("{who} {why}")));
     }
     if hello.to != shared.me.node {
         let meant = config.name_of(hello.to);

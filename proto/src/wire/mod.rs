@@ -9,6 +9,7 @@ mod message;
 mod operator;
 mod schema;
 mod state;
+mod version;
 
 #[cfg(test)]
 mod tests;
@@ -18,15 +19,13 @@ use std::time::Duration;
 use prost::encoding::{DecodeContext, decode_key, skip_field};
 
 pub use hello::{Hello, HelloReply, Purpose, Refusal};
+pub use version::{WIRE_VERSION, common_version};
 
 use crate::MESSAGE_BYTES_MAX;
 use crate::config::GROUPS_MAX;
-use crate::ids::{Ballot, BootId, NodeId, VoterSet};
+use crate::ids::{Ballot, BootId, NUMBER_MAX, NodeId, VoterSet};
 use crate::peer::Message;
 use crate::state::ClusterState;
-
-/// Version of this codec, carried in the hello. Fields are only ever added within one version.
-pub const WIRE_VERSION: u32 = 1;
 
 /// Fields of one message that is no list of groups.
 const FIELDS_MAX: usize = 64;
@@ -159,10 +158,19 @@ fn voters(bits: u32, field: &'static str) -> Result<VoterSet, WireError> {
 
 fn ballot(wire: Option<schema::BallotWire>, field: &'static str) -> Result<Ballot, WireError> {
     let wire = required(wire, field)?;
+    counted(wire.round, field)?;
     Ok(Ballot {
         round: wire.round,
         node: node(wire.node, field)?.0,
     })
+}
+
+/// A number that is counted up by one.
+fn counted(number: u64, field: &'static str) -> Result<u64, WireError> {
+    if number > NUMBER_MAX {
+        return Err(invalid(field, number));
+    }
+    Ok(number)
 }
 
 fn boot(wire: Option<schema::BootWire>, field: &'static str) -> Result<BootId, WireError> {
