@@ -22,6 +22,10 @@ pub struct SimGroup {
     pub action: u64,
     /// Its stops hang until this true time.
     pub stop_hangs_until_us: u64,
+    /// Its starts hang until this true time.
+    pub start_hangs_until_us: u64,
+    /// It is being stopped because it failed here.
+    pub fails: bool,
     /// Trouble in words.
     pub detail: String,
 }
@@ -35,6 +39,8 @@ impl Default for SimGroup {
             permit: None,
             action: 0,
             stop_hangs_until_us: 0,
+            start_hangs_until_us: 0,
+            fails: false,
             detail: String::new(),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use holdfast_core::view::View;
 use holdfast_proto::config::{Config, Requires};
 use holdfast_proto::ids::{GroupName, NodeId, Version};
 use holdfast_proto::peer::RunState;
@@ -34,27 +35,9 @@ impl Checker {
         machines: &BTreeMap<NodeId, Machine>,
         now_us: u64,
     ) -> Result<(), String> {
-        self.one_lease(machines, now_us)?;
+        one_lease(node, machines, now_us)?;
         self.linear_history(node, machines)?;
         proofs_are_facts(node, machines)
-    }
-
-    fn one_lease(&self, machines: &BTreeMap<NodeId, Machine>, now_us: u64) -> Result<(), String> {
-        let holders: Vec<NodeId> = machines
-            .values()
-            .filter(|machine| {
-                machine
-                    .had
-                    .as_ref()
-                    .is_some_and(|had| had.holds_lease(machine.local(now_us)))
-            })
-            .map(|machine| machine.id)
-            .collect();
-        if holders.len() > 1 {
-            Err(format!("S2: {holders:?} hold a valid lease at the same time"))
-        } else {
-            Ok(())
-        }
     }
 
     fn linear_history(&mut self, node: NodeId, machines: &BTreeMap<NodeId, Machine>) -> Result<(), String> {
@@ -72,7 +55,18 @@ impl Checker {
             )),
             Some(_) => Ok(()),
             None => {
-                self.history.insert(state.version, Arc::clone(state));
+                if let Some(before) = self.history.get(&(state.version.saturating_sub(1))) {
+                    takeovers_say_why(before, state)?;
+                }
+                let newest = self
+                    .history
+                    .last_key_value()
+                    .is_none_or(|(version, _)| *version < state.version);
+                let state = Arc::clone(state);
+                if newest {
+                    holds_what_runs(&state, machines)?;
+                }
+                self.history.insert(state.version, state);
                 Ok(())
             }
         }
@@ -97,33 +91,129 @@ impl Checker {
     }
 }
 
-/// S1: nothing that requires a proof runs on two machines.
-pub fn one_owner(config: &Config, machines: &BTreeMap<NodeId, Machine>, now_us: u64) -> Result<(), String> {
-    for group in &config.groups {
-        let up: Vec<&Machine> = machines
-            .values()
-            .filter(|machine| machine.powered)
-            .filter(|machine| {
-                machine
-                    .agent
-                    .groups
-                    .get(&group.name)
-                    .is_some_and(|running| running.is_up())
-            })
-            .collect();
-        if up.len() < 2 || group.requires == Requires::Nothing {
-            continue;
+/// S2 after a step of `node`: leases only end by themselves, so only its own can be one too many.
+fn one_lease(node: NodeId, machines: &BTreeMap<NodeId, Machine>, now_us: u64) -> Result<(), String> {
+    let holds = |machine: &Machine| {
+        let had = machine.had.as_ref();
+        had.is_some_and(|had| had.holds_lease(machine.local(now_us)))
+    };
+    if !holds(&machines[&node]) {
+        return Ok(());
+    }
+    match machines
+        .values()
+        .find(|machine| machine.id != node && holds(machine))
+    {
+        Some(other) => Err(format!(
+            "S2: {node} and {} hold a valid lease at the same time",
+            other.id
+        )),
+        None => Ok(()),
+    }
+}
+
+/// S1: nothing that requires a proof runs on two machines. True when that has to be looked at again although nothing
+/// changes, because a machine is not held to it just now.
+pub fn one_owner(
+    watched: &BTreeMap<GroupName, Requires>,
+    machines: &BTreeMap<NodeId, Machine>,
+    now_us: u64,
+) -> Result<bool, String> {
+    let mut again = false;
+    let mut owners: BTreeMap<&GroupName, &Machine> = BTreeMap::new();
+    for machine in machines.values().filter(|machine| machine.powered) {
+        let up = machine.agent.groups.iter().filter(|(_, running)| running.is_up());
+        for (group, _) in up {
+            let Some(other) = owners.insert(group, machine) else {
+                continue;
+            };
+            let unscheduled = |machine: &Machine| {
+                machine.agent_free_us() > now_us || machine.unscheduled_us + UNSCHEDULED_US > now_us
+            };
+            match watched.get(group).copied().unwrap_or(Requires::Fencing) {
+                Requires::Nothing => {}
+                Requires::Lease if unscheduled(machine) || unscheduled(other) => again = true,
+                _ => return Err(format!("S1: {group} runs on {:?}", [other.id, machine.id])),
+            }
         }
-        let unscheduled = |machine: &&Machine| {
-            machine.agent_free_us() > now_us || machine.unscheduled_us + UNSCHEDULED_US > now_us
-        };
-        if group.requires == Requires::Lease && up.iter().any(unscheduled) {
-            continue;
+    }
+    Ok(again)
+}
+
+/// S1, when a state is committed: it holds a superset of what may be running.
+fn holds_what_runs(state: &ClusterState, machines: &BTreeMap<NodeId, Machine>) -> Result<(), String> {
+    for machine in machines.values().filter(|machine| machine.powered) {
+        for (group, running) in machine.agent.groups.iter().filter(|(_, running)| running.is_up()) {
+            let Some(entry) = state.groups.get(group) else {
+                return Err(format!(
+                    "S1: {group} runs on {} and version {} forgot it",
+                    machine.id, state.version
+                ));
+            };
+            let fencing = state
+                .config
+                .group(group)
+                .is_some_and(|group| group.requires == Requires::Fencing);
+            if fencing && entry.assignment.owner() != Some(machine.id) {
+                return Err(format!(
+                    "S1: version {} («{}») takes {group} from {}, where it is {}",
+                    state.version,
+                    entry.reason,
+                    machine.id,
+                    running.run.as_str()
+                ));
+            }
         }
-        let nodes: Vec<NodeId> = up.iter().map(|machine| machine.id).collect();
-        return Err(format!("S1: {} runs on {nodes:?}", group.name));
     }
     Ok(())
+}
+
+/// L2, when a state is committed: whatever left a node says why, and by what proof.
+fn takeovers_say_why(old: &ClusterState, new: &ClusterState) -> Result<(), String> {
+    for (group, entry) in &new.groups {
+        let before = old.groups.get(group);
+        let moved = before.is_some_and(|before| before.assignment != entry.assignment);
+        if moved && !is_a_sentence(&entry.reason) {
+            return Err(format!(
+                "L2: version {} moves {group} and does not say why",
+                new.version
+            ));
+        }
+    }
+    if is_a_sentence(&new.reason) {
+        Ok(())
+    } else {
+        Err(format!(
+            "L2: version {} does not say what it changed",
+            new.version
+        ))
+    }
+}
+
+/// L2: whoever is asked says why a group does not run, in one sentence.
+pub fn says_why(node: NodeId, view: &View) -> Result<(), String> {
+    for group in view.groups.iter().filter(|group| group.state != "running") {
+        if !is_a_sentence(&group.reason) {
+            return Err(format!(
+                "L2: {node} says that {} is {} and not why («{}»)",
+                group.name, group.state, group.reason
+            ));
+        }
+    }
+    if is_a_sentence(&view.quorum) {
+        Ok(())
+    } else {
+        Err(format!(
+            "L2: {node} does not say whether it has a quorum («{}»)",
+            view.quorum
+        ))
+    }
+}
+
+/// Something to read: words on one line, with nothing left open at its end.
+fn is_a_sentence(text: &str) -> bool {
+    let text = text.trim();
+    text.contains(' ') && !text.contains('\n') && !text.ends_with([':', ',', ';'])
 }
 
 /// S6: a power proof names a boot that has really ended.

@@ -1,25 +1,33 @@
 //! The command line of the simulator.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::run::run_seed;
+use crate::fleet::{Outcome, run_seeds};
+use crate::run::run_schedule;
+use crate::schedule::Schedule;
+use crate::shrink::shrink;
 
 const HELP: &str = "\
-Simulates whole clusters in virtual time, one per seed, and asserts the promises S1 to S4, S6 and L1.
+Simulates whole clusters in virtual time, one per seed, and asserts the promises S1 to S4, S6, L1 and L2.
 
-Usage: cargo xtask sim --seeds N [--seed FIRST] [--trace] [--json]
+Usage: cargo xtask sim --seeds N [--seed FIRST] [--trace] [--shrink] [--json]
+       cargo xtask sim --schedule FILE [--trace] [--shrink]
 
-  --seeds N     how many seeds to run (default 100)
-  --seed FIRST  the first seed (default 1)
-  --trace       print what happened, a column per member, even if nothing is wrong
-  --json        print {\"seeds\", \"violations\", \"virtual_hours\", \"wall_s\"} only, and the first failing seed if there is one
+  --seeds N        how many seeds to run (default 100), on all processors
+  --seed FIRST     the first seed (default 1)
+  --schedule FILE  run this schedule instead: what --shrink printed, or a file of tests/sim/schedules
+  --trace          print what happened, a column per member, even if nothing is wrong
+  --shrink         make the first schedule that breaks a promise as small as it gets; print it, and its trace
+  --json           print only {\"seeds\", \"violations\", \"virtual_hours\", \"wall_s\", \"longest_recovery_s\",
+                   \"closest_to_bound\"}, and the first failing seed if there is one
 
 Examples:
   cargo xtask sim --seeds 2000
   cargo xtask sim --seeds 1 --seed 4711 --trace
+  cargo xtask sim --seeds 1 --seed 4711 --shrink
+  cargo xtask sim --schedule tests/sim/schedules/fenced-by-two-outlets.txt --trace
 ";
 
 #[derive(Debug, Serialize)]
@@ -28,14 +36,21 @@ struct Figures {
     violations: u64,
     virtual_hours: f64,
     wall_s: f64,
+    /// The longest time until the cluster was whole again after its faults were healed.
+    longest_recovery_s: f64,
+    /// The largest share of its bound that a recovery took.
+    closest_to_bound: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_failing_seed: Option<u64>,
 }
 
+#[derive(Debug)]
 struct Options {
     seeds: u64,
     first: u64,
+    schedule: Option<String>,
     trace: bool,
+    shrink: bool,
     json: bool,
 }
 
@@ -52,40 +67,33 @@ fn options(args: &[String]) -> Result<Options, String> {
     let mut options = Options {
         seeds: 100,
         first: 1,
+        schedule: None,
         trace: false,
+        shrink: false,
         json: false,
     };
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
-        let mut number = || -> Result<u64, String> {
-            let value = rest.next().ok_or_else(|| format!("{arg} needs a number"))?;
+        let mut value = || rest.next().ok_or_else(|| format!("{arg} needs a value"));
+        let number = |value: &String| {
             value
                 .parse()
                 .map_err(|_| format!("{arg} needs a number, not '{value}'"))
         };
         match arg.as_str() {
-            "--seeds" => options.seeds = number()?,
-            "--seed" => options.first = number()?,
+            "--seeds" => options.seeds = number(value()?)?,
+            "--seed" => options.first = number(value()?)?,
+            "--schedule" => options.schedule = Some(value()?.clone()),
             "--trace" => options.trace = true,
+            "--shrink" => options.shrink = true,
             "--json" => options.json = true,
             other => return Err(format!("unknown option '{other}'; --help lists them")),
         }
     }
-    if options.trace && options.json {
-        return Err("--trace and --json exclude each other: a trace is no JSON".into());
+    if options.json && (options.trace || options.shrink) {
+        return Err("--json excludes --trace and --shrink: a trace is no JSON".into());
     }
     Ok(options)
-}
-
-/// The trace of a seed and its verdict; false when a promise was broken.
-fn show_trace(seed: u64) -> bool {
-    let run = run_seed(seed, true);
-    println!("{}", run.trace());
-    match &run.broken {
-        None => println!("seed {seed}: every promise was kept"),
-        Some(broken) => println!("seed {seed}: {broken}"),
-    }
-    run.broken.is_none()
 }
 
 /// Runs the command line; the result is the exit code.
@@ -103,61 +111,87 @@ pub fn cli(args: &[String]) -> i32 {
         }
     };
     std::panic::set_hook(Box::new(|_| {}));
-    if options.trace {
-        let broken = options.range().filter(|seed| !show_trace(*seed)).count();
-        return i32::from(broken > 0);
+    if let Some(file) = &options.schedule {
+        return match read(file) {
+            Ok(schedule) => i32::from(!show(&schedule, file, &options)),
+            Err(why) => {
+                eprintln!("sim: {file}: {why}");
+                2
+            }
+        };
     }
+    if options.trace {
+        let shown = options.range().map(|seed| show_seed(seed, &options));
+        return i32::from(shown.filter(|kept| !kept).count() > 0);
+    }
+    run(&options)
+}
+
+fn read(file: &str) -> Result<Schedule, String> {
+    let text = std::fs::read_to_string(file).map_err(|why| why.to_string())?;
+    Schedule::parse(&text)
+}
+
+fn run(options: &Options) -> i32 {
     let begun = Instant::now();
-    let (failures, virtual_us) = run_all(&options);
-    let figures = Figures {
-        seeds: options.seeds,
-        violations: failures.len() as u64,
-        virtual_hours: virtual_us as f64 / 3.6e9,
-        wall_s: begun.elapsed().as_secs_f64(),
-        first_failing_seed: failures.first().map(|(seed, _)| *seed),
-    };
+    let outcome = run_seeds(options.range());
+    let figures = figures(options.seeds, &outcome, begun.elapsed().as_secs_f64());
     if options.json {
         println!("{}", serde_json::to_string(&figures).unwrap_or_default());
     } else {
-        print!("{}", report(&figures, &failures));
-        if let Some((seed, _)) = failures.first() {
-            println!("\ntrace of seed {seed}:");
-            show_trace(*seed);
+        print!("{}", report(&figures, &outcome.failures));
+        if let Some((seed, _)) = outcome.failures.first() {
+            println!();
+            show_seed(*seed, options);
         }
     }
-    i32::from(!failures.is_empty())
+    i32::from(!outcome.failures.is_empty())
 }
 
-fn run_all(options: &Options) -> (Vec<(u64, String)>, u64) {
-    let next = AtomicU64::new(options.first);
-    let end = options.range().end;
-    let virtual_us = AtomicU64::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut failures: Vec<(u64, String)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut failed = Vec::new();
-                    loop {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= end {
-                            return failed;
-                        }
-                        let run = run_seed(seed, false);
-                        virtual_us.fetch_add(run.virtual_us(), Ordering::Relaxed);
-                        failed.extend(run.broken.map(|broken| (seed, broken)));
-                    }
-                })
-            })
-            .collect();
-        workers
-            .into_iter()
-            .filter_map(|worker| worker.join().ok())
-            .flatten()
-            .collect()
-    });
-    failures.sort();
-    (failures, virtual_us.into_inner())
+fn figures(seeds: u64, outcome: &Outcome, wall_s: f64) -> Figures {
+    Figures {
+        seeds,
+        violations: outcome.failures.len() as u64,
+        virtual_hours: outcome.virtual_us as f64 / 3.6e9,
+        wall_s,
+        longest_recovery_s: outcome.recoveries.longest_us as f64 / 1e6,
+        closest_to_bound: outcome.recoveries.closest_permille as f64 / 1e3,
+        first_failing_seed: outcome.failures.first().map(|(seed, _)| *seed),
+    }
+}
+
+fn show_seed(seed: u64, options: &Options) -> bool {
+    show(&Schedule::draw(seed), &format!("seed {seed}"), options)
+}
+
+/// The trace of a schedule and its verdict, after it was made smaller if that was asked for; false when a promise was
+/// broken.
+fn show(schedule: &Schedule, name: &str, options: &Options) -> bool {
+    let mut schedule = schedule.clone();
+    if options.shrink
+        && let Some(broken) = run_schedule(&schedule, false).broken
+    {
+        eprintln!(
+            "{name}: {broken}\nshrinking {} faults ...",
+            schedule.strikes.len()
+        );
+        schedule = shrink(&schedule, &broken, &mut |smaller| {
+            eprint!(
+                "\r{:>4} faults, {:>5.1} s ",
+                smaller.strikes.len(),
+                smaller.length_us as f64 / 1e6
+            );
+        });
+        eprintln!();
+        println!("{}", schedule.to_text());
+    }
+    let run = run_schedule(&schedule, true);
+    println!("{}", run.trace());
+    match &run.broken {
+        None => println!("{name}: every promise was kept"),
+        Some(broken) => println!("{name}: {broken}"),
+    }
+    run.broken.is_none()
 }
 
 /// What an operator or a developer reads: each broken promise with the command that replays it, then the totals.
@@ -165,7 +199,8 @@ fn report(figures: &Figures, failures: &[(u64, String)]) -> String {
     let mut out = String::new();
     for (seed, broken) in failures.iter().take(SHOWN_MAX) {
         out.push_str(&format!(
-            "seed {seed}: {broken}\n  replay: cargo xtask sim --seeds 1 --seed {seed} --trace\n"
+            "seed {seed}: {broken}\n  replay: cargo xtask sim --seeds 1 --seed {seed} --trace\n  shrink: cargo xtask sim \
+             --seeds 1 --seed {seed} --shrink\n"
         ));
     }
     if failures.len() > SHOWN_MAX {
@@ -173,8 +208,14 @@ fn report(figures: &Figures, failures: &[(u64, String)]) -> String {
     }
     let ratio = figures.virtual_hours * 3600.0 / figures.wall_s.max(1e-9);
     out.push_str(&format!(
-        "{} seeds, {} violations, {:.1} virtual hours in {:.1} s ({ratio:.0} times faster than the clock)\n",
-        figures.seeds, figures.violations, figures.virtual_hours, figures.wall_s
+        "{} seeds, {} violations, {:.1} virtual hours in {:.1} s ({ratio:.0} times faster than the clock)\n\
+         longest recovery {:.1} s; the closest to its bound took {:.0} % of it\n",
+        figures.seeds,
+        figures.violations,
+        figures.virtual_hours,
+        figures.wall_s,
+        figures.longest_recovery_s,
+        figures.closest_to_bound * 100.0
     ));
     out
 }
@@ -194,22 +235,35 @@ mod tests {
             violations: 1,
             virtual_hours: 20.0,
             wall_s: 36.0,
+            longest_recovery_s: 31.0,
+            closest_to_bound: 0.625,
             first_failing_seed: Some(713),
         };
         let text = report(&figures, &[(713, "L1: g0 does not run anywhere".into())]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "seed 713: L1: g0 does not run anywhere");
         assert_eq!(lines[1], "  replay: cargo xtask sim --seeds 1 --seed 713 --trace");
-        assert!(lines[2].contains("2000 times faster"), "{}", lines[2]);
+        assert_eq!(
+            lines[2],
+            "  shrink: cargo xtask sim --seeds 1 --seed 713 --shrink"
+        );
+        assert!(lines[3].contains("2000 times faster"), "{}", lines[3]);
+        assert!(
+            lines[4].contains("31.0 s") && lines[4].contains("62 %"),
+            "{}",
+            lines[4]
+        );
         assert!(given(&["--seeds", "1", "--seed", "713", "--trace"]).is_ok());
+        assert!(given(&["--seeds", "1", "--seed", "713", "--shrink"]).is_ok());
     }
 
     #[test]
     fn bad_options_are_refused_in_words() {
         let refused = |args: &[&str]| given(args).err().unwrap_or_default();
         assert!(refused(&["--sed", "3"]).contains("unknown option '--sed'"));
-        assert!(refused(&["--seeds"]).contains("--seeds needs a number"));
+        assert!(refused(&["--seeds"]).contains("--seeds needs a value"));
         assert!(refused(&["--seeds", "many"]).contains("not 'many'"));
-        assert!(refused(&["--trace", "--json"]).contains("exclude each other"));
+        assert!(refused(&["--trace", "--json"]).contains("excludes"));
+        assert!(refused(&["--shrink", "--json"]).contains("excludes"));
     }
 }

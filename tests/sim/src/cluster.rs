@@ -1,54 +1,224 @@
-//! The cluster that a seed draws.
+//! The cluster that a seed draws: small enough to read, and small enough to be made smaller.
 
 use std::sync::Arc;
 
-use holdfast_proto::config::{Config, parse};
+use holdfast_proto::config::{Config, Requires, parse};
+use holdfast_proto::ids::NodeId;
+use serde::{Deserialize, Serialize};
 
 use crate::rng::Rng;
 
-/// Draws a configuration.
-#[must_use]
-pub fn draw(rng: &mut Rng) -> Arc<Config> {
-    let nodes = if rng.chance(150) { 3 } else { 2 };
-    let witness = rng.chance(600);
-    let detection = *rng.pick(&["300ms", "1s"]);
-    let mut text = format!(
-        "[cluster]\nname = \"sim\"\nid = \"00000000000000aa\"\ndetection = \"{detection}\"\nfence_delay = \"3s\"\n\
-         witness_grace = \"3s\"\nstartup_grace = \"8s\"\n"
-    );
-    for node in 1..=nodes {
-        let key = format!("{node:064x}");
-        text += &format!("[[node]]\nname = \"n{node}\"\nlinks = [\"10.0.0.{node}\"]\nkeys = [\"{key}\"]\n");
-        text += &format!(
-            "[[fence]]\nnode = \"n{node}\"\nagent = \"exec\"\nparams = {{ program = \"/bin/power\" }}\n"
+/// A cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Data nodes, in order of their numbers from 1.
+    pub nodes: Vec<NodePlan>,
+    /// There is a witness; its clock's rate error.
+    pub witness_ppm: Option<i64>,
+    /// The detection time.
+    pub detection_ms: u64,
+    /// Groups, in order of their numbers from 0.
+    pub groups: Vec<GroupPlan>,
+}
+
+/// A data node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePlan {
+    /// Rate error of its clock, in parts per million.
+    #[serde(default)]
+    pub drift_ppm: i64,
+    /// It has an armed watchdog.
+    #[serde(default)]
+    pub watchdog: bool,
+    /// It is fed by this many outlets, each with a device, all needed to turn it off (0 counts as 1).
+    #[serde(default)]
+    pub outlets: u8,
+    /// There is a second level of devices.
+    #[serde(default)]
+    pub second_level: bool,
+}
+
+/// A group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupPlan {
+    /// A takeover needs a fence proof (otherwise a lapsed permit).
+    pub fencing: bool,
+    /// Node that it prefers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefer: Option<u8>,
+    /// Never runs where the first group runs.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub apart: bool,
+    /// Starts after the first group.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub after: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Clocks err by 1 % at most.
+const DRIFT_MAX_PPM: u64 = 10_000;
+/// Of a thousand seeds, those with hundreds of groups.
+const CROWDED_PERMILLE: u64 = 1;
+
+impl Cluster {
+    /// Draws a cluster.
+    #[must_use]
+    pub fn draw(rng: &mut Rng) -> Cluster {
+        let nodes: u8 = if rng.chance(150) { 3 } else { 2 };
+        let crowded = rng.chance(CROWDED_PERMILLE);
+        let groups = if crowded {
+            rng.range(50, 301)
+        } else {
+            rng.range(1, 5)
+        };
+        let witness = rng.chance(600);
+        Cluster {
+            nodes: (0..nodes).map(|_| NodePlan::draw(rng)).collect(),
+            witness_ppm: witness.then(|| drift_ppm(rng)),
+            detection_ms: *rng.pick(&[300, 1000]),
+            groups: (0..groups)
+                .map(|number| GroupPlan::draw(rng, number, nodes, crowded))
+                .collect(),
+        }
+    }
+
+    /// All members.
+    pub fn members(&self) -> impl Iterator<Item = NodeId> {
+        let witness = self.witness_ppm.map(|_| NodeId::WITNESS);
+        witness.into_iter().chain(self.data_nodes())
+    }
+
+    /// The data nodes.
+    pub fn data_nodes(&self) -> impl Iterator<Item = NodeId> {
+        (1..=self.nodes.len() as u8).map(NodeId)
+    }
+
+    /// The plan of a data node.
+    #[must_use]
+    pub fn node(&self, node: NodeId) -> Option<&NodePlan> {
+        self.nodes.get(usize::from(node.0).checked_sub(1)?)
+    }
+
+    /// Rate error of a member's clock.
+    #[must_use]
+    pub fn drift_ppm(&self, node: NodeId) -> i64 {
+        let witness = self.witness_ppm.unwrap_or_default();
+        self.node(node).map_or(witness, |plan| plan.drift_ppm)
+    }
+
+    /// True for a seed with hundreds of groups.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.groups.len() >= 50
+    }
+
+    /// The configuration of the whole cluster.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        match parse(&self.text(), "sim.toml") {
+            Ok(config) => Arc::new(config),
+            Err(why) => panic!(
+                "the simulator drew a configuration that is not valid:\n{why}\n{}",
+                self.text()
+            ),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!(
+            "[cluster]\nname = \"sim\"\nid = \"00000000000000aa\"\ndetection = \"{}ms\"\nfence_delay = \"3s\"\n\
+             witness_grace = \"3s\"\nstartup_grace = \"8s\"\n",
+            self.detection_ms
         );
-        if rng.chance(300) {
-            text += &format!(
-                "[[fence]]\nnode = \"n{node}\"\nagent = \"exec\"\nlevel = 2\nparams = {{ program = \"/bin/pdu\" }}\n"
-            );
+        for (node, plan) in (1..).zip(&self.nodes) {
+            text += &plan.text(node);
+        }
+        if self.witness_ppm.is_some() {
+            text += &format!("[witness]\naddress = \"10.0.0.99\"\nkeys = [\"{:064x}\"]\n", 99);
+        }
+        for (number, group) in self.groups.iter().enumerate() {
+            text += &group.text(number, self.nodes.len() as u8);
+        }
+        text
+    }
+}
+
+/// Any rate that a clock may have.
+pub fn drift_ppm(rng: &mut Rng) -> i64 {
+    rng.range(0, 2 * DRIFT_MAX_PPM + 1) as i64 - DRIFT_MAX_PPM as i64
+}
+
+impl NodePlan {
+    fn draw(rng: &mut Rng) -> NodePlan {
+        NodePlan {
+            drift_ppm: drift_ppm(rng),
+            watchdog: rng.chance(300),
+            outlets: if rng.chance(200) { 2 } else { 1 },
+            second_level: rng.chance(300),
         }
     }
-    if witness {
-        text += &format!("[witness]\naddress = \"10.0.0.99\"\nkeys = [\"{:064x}\"]\n", 99);
-    }
-    for group in 0..rng.range(1, 5) {
-        let requires = *rng.pick(&["fencing", "fencing", "lease"]);
-        text += &format!("[[group]]\nname = \"g{group}\"\nrequires = \"{requires}\"\n");
-        if rng.chance(300) {
-            text += &format!("prefer = [\"n{}\"]\n", rng.range(1, nodes + 1));
+
+    fn text(&self, node: u8) -> String {
+        let mut text =
+            format!("[[node]]\nname = \"n{node}\"\nlinks = [\"10.0.0.{node}\"]\nkeys = [\"{node:064x}\"]\n");
+        let device = |level: u8, program: &str| {
+            format!(
+                "[[fence]]\nnode = \"n{node}\"\nagent = \"exec\"\nlevel = {level}\n\
+                 params = {{ program = \"/bin/{program}\" }}\n"
+            )
+        };
+        for outlet in 0..self.outlets.max(1) {
+            text += &device(1, &format!("power{outlet}"));
         }
-        if group > 0 && rng.chance(200) {
+        if self.second_level {
+            text += &device(2, "pdu");
+        }
+        text
+    }
+}
+
+impl GroupPlan {
+    fn draw(rng: &mut Rng, number: u64, nodes: u8, crowded: bool) -> GroupPlan {
+        let apart = !crowded && number > 0 && rng.chance(200);
+        GroupPlan {
+            fencing: rng.chance(667),
+            prefer: rng.chance(300).then(|| rng.range(1, u64::from(nodes) + 1) as u8),
+            apart,
+            after: number > 0 && !apart && rng.chance(200),
+        }
+    }
+
+    /// What a takeover needs.
+    #[must_use]
+    pub fn requires(&self) -> Requires {
+        if self.fencing {
+            Requires::Fencing
+        } else {
+            Requires::Lease
+        }
+    }
+
+    fn text(&self, number: usize, nodes: u8) -> String {
+        let mut text = format!(
+            "[[group]]\nname = \"g{number}\"\nrequires = \"{}\"\n",
+            self.requires().word()
+        );
+        if let Some(node) = self.prefer.filter(|node| *node <= nodes) {
+            text += &format!("prefer = [\"n{node}\"]\n");
+        }
+        if self.apart && number > 0 {
             text += "apart_from = [\"g0\"]\n";
-        } else if group > 0 && rng.chance(200) {
+        } else if self.after && number > 0 {
             text += "after = [\"g0\"]\n";
         }
         text += &format!(
-            "[[group.resource]]\nname = \"r\"\ntype = \"vip\"\naddress = \"10.1.0.{}/24\"\n",
-            group + 1
+            "[[group.resource]]\nname = \"r\"\ntype = \"vip\"\naddress = \"10.1.{}.{}/24\"\n",
+            number / 200,
+            number % 200 + 1
         );
-    }
-    match parse(&text, "sim.toml") {
-        Ok(config) => Arc::new(config),
-        Err(why) => panic!("the simulator drew a configuration that is not valid:\n{why}\n{text}"),
+        text
     }
 }

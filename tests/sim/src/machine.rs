@@ -2,13 +2,16 @@
 
 use std::collections::VecDeque;
 
-use holdfast_core::durable::Durable;
 use holdfast_core::event::Event;
 use holdfast_core::node::Node;
-use holdfast_proto::ids::{BootId, NodeId};
+use holdfast_proto::ids::{BootId, Incarnation, NodeId};
 use holdfast_proto::time::Time;
 
 use crate::agent::Agent;
+use crate::disk::Disk;
+
+/// What a right wall clock shows when the world begins: some day in 2023.
+const WALL_BEGINS_US: u64 = 1_700_000_000_000_000;
 
 /// One machine.
 #[derive(Debug)]
@@ -21,22 +24,26 @@ pub struct Machine {
     pub booted: bool,
     /// Number of the boot.
     pub boots: u64,
-    /// True time of the power-on.
-    pub boot_us: u64,
+    /// True time since which its clock goes at its present rate.
+    anchor_us: u64,
     /// What its clock showed then.
-    clock_offset_us: u64,
+    anchor_local: u64,
     /// Rate error of its clock, in parts per million.
-    pub drift_ppm: i64,
-    /// The record on disk.
-    pub disk: Option<Durable>,
+    drift_ppm: i64,
+    /// Error of its wall clock.
+    pub wall_error_us: i64,
+    /// Its disk.
+    pub disk: Disk,
     /// Boot that the synced marker in /run names.
     pub synced_marker: bool,
     /// The daemon, when it runs.
     pub had: Option<Node>,
     /// Events that arrived while it could not run, in order.
     pub backlog: VecDeque<Event>,
-    /// Number of its run, over all boots.
+    /// Number of its run, over all boots: what is on its way to an earlier run gets lost.
     pub run: u64,
+    /// How that run names itself to its peers.
+    pub incarnation: Incarnation,
     /// The whole machine does nothing before this true time.
     pub paused_until_us: u64,
     /// The daemon does nothing before this true time.
@@ -47,16 +54,6 @@ pub struct Machine {
     pub attached: bool,
     /// Agent and resources.
     pub agent: Agent,
-    /// When the last write to disk ends.
-    pub disk_busy_us: u64,
-    /// A write takes up to this long,
-    pub disk_slow_us: u64,
-    /// until then.
-    pub disk_slow_until_us: u64,
-    /// Every write fails.
-    pub disk_full: bool,
-    /// The daemon or the machine dies before its next write is done.
-    pub crashes_in_write: bool,
     /// Last instant at which something on it could not run in time.
     pub unscheduled_us: u64,
 }
@@ -70,24 +67,21 @@ impl Machine {
             powered: false,
             booted: false,
             boots: 0,
-            boot_us: 0,
-            clock_offset_us: 0,
+            anchor_us: 0,
+            anchor_local: 0,
             drift_ppm,
-            disk: None,
+            wall_error_us: 0,
+            disk: Disk::default(),
             synced_marker: false,
             had: None,
             backlog: VecDeque::new(),
             run: 0,
+            incarnation: Incarnation(0),
             paused_until_us: 0,
             had_hung_until_us: 0,
             agent_away_until_us: 0,
             attached: false,
             agent: Agent::default(),
-            disk_busy_us: 0,
-            disk_slow_us: 0,
-            disk_slow_until_us: 0,
-            disk_full: false,
-            crashes_in_write: false,
             unscheduled_us: 0,
         }
     }
@@ -98,8 +92,8 @@ impl Machine {
         self.powered = true;
         self.booted = false;
         self.boots += 1;
-        self.boot_us = now_us;
-        self.clock_offset_us = clock_offset_us;
+        self.anchor_us = now_us;
+        self.anchor_local = clock_offset_us;
         self.synced_marker = false;
         self.agent = Agent {
             watchdog_us,
@@ -140,16 +134,31 @@ impl Machine {
     /// What its clock shows.
     #[must_use]
     pub fn local(&self, now_us: u64) -> Time {
-        let passed = now_us.saturating_sub(self.boot_us) as i128;
-        Time(self.clock_offset_us + (passed * i128::from(1_000_000 + self.drift_ppm) / 1_000_000) as u64)
+        let passed = now_us.saturating_sub(self.anchor_us) as i128;
+        Time(self.anchor_local + (passed * i128::from(1_000_000 + self.drift_ppm) / 1_000_000) as u64)
     }
 
-    /// The true time at which its clock shows at least `local`.
+    /// The true time at which its clock shows at least `local`, if its rate stays.
     #[must_use]
     pub fn true_us(&self, local: Time) -> u64 {
-        let passed = i128::from(local.0.saturating_sub(self.clock_offset_us));
+        let passed = i128::from(local.0.saturating_sub(self.anchor_local));
         let rate = i128::from(1_000_000 + self.drift_ppm);
-        self.boot_us + ((passed * 1_000_000 + rate - 1) / rate) as u64
+        self.anchor_us + ((passed * 1_000_000 + rate - 1) / rate) as u64
+    }
+
+    /// Its clock goes at another rate from now on.
+    pub fn set_drift(&mut self, now_us: u64, drift_ppm: i64) {
+        self.anchor_local = self.local(now_us).0;
+        self.anchor_us = now_us;
+        self.drift_ppm = drift_ppm;
+    }
+
+    /// What its wall clock shows, in microseconds since 1970.
+    #[must_use]
+    pub fn wall_us(&self, now_us: u64) -> u64 {
+        WALL_BEGINS_US
+            .saturating_add(now_us)
+            .saturating_add_signed(self.wall_error_us)
     }
 
     /// When its daemon can next do something.

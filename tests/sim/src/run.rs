@@ -2,7 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::world::World;
+use crate::schedule::Schedule;
+use crate::world::{Recoveries, World};
 
 /// What one seed gave.
 pub struct Run {
@@ -16,6 +17,12 @@ impl Run {
     #[must_use]
     pub fn virtual_us(&self) -> u64 {
         self.world.now_us
+    }
+
+    /// How long the cluster took to be whole again.
+    #[must_use]
+    pub fn recoveries(&self) -> Recoveries {
+        self.world.recoveries
     }
 
     /// What happened, a column per member: data nodes first, then the witness. Empty unless the run was traced.
@@ -36,10 +43,16 @@ impl Run {
     }
 }
 
-/// Runs one seed; an assertion of the core that fails is a violation like any other.
+/// Runs one seed.
 #[must_use]
 pub fn run_seed(seed: u64, traced: bool) -> Run {
-    let mut world = World::new(seed, traced);
+    run_schedule(&Schedule::draw(seed), traced)
+}
+
+/// Runs a schedule; an assertion of the core that fails is a violation like any other.
+#[must_use]
+pub fn run_schedule(schedule: &Schedule, traced: bool) -> Run {
+    let mut world = World::new(schedule, traced);
     let broken = catch_unwind(AssertUnwindSafe(|| world.run().err())).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()));

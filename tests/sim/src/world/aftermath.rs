@@ -1,37 +1,12 @@
 //! After all was healed and whole: one more fault that stays, which the cluster has to get over without help (L1).
 
 use holdfast_proto::ids::NodeId;
-
 use holdfast_proto::operator::OperatorRequest;
 
 use super::World;
 use crate::checks;
+use crate::schedule::Lasting;
 
-/// A fault that is not healed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lasting {
-    /// A data node loses power.
-    PowerLoss,
-    /// A data node loses power while `had` is restarted everywhere else: the others never hear it again.
-    PowerLossUnheard,
-    /// The agent process of a data node never comes back.
-    AgentGone,
-    /// A data node hears nobody, but is heard.
-    Deaf,
-    /// A data node can write nothing.
-    FullDisk,
-}
-
-const ALL: [Lasting; 5] = [
-    Lasting::PowerLoss,
-    Lasting::PowerLossUnheard,
-    Lasting::AgentGone,
-    Lasting::Deaf,
-    Lasting::FullDisk,
-];
-
-/// True time within which the cluster has to be whole again.
-const BOUND_US: u64 = 120_000_000;
 const REST_US: u64 = 12_000_000;
 const FOREVER_US: u64 = 3_600_000_000;
 
@@ -39,34 +14,33 @@ impl World {
     /// Strikes once more and waits until every group that can run runs.
     pub(super) fn aftermath(&mut self) -> Result<(), String> {
         self.come_to_rest()?;
-        let data: Vec<NodeId> = self.config.nodes.iter().map(|node| node.id).collect();
-        let fault = *self.rng.pick(&ALL);
-        let victim = *self.rng.pick(&data);
+        let Some(fault) = self.lasting else {
+            return Ok(());
+        };
+        let victim = NodeId(fault.victim());
+        if !self.machines.contains_key(&victim) {
+            return Ok(());
+        }
         let now_us = self.now_us;
         self.trace
-            .add(now_us, None, || format!("lasting fault {fault:?} ({victim})"));
-        let others: Vec<NodeId> = self
-            .machines
-            .keys()
-            .copied()
-            .filter(|node| *node != victim)
-            .collect();
+            .add(now_us, None, || format!("lasting fault {fault:?}"));
+        let others = self.others(victim);
         match fault {
-            Lasting::PowerLoss => self.power_off(victim, "it lost power for good"),
-            Lasting::PowerLossUnheard => {
+            Lasting::PowerLoss(_) => self.power_off(victim, "it lost power for good"),
+            Lasting::PowerLossUnheard(_) => {
                 self.power_off(victim, "it lost power for good");
                 for other in others {
                     self.kill_had(other);
                 }
             }
-            Lasting::AgentGone => self.agent_away(victim, FOREVER_US),
-            Lasting::Deaf => self
+            Lasting::AgentGone(_) => self.agent_away(victim, FOREVER_US),
+            Lasting::Deaf(_) => self
                 .network
                 .cut
                 .extend(others.into_iter().map(|other| (other, victim))),
-            Lasting::FullDisk => {
+            Lasting::FullDisk(_) => {
                 if let Some(machine) = self.machines.get_mut(&victim) {
-                    machine.disk_full = true;
+                    machine.disk.full = true;
                 }
                 // Something to decide. Two voters cannot decide it without that disk, three can.
                 if self.config.members().count() > 2 {
@@ -75,54 +49,46 @@ impl World {
                 }
             }
         }
+        let bound = self.bound_us();
         // What was running when it struck must not pass for recovered: everything that follows from it comes first.
-        let struck = now_us + 10_000_000;
-        self.run_until(struck, false)?;
-        let bound = self.now_us + BOUND_US;
+        self.run_until(now_us + 10_000_000)?;
         loop {
-            let look = self.now_us + 500_000;
-            self.run_until(look, false)?;
+            self.run_until((self.now_us + 500_000).min(bound))?;
             match self.look_recovered() {
-                Ok(()) => return Ok(()),
-                Err(why) if self.now_us >= bound => return Err(format!("{why} after {fault:?} of {victim}")),
+                Ok(()) => break,
+                Err(why) if self.now_us >= bound => return Err(format!("{why} after {fault:?}")),
                 Err(_) => self.clean_up(),
             }
         }
+        self.recoveries.note(self.now_us - now_us, bound - now_us);
+        Ok(())
     }
 
     /// Waits until nothing hangs any more, so that the next fault is the only one.
     fn come_to_rest(&mut self) -> Result<(), String> {
         // A slow fence device may still be at work, and a machine booting.
-        self.run_until(self.now_us + REST_US, false)?;
+        self.run_until(self.now_us.max(self.rest_at_us()) + REST_US)?;
         loop {
-            let free = self
-                .machines
-                .values()
-                .map(|machine| machine.had_free_us().max(machine.agent_free_us()));
-            let free_us = free.max().unwrap_or_default();
+            let rest_at = self.rest_at_us();
             self.clean_up();
             let all_run = self.machines.values().all(|machine| machine.had.is_some());
-            if all_run && free_us + 5_000_000 <= self.now_us && self.look_whole().is_ok() {
+            if all_run && rest_at <= self.now_us && self.look_whole().is_ok() {
                 return Ok(());
             }
-            let bound = free_us.max(self.now_us) + BOUND_US;
-            self.run_until(free_us.max(self.now_us) + 3_000_000, false)?;
-            self.run_until(bound, true)?;
+            let bound = self.bound_us();
+            self.run_until(rest_at.max(self.now_us) + 3_000_000)?;
+            self.run_until_whole(bound)?;
         }
     }
 
     fn look_recovered(&self) -> Result<(), String> {
-        for group in self
-            .config
-            .groups
-            .iter()
-            .filter(|group| group.apart_from.is_empty())
-        {
+        let config = self.config_in_force();
+        for group in config.groups.iter().filter(|group| group.apart_from.is_empty()) {
             checks::runs(&group.name, &self.machines)
                 .map_err(|why| format!("{why}{}", self.leaders_view()))?;
         }
         let leader = self.leader().map(|leader| &self.machines[&leader]);
-        let mute = leader.is_some_and(|machine| machine.disk_full);
+        let mute = leader.is_some_and(|machine| machine.disk.full);
         if mute && self.config.members().count() > 2 {
             return Err("L1: the leader can write nothing, so nothing is decided".into());
         }

@@ -8,7 +8,14 @@ use holdfast_proto::peer::RunState;
 
 use super::World;
 use super::happening::Happening;
+use crate::agent::SimGroup;
 use crate::machine::Machine;
+use crate::rng::Purpose;
+
+/// A start takes up to this long, unless it hangs.
+pub(super) const START_MAX_US: u64 = 200_000;
+/// A stop takes up to this long, unless it hangs.
+pub(super) const STOP_MAX_US: u64 = 100_000;
 
 impl World {
     /// The agent process connects to the daemon.
@@ -81,6 +88,9 @@ impl World {
         let Some(machine) = self.machines.get_mut(&node) else {
             return;
         };
+        if !machine.attached {
+            return;
+        }
         let boots = machine.boots;
         let at = machine.true_us(until).max(self.now_us);
         let entry = machine.agent.groups.entry(group.clone()).or_default();
@@ -97,9 +107,10 @@ impl World {
 
     pub(super) fn start_group(&mut self, node: NodeId, group: GroupName, epoch: u64) -> Result<(), String> {
         let now_us = self.now_us;
-        let ok = !self.rng.chance(self.agent_failures_permille);
-        let takes = self.rng.range(2_000, 200_000);
-        let Some(machine) = self.machines.get_mut(&node) else {
+        let mut dice = self.dice(Purpose::Service, node, node);
+        let ok = !dice.chance(self.start_failures_permille);
+        let takes = dice.range(2_000, START_MAX_US);
+        let Some(machine) = self.machines.get_mut(&node).filter(|machine| machine.attached) else {
             return Ok(());
         };
         let boots = machine.boots;
@@ -117,11 +128,13 @@ impl World {
         entry.epoch = epoch;
         entry.run = RunState::Starting;
         entry.action = self.next_action;
+        let ends_at = (now_us + takes).max(entry.start_hangs_until_us);
         let action = self.next_action;
+        self.services_changed = true;
         self.trace
             .add(now_us, Some(node), || format!("{group} STARTS (epoch {epoch})"));
         self.schedule(
-            now_us + takes,
+            ends_at,
             Happening::ActionEnds {
                 node,
                 boots,
@@ -135,7 +148,7 @@ impl World {
     }
 
     pub(super) fn stop_group(&mut self, node: NodeId, group: &GroupName, epoch: u64) {
-        let Some(machine) = self.machines.get_mut(&node) else {
+        let Some(machine) = self.machines.get_mut(&node).filter(|machine| machine.attached) else {
             return;
         };
         let entry = machine.agent.groups.entry(group.clone()).or_default();
@@ -145,7 +158,7 @@ impl World {
         entry.seen = epoch;
         entry.epoch = epoch;
         if entry.is_up() {
-            let takes = self.rng.range(1_000, 100_000);
+            let takes = self.dice(Purpose::Service, node, node).range(1_000, STOP_MAX_US);
             self.begin_stop(node, group, takes);
         } else {
             entry.run = RunState::Stopped;
@@ -223,9 +236,15 @@ impl World {
                 entry.detail = "its start failed".into();
                 RunState::Failed
             }
+            _ if entry.fails => {
+                entry.detail = "its monitor failed".into();
+                RunState::Failed
+            }
             _ => RunState::Stopped,
         };
+        entry.fails = false;
         let run = entry.run;
+        self.services_changed = true;
         self.trace
             .add(now_us, Some(node), || format!("{group} is {}", run.as_str()));
         self.observe(node, group);
@@ -252,9 +271,45 @@ impl World {
             self.trace.add(now_us, Some(node), || {
                 format!("{group}: permit lapsed, emergency stop")
             });
-            let takes = self.rng.range(500, 15_000);
+            let takes = self.dice(Purpose::Service, node, node).range(500, 15_000);
             self.begin_stop(node, group, takes);
         }
+    }
+
+    /// A group that runs fails. If its monitor only lies, it has to be stopped first.
+    pub(super) fn group_fails(&mut self, node: NodeId, group: &GroupName, lie: bool) {
+        let Some(entry) = self.group_of(node, group) else {
+            return;
+        };
+        if entry.run != RunState::Running {
+            return;
+        }
+        if lie {
+            entry.fails = true;
+            let takes = self.dice(Purpose::Service, node, node).range(1_000, STOP_MAX_US);
+            self.begin_stop(node, group, takes);
+        } else {
+            entry.run = RunState::Failed;
+            entry.detail = "it died and could not be restarted".into();
+            self.observe(node, group);
+        }
+    }
+
+    /// A restart in place; it counts as running until it turns out to have failed.
+    pub(super) fn restart_group(&mut self, node: NodeId, group: &GroupName, epoch: u64) {
+        let mut dice = self.dice(Purpose::Service, node, node);
+        let fails = dice.chance(self.start_failures_permille / 4);
+        let Some(entry) = self.group_of(node, group) else {
+            return;
+        };
+        if fails && entry.epoch == epoch {
+            self.group_fails(node, group, true);
+        }
+    }
+
+    fn group_of(&mut self, node: NodeId, group: &GroupName) -> Option<&mut SimGroup> {
+        let machine = self.machines.get_mut(&node).filter(|machine| machine.booted)?;
+        machine.agent.groups.get_mut(group)
     }
 
     /// Tells the daemon about a group, a moment later.

@@ -2,43 +2,62 @@
 
 use std::sync::Arc;
 
-use holdfast_core::effect::Effect;
+use holdfast_core::durable::Durable;
+use holdfast_core::effect::{Effect, PersistId};
 use holdfast_core::event::{Event, Identity};
 use holdfast_core::node::{Node, Start};
-use holdfast_proto::ids::{Incarnation, NodeId};
+use holdfast_proto::ids::NodeId;
 
 use super::World;
 use super::happening::Happening;
 use super::network::Payload;
+use crate::rng::Purpose;
+use crate::schedule::Left;
+
+/// systemd starts `had` again within this time.
+pub(super) const RESTART_MAX_US: u64 = 400_000;
+/// The number of a run is on disk after this time.
+const RUN_RECORDED_US: u64 = 20_000;
 
 impl World {
-    /// The daemon dies; systemd starts it again.
+    /// The daemon dies; systemd starts it again. A write under way may be done or not.
     pub fn kill_had(&mut self, node: NodeId) {
-        let restart = self.rng.range(20_000, 400_000);
+        let left = self.left_behind(node);
+        self.kill_had_leaving(node, left);
+    }
+
+    fn kill_had_leaving(&mut self, node: NodeId, left: Left) {
+        let restart = self
+            .dice(Purpose::Restart, node, node)
+            .range(20_000, RESTART_MAX_US);
+        let now_us = self.now_us;
         let Some(machine) = self.machines.get_mut(&node) else {
             return;
         };
         if machine.had.is_some() {
+            machine.disk.abandon_writes(left);
+            machine.disk.forget_unwritten_run(now_us);
             machine.end_had();
             machine.run += 1;
             machine.had_hung_until_us = 0;
             let boots = machine.boots;
-            self.trace.add(self.now_us, Some(node), || "had is killed".into());
-            self.schedule(self.now_us + restart, Happening::StartHad { node, boots });
+            self.trace.add(now_us, Some(node), || "had is killed".into());
+            self.schedule(now_us + restart, Happening::StartHad { node, boots });
         }
     }
 
     /// Dies in the middle of a write: what it answered before the write was done must not matter.
-    pub(super) fn crash_in_write(&mut self, node: NodeId, run: u64) {
+    pub(super) fn crash_in_write(&mut self, node: NodeId, run: u64, power: bool, left: Left) {
         if self.machines.get(&node).is_none_or(|machine| machine.run != run) {
             return;
         }
-        if self.rng.chance(500) {
-            self.kill_had(node);
+        let left = self.at_most_one_loses_its_disk(node, left);
+        if power {
+            self.power_off_leaving(node, "it lost power in a write", left);
+            let back = self.dice(Purpose::Restart, node, node).range(200_000, 4_000_000);
+            self.schedule(self.now_us + back, Happening::PowerOn { node });
         } else {
-            self.power_off(node, "it lost power in a write");
-            let back = self.now_us + self.rng.range(200_000, 4_000_000);
-            self.schedule(back, Happening::PowerOn { node });
+            self.kill_had_leaving(node, left);
         }
     }
 
@@ -52,14 +71,16 @@ impl World {
             return Ok(());
         }
         machine.run += 1;
+        let wall_us = machine.wall_us(now_us);
+        machine.incarnation = machine.disk.next_run(now_us, wall_us, now_us + RUN_RECORDED_US);
         let identity = Identity {
             node,
             boot: machine.boot(),
-            incarnation: Incarnation(machine.run),
+            incarnation: machine.incarnation,
         };
         let start = Start {
             identity,
-            durable: machine.disk.clone(),
+            durable: machine.disk.load(),
             synced_this_boot: machine.synced_marker,
             config,
         };
@@ -146,48 +167,10 @@ impl World {
     }
 
     fn effect(&mut self, node: NodeId, effect: Effect) -> Result<(), String> {
-        let run = self.machines[&node].run;
         match effect {
             Effect::Send { to, message } => self.transmit(node, to, Payload::Message(Box::new(message))),
             Effect::SendBeat { to, beat } => self.transmit(node, to, Payload::Beat(beat)),
-            Effect::Persist { id, record } => {
-                let takes = if self.rng.chance(10) {
-                    self.rng.range(5_000, 60_000)
-                } else {
-                    self.rng.range(50, 1_500)
-                };
-                let now_us = self.now_us;
-                let Some(machine) = self.machines.get_mut(&node) else {
-                    return Ok(());
-                };
-                let slow = machine.disk_slow_until_us > now_us;
-                let takes = takes
-                    + if slow {
-                        self.rng.range(0, machine.disk_slow_us)
-                    } else {
-                        0
-                    };
-                machine.disk_busy_us = machine.disk_busy_us.max(now_us) + takes;
-                let at = machine.disk_busy_us;
-                if std::mem::take(&mut machine.crashes_in_write) {
-                    let dies_at = self.rng.range(now_us, at);
-                    self.schedule(dies_at, Happening::Crash { node, run });
-                }
-                if self.machines[&node].disk_full {
-                    let event = Event::PersistFailed(id, "No space left on device".into());
-                    self.schedule(at, Happening::ToHad { node, run, event });
-                    return Ok(());
-                }
-                self.schedule(
-                    at,
-                    Happening::Persisted {
-                        node,
-                        run,
-                        id,
-                        record,
-                    },
-                );
-            }
+            Effect::Persist { id, record } => self.write(node, id, record),
             Effect::MarkSynced => {
                 if let Some(machine) = self.machines.get_mut(&node) {
                     machine.synced_marker = true;
@@ -204,24 +187,58 @@ impl World {
             }
             Effect::StopGroup { group, epoch, .. } => self.stop_group(node, &group, epoch),
             Effect::Fence {
-                id,
-                node: target,
-                config,
-                device,
-            } => {
-                let reboot = config.fences[device].action == holdfast_proto::config::FenceAction::Reboot;
-                self.run_device(node, run, id, target, reboot);
-            }
+                id, config, device, ..
+            } => self.run_device(node, id, &config, device),
             Effect::Journal(entry) => {
                 let now_us = self.now_us;
                 self.trace.add(now_us, Some(node), || entry.text.clone());
             }
-            Effect::RestartResource { .. }
-            | Effect::Maintenance(_)
+            Effect::RestartResource { group, epoch, .. } => self.restart_group(node, &group, epoch),
+            Effect::Maintenance(_)
             | Effect::Reply { .. }
             | Effect::ConfigChanged(_)
             | Effect::ShutdownReady => {}
         }
         Ok(())
+    }
+
+    /// The store thread writes a record. Writes end in order.
+    fn write(&mut self, node: NodeId, id: PersistId, record: Arc<Durable>) {
+        let mut dice = self.dice(Purpose::Disk, node, node);
+        let now_us = self.now_us;
+        let Some(machine) = self.machines.get_mut(&node) else {
+            return;
+        };
+        let (run, disk) = (machine.run, &mut machine.disk);
+        let mut takes = if dice.chance(10) {
+            dice.range(5_000, 60_000)
+        } else {
+            dice.range(50, 1_500)
+        };
+        if disk.slow_until_us > now_us {
+            takes += dice.range(0, disk.slow_us + 1);
+        }
+        disk.busy_until_us = disk.busy_until_us.max(now_us) + takes;
+        let ends_at = disk.busy_until_us;
+        let crash = disk.crash.take();
+        if disk.full {
+            let event = Event::PersistFailed(id, "No space left on device".into());
+            self.schedule(ends_at, Happening::ToHad { node, run, event });
+        } else {
+            disk.begin_write(record);
+            self.schedule(ends_at, Happening::Persisted { node, run, id });
+        }
+        if let Some((power, left)) = crash {
+            let at = dice.range(now_us, ends_at);
+            self.schedule(
+                at,
+                Happening::Crash {
+                    node,
+                    run,
+                    power,
+                    left,
+                },
+            );
+        }
     }
 }

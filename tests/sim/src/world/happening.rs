@@ -1,16 +1,17 @@
 //! What happens at an instant, and the queue of it. Two happenings of one instant keep the order in which they were planned.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
+use std::collections::BinaryHeap;
 
-use holdfast_core::durable::Durable;
-use holdfast_core::effect::{FenceId, PersistId};
+use holdfast_core::effect::PersistId;
 use holdfast_core::event::Event;
 use holdfast_proto::ids::{GroupName, NodeId};
 use holdfast_proto::peer::Sender;
 
 use super::World;
+use super::fence::Command;
 use super::network::Payload;
+use crate::schedule::Left;
 
 /// Something that happens at an instant.
 #[derive(Clone, Debug)]
@@ -29,12 +30,13 @@ pub(super) enum Happening {
         node: NodeId,
         run: u64,
         id: PersistId,
-        record: Arc<Durable>,
     },
     /// The daemon, or the machine, dies in the middle of a write.
     Crash {
         node: NodeId,
         run: u64,
+        power: bool,
+        left: Left,
     },
     /// The daemon can run again after it could not.
     Resume {
@@ -62,12 +64,12 @@ pub(super) enum Happening {
         node: NodeId,
         boots: u64,
     },
-    DeviceActs {
-        by: NodeId,
-        run: u64,
-        id: FenceId,
-        target: NodeId,
-        reboot: bool,
+    DeviceActs(Command),
+    /// A device that answered long ago does what it was asked for.
+    OutletGoesOff(Command),
+    OutletGoesOn {
+        node: NodeId,
+        device: u8,
     },
     PowerOn {
         node: NodeId,
@@ -84,14 +86,46 @@ pub(super) enum Happening {
         node: NodeId,
         run: u64,
     },
-    Fault,
+    /// The strike of this number in the schedule.
+    Strike(usize),
+}
+
+/// What is to happen, and when.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    order: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    slots: Vec<Option<Happening>>,
+    free: Vec<usize>,
+    planned: u64,
+}
+
+impl Queue {
+    pub(super) fn push(&mut self, at: u64, happening: Happening) {
+        self.planned += 1;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.slots[slot] = Some(happening);
+        self.order.push(Reverse((at, self.planned, slot)));
+    }
+
+    /// When the next happens.
+    pub(super) fn next_at(&self) -> Option<u64> {
+        self.order.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// The next, and its instant.
+    pub(super) fn pop(&mut self) -> Option<(u64, Happening)> {
+        let Reverse((at, _, slot)) = self.order.pop()?;
+        self.free.push(slot);
+        self.slots[slot].take().map(|happening| (at, happening))
+    }
 }
 
 impl World {
     pub(super) fn schedule(&mut self, at: u64, happening: Happening) {
-        self.next_happening += 1;
-        self.happenings.insert(self.next_happening, happening);
-        self.queue.push(Reverse((at, self.next_happening)));
+        self.queue.push(at, happening);
     }
 
     pub(super) fn happen(&mut self, happening: Happening) -> Result<(), String> {
@@ -122,24 +156,24 @@ impl World {
                     Ok(())
                 }
             }
-            Happening::Persisted {
-                node,
-                run,
-                id,
-                record,
-            } => {
+            Happening::Persisted { node, run, id } => {
                 let Some(machine) = self.machines.get_mut(&node) else {
                     return Ok(());
                 };
                 if machine.run != run {
                     return Ok(());
                 }
-                machine.disk = Some(Durable::clone(&record));
+                machine.disk.end_write();
                 self.feed(node, run, Event::Persisted(id))
             }
             Happening::ToHad { node, run, event } => self.feed(node, run, event),
-            Happening::Crash { node, run } => {
-                self.crash_in_write(node, run);
+            Happening::Crash {
+                node,
+                run,
+                power,
+                left,
+            } => {
+                self.crash_in_write(node, run, power, left);
                 Ok(())
             }
             Happening::Resume { node, run } => self.read_backlog(node, run),
@@ -161,14 +195,16 @@ impl World {
                 self.pet(node, boots);
                 Ok(())
             }
-            Happening::DeviceActs {
-                by,
-                run,
-                id,
-                target,
-                reboot,
-            } => {
-                self.device_acts(by, run, id, target, reboot);
+            Happening::DeviceActs(command) => {
+                self.device_acts(command);
+                Ok(())
+            }
+            Happening::OutletGoesOff(command) => {
+                self.outlet_goes_off(command);
+                Ok(())
+            }
+            Happening::OutletGoesOn { node, device } => {
+                self.outlet_goes_on(node, device);
                 Ok(())
             }
             Happening::PowerOn { node } => {
@@ -183,8 +219,8 @@ impl World {
             }
             Happening::StartHad { node, boots } => self.start_had(node, boots),
             Happening::Attach { node, run } => self.attach(node, run),
-            Happening::Fault => {
-                self.next_fault();
+            Happening::Strike(number) => {
+                self.strike(number);
                 Ok(())
             }
         }

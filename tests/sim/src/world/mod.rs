@@ -1,221 +1,147 @@
 //! The world: virtual time, and what it consists of. Each part has its own file: [`happening`] (the queue), [`network`],
-//! [`power`], [`daemon`] and [`agentd`] (the processes of a machine), [`fence`] (devices) and [`operator`].
+//! [`power`], [`daemon`] and [`agentd`] (the processes of a machine), [`fence`] (devices) and [`operator`]; faults strike in
+//! [`strike`] and [`services`]; [`phases`] says what a run consists of, [`bound`] how long a recovery may take.
 
 mod aftermath;
 mod agentd;
+mod bound;
 mod daemon;
 mod fence;
 mod happening;
 mod network;
 mod operator;
+mod phases;
 mod power;
+mod services;
+mod strike;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use holdfast_core::durable::Durable;
-use holdfast_proto::config::Config;
-use holdfast_proto::ids::NodeId;
-use holdfast_proto::state::genesis;
+use holdfast_proto::config::{Config, Requires};
+use holdfast_proto::ids::{GroupName, NodeId};
 
-use crate::checks::{self, Checker};
-use crate::faults::{Device, FaultPlan};
+use crate::checks::Checker;
+use crate::cluster::Cluster;
+use crate::device::Devices;
 use crate::machine::Machine;
-use crate::rng::Rng;
+use crate::rng::{Purpose, Rng};
+use crate::schedule::{Fault, Lasting, Schedule, Strike};
 use crate::trace::Trace;
 
-use happening::Happening;
+use happening::Queue;
 pub use network::Network;
+pub use phases::Recoveries;
 
 /// The world.
 pub struct World {
     /// Virtual time.
     pub now_us: u64,
-    /// Chance.
-    pub rng: Rng,
-    /// The configuration.
+    /// The configuration that the cluster begins with.
     pub config: Arc<Config>,
+    /// The cluster as operators want it now.
+    pub cluster: Cluster,
     /// Machines.
     pub machines: BTreeMap<NodeId, Machine>,
     /// Network.
     pub network: Network,
     /// Fence devices by target.
-    pub devices: BTreeMap<NodeId, Device>,
-    /// Starts and monitors fail, of a thousand.
-    pub agent_failures_permille: u64,
+    pub devices: BTreeMap<NodeId, Devices>,
+    /// Starts fail, of a thousand.
+    pub start_failures_permille: u64,
     /// What happened.
     pub trace: Trace,
-    plan: FaultPlan,
+    /// How long the cluster took to be whole again, against its bounds.
+    pub recoveries: Recoveries,
+    /// All groups that ever were configured, and what a takeover of them needs.
+    watched: BTreeMap<GroupName, Requires>,
+    strikes: Vec<Strike>,
+    length_us: u64,
+    lasting: Option<Lasting>,
+    /// Nothing of the schedule strikes any more.
+    healed: bool,
+    /// An operator forces the quorum here; what follows is repair.
+    repair_from: Option<NodeId>,
+    /// Since when nobody leads, while that is looked at.
+    unled_since_us: u64,
+    devices_busy_until_us: u64,
+    /// Something that runs started, stopped, or lost power since the last look.
+    services_changed: bool,
     checker: Checker,
-    queue: BinaryHeap<Reverse<(u64, u64)>>,
-    happenings: BTreeMap<u64, Happening>,
-    next_happening: u64,
+    queue: Queue,
     next_action: u64,
     request: u64,
+    seed: u64,
+    /// The instant of the latest throw, and how many there were in it.
+    thrown: (u64, u64),
 }
 
 impl World {
-    /// A world from a seed, all machines off.
+    /// The world that a schedule describes, all machines off.
     #[must_use]
-    pub fn new(seed: u64, trace: bool) -> World {
-        let mut rng = Rng::new(seed);
-        let config = crate::cluster::draw(&mut rng);
-        let machines = config
+    pub fn new(schedule: &Schedule, trace: bool) -> World {
+        let cluster = schedule.cluster.clone();
+        let config = cluster.config();
+        let machines = cluster
             .members()
             .map(|node| {
-                let drift_ppm = rng.range(0, 20_001) as i64 - 10_000;
-                let mut machine = Machine::new(node, drift_ppm);
-                if !node.is_witness() && rng.chance(300) {
-                    machine.agent.watchdog_us = Some(2_000_000);
-                }
+                let mut machine = Machine::new(node, cluster.drift_ppm(node));
+                let watched = cluster.node(node).is_some_and(|plan| plan.watchdog);
+                machine.agent.watchdog_us = watched.then_some(2_000_000);
                 (node, machine)
             })
             .collect();
-        let devices = config
-            .nodes
-            .iter()
-            .map(|node| (node.id, Device::default()))
-            .collect();
-        let plan = FaultPlan::draw(&mut rng);
-        World {
+        let devices = cluster.data_nodes().map(|node| (node, Devices::default()));
+        let replays = |strike: &Strike| matches!(strike.fault, Fault::Replay { .. });
+        let network = if schedule.strikes.iter().any(replays) {
+            Network::that_remembers()
+        } else {
+            Network::default()
+        };
+        let mut world = World {
             now_us: 1_000,
-            rng,
-            config,
             machines,
-            network: Network::default(),
-            devices,
-            agent_failures_permille: 0,
+            network,
+            devices: devices.collect(),
+            start_failures_permille: 0,
             trace: Trace::new(trace),
-            plan,
+            recoveries: Recoveries::default(),
+            watched: BTreeMap::new(),
+            strikes: schedule.strikes.clone(),
+            length_us: schedule.length_us,
+            lasting: schedule.lasting,
+            healed: false,
+            repair_from: None,
+            unled_since_us: 0,
+            devices_busy_until_us: 0,
+            services_changed: true,
             checker: Checker::default(),
-            queue: BinaryHeap::new(),
-            happenings: BTreeMap::new(),
-            next_happening: 0,
+            queue: Queue::default(),
             next_action: 0,
             request: 0,
-        }
+            seed: schedule.seed,
+            thrown: (0, 0),
+            config: Arc::clone(&config),
+            cluster,
+        };
+        world.watch(&config);
+        world
     }
 
-    /// Runs all phases: form, faults, healing, and one more fault that stays. `Err` is the promise that was broken.
-    pub fn run(&mut self) -> Result<(), String> {
-        self.form();
-        let settle = self.now_us + 60_000_000;
-        self.run_until(settle, true)?;
-        let end = self.now_us + self.plan.length_us;
-        self.schedule(self.now_us + 1, Happening::Fault);
-        self.run_until(end, false)?;
-        self.heal();
-        let bound = self.now_us + 120_000_000;
-        self.run_until(bound, true)?;
-        self.aftermath()
-    }
-
-    /// The first node is initialised; the others start blank with the same configuration.
-    fn form(&mut self) {
-        let first = NodeId(1);
-        let state = genesis(Arc::clone(&self.config), first);
-        if let Some(machine) = self.machines.get_mut(&first) {
-            machine.disk = Some(Durable::initial(state));
-        }
-        for node in self.machines.keys().copied().collect::<Vec<_>>() {
-            self.power_on(node);
-        }
-    }
-
-    /// Runs to `end`; with `whole`, only until every group runs, and it is an error if that does not happen.
-    fn run_until(&mut self, end: u64, whole: bool) -> Result<(), String> {
-        let mut next_look = self.now_us + 200_000;
-        loop {
-            let Some(Reverse((at, number))) = self.queue.pop() else {
-                return Err("L1: nothing happens any more".into());
-            };
-            if at > end {
-                self.queue.push(Reverse((at, number)));
-                self.now_us = end;
-                return if whole { self.look_whole() } else { Ok(()) };
-            }
-            let Some(happening) = self.happenings.remove(&number) else {
-                continue;
-            };
-            self.now_us = at.max(self.now_us);
-            self.happen(happening)?;
-            checks::one_owner(&self.config, &self.machines, self.now_us)?;
-            if whole && self.now_us >= next_look {
-                next_look = self.now_us + 200_000;
-                if self.look_whole().is_ok() {
-                    return Ok(());
-                }
-                self.clean_up();
-            }
-        }
-    }
-
-    fn look_whole(&self) -> Result<(), String> {
-        checks::is_whole(&self.config, &self.machines)
-            .map_err(|why| format!("{why}{}", self.leaders_view()))?;
-        let all_vote = self
-            .checker
-            .newest()
-            .is_some_and(|state| self.config.members().all(|member| state.voters.contains(member)));
-        if all_vote {
-            Ok(())
+    /// The dice for what happens now between `a` and `b`. Throws of one instant differ by their number.
+    pub(crate) fn dice(&mut self, purpose: Purpose, a: NodeId, b: NodeId) -> Rng {
+        self.thrown = if self.thrown.0 == self.now_us {
+            (self.now_us, self.thrown.1 + 1)
         } else {
-            Err("L1: not every member votes again".into())
-        }
-    }
-
-    /// What the leader says about groups that do not run, for the report of a violation.
-    fn leaders_view(&self) -> String {
-        let Some(leader) = self.leader() else {
-            return " (there is no leader)".into();
+            (self.now_us, 0)
         };
-        let machine = &self.machines[&leader];
-        let Some(had) = &machine.had else {
-            return String::new();
-        };
-        let view = had.view(machine.local(self.now_us));
-        let said: Vec<String> = view
-            .groups
-            .iter()
-            .filter(|group| group.state != "running")
-            .map(|group| format!("{} is {} because {}", group.name, group.state, group.reason))
-            .collect();
-        format!("; {leader} leads and says: {}", said.join("; "))
+        let what = (purpose as u64) << 16 | u64::from(a.0) << 8 | u64::from(b.0);
+        Rng::of(&[self.seed, what, self.now_us, self.thrown.1])
     }
 
-    fn next_fault(&mut self) {
-        let mut plan = std::mem::take(&mut self.plan);
-        let next = plan.strike(self);
-        self.plan = plan;
-        let at = self.now_us + next;
-        self.schedule(at, Happening::Fault);
-    }
-
-    /// Stops everything that hurts, and powers everything on.
-    fn heal(&mut self) {
-        self.trace
-            .add(self.now_us, None, || "everything is healed".into());
-        self.network = Network::default();
-        self.agent_failures_permille = 0;
-        self.plan = FaultPlan::default();
-        for device in self.devices.values_mut() {
-            *device = Device::default();
-        }
-        for node in self.machines.keys().copied().collect::<Vec<_>>() {
-            let Some(machine) = self.machines.get_mut(&node) else {
-                continue;
-            };
-            machine.crashes_in_write = false;
-            machine.disk_full = false;
-            machine
-                .agent
-                .groups
-                .values_mut()
-                .for_each(|group| group.stop_hangs_until_us = 0);
-            if !machine.powered {
-                self.power_on(node);
-            }
-        }
+    /// The newest configuration that was committed.
+    pub(crate) fn config_in_force(&self) -> Arc<Config> {
+        let newest = self.checker.newest().map(|state| Arc::clone(&state.config));
+        newest.unwrap_or_else(|| Arc::clone(&self.config))
     }
 }

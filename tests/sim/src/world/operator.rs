@@ -1,4 +1,4 @@
-//! The operator of the world: asks like one, and cleans up once all is healed.
+//! The operator of the world: asks like one, cleans up once all is healed, and repairs what waits for a human's word.
 
 use holdfast_core::event::Event;
 use holdfast_proto::ids::NodeId;
@@ -8,21 +8,90 @@ use super::World;
 use super::happening::Happening;
 use crate::machine::Machine;
 
+/// An operator who is needed comes after this time.
+pub(super) const NOTICED_US: u64 = 3_000_000;
+
 impl World {
-    /// What an operator does once all is healed: forget failures, end standby and maintenance.
+    /// What an operator does once all is healed: forget failures, end standby and maintenance, enable what was disabled.
     pub(super) fn clean_up(&mut self) {
         let Some(leader) = self.leader() else { return };
-        let mut requests = vec![
-            OperatorRequest::Cleanup { group: None },
-            OperatorRequest::Maintenance { on: false },
-        ];
-        requests.extend(self.config.nodes.iter().map(|node| OperatorRequest::Standby {
-            node: node.id,
+        let Some(newest) = self.checker.newest() else {
+            return;
+        };
+        let mut requests = Vec::new();
+        if newest
+            .groups
+            .values()
+            .any(|group| !group.failures.is_empty() || group.automatic_moves > 0)
+        {
+            requests.push(OperatorRequest::Cleanup { group: None });
+        }
+        if newest.maintenance {
+            requests.push(OperatorRequest::Maintenance { on: false });
+        }
+        let resting = newest.nodes.iter().filter(|(_, state)| state.standby);
+        requests.extend(resting.map(|(node, _)| OperatorRequest::Standby {
+            node: *node,
             on: false,
+        }));
+        let disabled = newest.groups.iter().filter(|(_, group)| group.disabled);
+        requests.extend(disabled.map(|(group, _)| OperatorRequest::Enable {
+            group: group.clone(),
+            enabled: true,
         }));
         for request in requests {
             self.ask(leader, request);
         }
+    }
+
+    /// Repairs what waits for a human's word: no majority is left of those who still know the state, or a pair in which one
+    /// lost it while the other was down. Who knows the newest state goes on alone, with all others off, and then they join.
+    pub(super) fn rescue(&mut self) {
+        if self.leader().is_some() {
+            self.unled_since_us = self.now_us;
+            if self.repair_from.take().is_some() {
+                self.power_all_on();
+            }
+            return;
+        }
+        if let Some(node) = self.repair_from {
+            self.ask(node, OperatorRequest::QuorumForce);
+            return;
+        }
+        let patience = self.config_in_force().timers().startup_grace.as_micros() as u64;
+        if self.rest_at_us() > self.now_us {
+            self.unled_since_us = self.now_us;
+        }
+        if self.now_us < self.unled_since_us + patience + NOTICED_US || !self.needs_a_word() {
+            return;
+        }
+        let newest = self.checker.newest().map_or(0, |state| state.version);
+        let knows = |node: &NodeId| {
+            let durable = self.machines[node].disk.sound();
+            durable.is_some_and(|durable| durable.accepted.version >= newest)
+        };
+        let mut data = self.machines.keys().copied().filter(|node| !node.is_witness());
+        let Some(node) = data.find(knows) else { return };
+        self.trace.add(self.now_us, Some(node), || {
+            "the operator turns all others off and forces the quorum here".into()
+        });
+        for other in self.others(node) {
+            self.power_off(other, "the operator turned it off");
+        }
+        self.repair_from = Some(node);
+    }
+
+    /// Too many voters lost their state for the others to go on by themselves.
+    fn needs_a_word(&self) -> bool {
+        let Some(newest) = self.checker.newest() else {
+            return false;
+        };
+        let sound = newest
+            .voters
+            .iter()
+            .filter(|voter| self.machines[voter].disk.is_sound());
+        let sound = sound.count();
+        sound * 2 <= newest.voters.len()
     }
 
     /// A node that leads, by its own word.

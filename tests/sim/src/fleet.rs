@@ -1,0 +1,57 @@
+//! Many seeds at once: one worker per processor, each with the next seed when it has done one.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::run::run_seed;
+use crate::world::Recoveries;
+
+/// What many seeds gave.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The seeds that broke a promise, in order, and which.
+    pub failures: Vec<(u64, String)>,
+    /// Virtual time that passed in all of them.
+    pub virtual_us: u64,
+    /// The worst recoveries.
+    pub recoveries: Recoveries,
+}
+
+impl Outcome {
+    fn merge(mut self, other: Outcome) -> Outcome {
+        self.failures.extend(other.failures);
+        self.virtual_us += other.virtual_us;
+        self.recoveries = self.recoveries.worst(other.recoveries);
+        self
+    }
+}
+
+/// Runs all `seeds` on all processors.
+#[must_use]
+pub fn run_seeds(seeds: Range<u64>) -> Outcome {
+    let next = AtomicU64::new(seeds.start);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut all = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| work(&next, seeds.end)))
+            .collect();
+        let done = workers.into_iter().filter_map(|worker| worker.join().ok());
+        done.fold(Outcome::default(), Outcome::merge)
+    });
+    all.failures.sort();
+    all
+}
+
+fn work(next: &AtomicU64, end: u64) -> Outcome {
+    let mut outcome = Outcome::default();
+    loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= end {
+            return outcome;
+        }
+        let run = run_seed(seed, false);
+        outcome.virtual_us += run.virtual_us();
+        outcome.recoveries = outcome.recoveries.worst(run.recoveries());
+        outcome.failures.extend(run.broken.map(|broken| (seed, broken)));
+    }
+}
