@@ -32,12 +32,6 @@ impl HostClock {
         });
         u64::try_from(now - self.shift_ns).unwrap_or(0)
     }
-
-    /// Microseconds since the host booted.
-    #[must_use]
-    pub fn now_us(self) -> u64 {
-        self.now_ns() / 1000
-    }
 }
 
 /// The shift of CLOCK_MONOTONIC in what /proc says.
