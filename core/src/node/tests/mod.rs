@@ -5,6 +5,7 @@ mod acceptor;
 mod election;
 mod encoding;
 mod fencing;
+mod grants;
 mod harness;
 mod lifecycle;
 mod looks;
