@@ -1,0 +1,118 @@
+//! What a configuration explores: a cluster, where it begins, and how many deviations.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_core::durable::Durable;
+use holdfast_proto::config::{Config, Requires, parse};
+use holdfast_proto::ids::{GroupName, NodeId};
+use holdfast_proto::state::genesis;
+
+use crate::action::Action;
+use crate::bounds::Budget;
+use crate::world::World;
+use crate::world::agentd::Agentd;
+
+/// What does not change while a configuration is explored.
+#[derive(Debug)]
+pub struct Setup {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// What it is, in one line.
+    pub title: &'static str,
+    /// The cluster.
+    pub config: Arc<Config>,
+    /// Data nodes with an armed watchdog.
+    pub watchdogs: Vec<NodeId>,
+    /// Operators move groups.
+    pub moves: bool,
+    /// Links may be cut one way, and slow.
+    pub odd_links: bool,
+    /// Deviations.
+    pub budget: Budget,
+}
+
+impl Setup {
+    /// The agent process of a machine.
+    #[must_use]
+    pub fn agentd(&self, node: NodeId) -> Agentd {
+        let groups = self.config.groups.iter().filter(|_| !node.is_witness());
+        let groups = groups.map(|section| {
+            (
+                GroupName::clone(&section.name),
+                section.requires != Requires::Fencing,
+            )
+        });
+        Agentd::new(groups, self.watchdogs.contains(&node))
+    }
+
+    /// True for actions that this configuration is about.
+    #[must_use]
+    pub fn takes(&self, action: Action) -> bool {
+        match action {
+            Action::Move(..) => self.moves,
+            Action::CutOneWay(..) | Action::Slow(..) => self.odd_links,
+            _ => true,
+        }
+    }
+
+    /// All machines off; every member voted when they went off, and no group was placed yet.
+    #[must_use]
+    pub fn unformed(self: &Arc<Self>) -> World {
+        let mut state = genesis(Arc::clone(&self.config), NodeId(1));
+        state.voters = self.config.members().collect();
+        World::new(self, &Durable::initial(state))
+    }
+
+    /// Every machine runs, every group runs, and nothing happens any more.
+    #[must_use]
+    pub fn formed(self: &Arc<Self>) -> World {
+        let mut world = self.unformed();
+        for number in 0..world.machines.len() {
+            world.strike(Action::PowerOn(world.machines[number].id));
+        }
+        settle(&mut world, "a new cluster forms", World::is_whole);
+        world
+    }
+}
+
+/// Runs until `is_so`, and then until it is quiet.
+///
+/// # Panics
+///
+/// When it does not become so: then the configuration is wrong, or the core.
+pub fn settle(world: &mut World, what: &str, is_so: impl Fn(&World) -> bool) {
+    let so = world.run_until(Duration::from_secs(60), is_so);
+    assert!(so, "not so within a minute: {what} ({:?})", world.broken);
+    world.run_until(Duration::from_secs(6), |_| false);
+    assert!(world.broken.is_none(), "{what}: {:?}", world.broken);
+}
+
+/// A cluster as TOML: `nodes` data nodes with a power device each, a witness if wanted, and groups with what they require.
+#[must_use]
+pub fn cluster(nodes: u8, witness: bool, groups: &[(&str, &str, u8)]) -> Arc<Config> {
+    let mut text =
+        "[cluster]\nname = \"model\"\nid = \"00000000000000aa\"\ndetection = \"1s\"\nfence_delay = \"2s\"\n\
+                    witness_grace = \"2s\"\nstartup_grace = \"2s\"\nflap_budget = 1000\n"
+            .to_string();
+    for node in 1..=nodes {
+        text += &format!(
+            "[[node]]\nname = \"n{node}\"\nlinks = [\"10.0.0.{node}\"]\nkeys = [\"{node:064x}\"]\n\
+             [[fence]]\nnode = \"n{node}\"\nagent = \"exec\"\nparams = {{ program = \"/bin/power\" }}\n"
+        );
+    }
+    if witness {
+        text += &format!("[witness]\naddress = \"10.0.0.99\"\nkeys = [\"{:064x}\"]\n", 99);
+    }
+    for (number, (name, requires, prefer)) in groups.iter().enumerate() {
+        text += &format!(
+            "[[group]]\nname = \"{name}\"\nrequires = \"{requires}\"\nprefer = [\"n{prefer}\"]\n\
+             [[group.resource]]\nname = \"r\"\ntype = \"vip\"\naddress = \"10.1.0.{}/24\"\n",
+            number + 1
+        );
+    }
+    match parse(&text, "model.toml") {
+        Ok(config) => Arc::new(config),
+        Err(why) => panic!("a configuration of the model is not valid:\n{why}\n{text}"),
+    }
+}

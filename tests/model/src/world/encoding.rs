@@ -1,0 +1,223 @@
+//! The fingerprint of a state: everything that a later step can depend on, relative to now and to the newest committed
+//! state, so that schedules which come to the same meet. What it forgets is said in [`holdfast_core::encoding`]; here it
+//! also forgets numbers of heartbeats (their send times stand for them).
+
+use std::hash::{DefaultHasher, Hasher};
+
+use holdfast_core::encoding::{Encoder, Origin};
+use holdfast_core::event::{AgentEvent, Event};
+use holdfast_proto::ids::{Incarnation, NodeId};
+use holdfast_proto::peer::{Beat, Sender};
+use holdfast_proto::time::Time;
+
+use super::machine::Machine;
+use super::network::{Packet, Payload};
+use super::{Item, World};
+
+impl World {
+    /// Computes the fingerprint anew.
+    pub fn take_print(&mut self) {
+        let mut to = Encoder::new(self.origin());
+        self.encode(&mut to);
+        let mut hasher = DefaultHasher::new();
+        for word in to.words() {
+            hasher.write_u64(*word);
+        }
+        self.print = hasher.finish();
+    }
+
+    /// The fingerprint as it was taken last.
+    #[must_use]
+    pub fn print(&self) -> u64 {
+        self.print
+    }
+
+    fn origin(&self) -> Origin {
+        let newest = self.ghost.newest();
+        let durables = self.nodes().filter_map(|(_, had)| had.durable());
+        let rounds = durables.map(|durable| durable.promised.round);
+        let disks = self.machines.iter().filter_map(|machine| machine.disk.as_ref());
+        let rounds = rounds.chain(disks.map(|disk| disk.promised.round));
+        let runs = self.machines.iter();
+        Origin {
+            version: newest.map_or(0, |state| state.version),
+            round: rounds.max().unwrap_or_default(),
+            epoch: newest.map_or(0, |state| state.next_epoch),
+            runs: runs
+                .map(|machine| (machine.id, machine.boot(), Incarnation(machine.runs)))
+                .collect(),
+        }
+    }
+
+    fn encode(&self, to: &mut Encoder) {
+        for word in self.budget.words() {
+            to.word(word);
+        }
+        to.flag(self.broken.is_some());
+        for machine in &self.machines {
+            self.encode_machine(machine, to);
+        }
+        for (from, towards) in &self.cut {
+            to.word(4 << 32 | u64::from(from.0) << 8 | u64::from(towards.0));
+        }
+        for ((from, towards), until) in &self.slow {
+            to.word(5 << 32 | u64::from(from.0) << 8 | u64::from(towards.0));
+            to.deadline(self.now, Some(*until));
+        }
+        to.word(self.held.len() as u64);
+        for packet in &self.held {
+            self.encode_packet(packet, to);
+        }
+        for ask in &self.asks {
+            to.word((ask.by << 8 | ask.target) as u64);
+            to.flag(self.machines[ask.by].runs == ask.run && !ask.given_up);
+            to.deadline(self.now, ask.acts_at);
+        }
+        to.word(self.inbox.len() as u64);
+        for item in &self.inbox {
+            self.encode_item(item, to);
+        }
+        let oldest = self
+            .nodes()
+            .filter_map(|(_, had)| had.durable())
+            .map(|durable| durable.committed.version);
+        for state in self.ghost.since(oldest.min().unwrap_or_default()) {
+            to.state(state);
+        }
+    }
+
+    fn encode_machine(&self, machine: &Machine, to: &mut Encoder) {
+        let now = self.now;
+        to.flag(machine.powered);
+        to.deadline(now, machine.had_starts_at);
+        to.deadline(now, machine.paused_until);
+        to.deadline(now, machine.hung_until);
+        to.flag(machine.synced_marker);
+        to.flag(machine.disk_stalls);
+        to.flag(machine.disk.is_some());
+        if let Some(disk) = &machine.disk {
+            to.ballot(disk.promised);
+            to.ballot(disk.accepted_ballot);
+            to.state(&disk.accepted);
+            to.state(&disk.committed);
+        }
+        to.word(machine.writes.len() as u64);
+        to.flag(machine.had.is_some());
+        if let Some(had) = &machine.had {
+            had.encode(machine.local(now), to);
+        }
+        to.word(machine.backlog.len() as u64);
+        for event in &machine.backlog {
+            self.encode_event(event, to);
+        }
+        for group in &machine.agentd.groups {
+            to.word(group.run as u64);
+            to.epoch(group.epoch);
+            for right in [group.offered, group.permit, group.queued] {
+                to.epoch(right.map_or(0, |(epoch, _)| epoch));
+                to.deadline(now, right.map(|(_, until)| until));
+            }
+            to.flag(group.lapsed);
+            to.deadline(now, group.ends_at);
+            to.flag(group.stop_hangs);
+        }
+        to.deadline(now, machine.agentd.fires_at());
+    }
+
+    fn encode_item(&self, item: &Item, to: &mut Encoder) {
+        match item {
+            Item::Packet(packet) => self.encode_packet(packet, to),
+            Item::Written {
+                machine, run, record, ..
+            } => {
+                to.word(1 << 32 | *machine as u64);
+                to.flag(self.machines[*machine].runs == *run);
+                to.ballot(record.promised);
+                to.ballot(record.accepted_ballot);
+                to.version(record.accepted.version);
+                to.version(record.committed.version);
+            }
+            Item::Own { machine, run, event } => {
+                to.word(2 << 32 | *machine as u64);
+                to.flag(self.machines[*machine].runs == *run);
+                self.encode_event(event, to);
+            }
+        }
+    }
+
+    fn encode_packet(&self, packet: &Packet, to: &mut Encoder) {
+        to.word(3 << 32 | u64::from(packet.to.0));
+        self.encode_payload(packet.from, &packet.payload, to);
+    }
+
+    fn encode_payload(&self, from: Sender, payload: &Payload, to: &mut Encoder) {
+        match payload {
+            Payload::Message(message) => {
+                self.encode_sender(from, to);
+                to.message(message);
+            }
+            Payload::Beat(beat) => self.encode_beat(from, beat, to),
+        }
+    }
+
+    fn encode_sender(&self, from: Sender, to: &mut Encoder) {
+        to.word(from.node.0.into());
+        to.boot(from.node, Some(from.boot));
+        to.incarnation(from.node, from.incarnation);
+    }
+
+    fn encode_beat(&self, from: Sender, beat: &Beat, to: &mut Encoder) {
+        self.encode_sender(from, to);
+        match beat {
+            Beat::Heartbeat(beat) => {
+                to.word(1);
+                self.sent(from.node, beat.sent_at, to);
+                to.ballot(beat.ballot);
+                to.version(beat.committed);
+                for flag in [beat.leading, beat.synced, beat.blank, beat.agent_ready] {
+                    to.flag(flag);
+                }
+            }
+            Beat::Ack(ack) => {
+                to.word(2);
+                // Its send time is on the clock of whoever gets it; any machine's clock serves for a distance.
+                to.word(ack.sent_at.0.wrapping_sub(self.now.0));
+                to.ballot(ack.ballot);
+                to.word(ack.lease_left.as_micros() as u64);
+                to.version(ack.granted);
+                to.version(ack.committed);
+                ack.withheld.iter().for_each(|epoch| to.epoch(*epoch));
+                for flag in [ack.backs, ack.withhold_all, ack.blank] {
+                    to.flag(flag);
+                }
+            }
+        }
+    }
+
+    fn sent(&self, node: NodeId, at: Time, to: &mut Encoder) {
+        let machine = &self.machines[self.number_of(node)];
+        to.word(machine.local(self.now).0.wrapping_sub(at.0));
+    }
+
+    fn encode_event(&self, event: &Event, to: &mut Encoder) {
+        match event {
+            Event::Message { from, message } => {
+                self.encode_sender(*from, to);
+                to.message(message);
+            }
+            Event::Beat { from, beat } => self.encode_beat(*from, beat, to),
+            Event::Agent(AgentEvent::Group(seen)) => {
+                to.word(4);
+                to.epoch(seen.epoch);
+                to.word(seen.run as u64);
+            }
+            Event::Fenced { result, .. } => {
+                to.word(5);
+                to.flag(result.off_read_back);
+            }
+            Event::Persisted(_) => to.word(6),
+            Event::Operator { .. } => to.word(7),
+            _ => to.word(8),
+        }
+    }
+}

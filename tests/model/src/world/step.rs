@@ -1,0 +1,252 @@
+//! How the world goes on by itself: the next item of this instant, or else the next instant at which something is due.
+
+use std::time::Duration;
+
+use holdfast_core::event::Event;
+use holdfast_proto::ids::NodeId;
+use holdfast_proto::time::Time;
+
+use super::devices::DeviceEnd;
+use super::network::Payload;
+use super::{GRID, Item, World};
+use crate::promises::{Broken, Promise};
+
+/// Faults may strike at each instant after something happened, and this often when only heartbeats did.
+pub const LOOK: Duration = Duration::from_millis(250);
+/// More items than this at one instant are an endless loop.
+const BUSY_MAX: u32 = 5_000;
+
+/// What is due on a machine, a device or a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Watchdog(usize),
+    Device(usize),
+    Link(NodeId, NodeId),
+    Agentd(usize),
+    Start(usize),
+    Resume(usize),
+    Timeout(usize),
+}
+
+impl World {
+    /// Goes on from a choice: the one item or instant that it is about, and then whatever needs no choice.
+    pub fn go(&mut self) {
+        self.step();
+        self.run_to_choice();
+    }
+
+    /// Goes on to the next instant or item at which something may go differently, unless the world is at one now.
+    pub fn run_to_choice(&mut self) {
+        while self.broken.is_none() && !self.is_at_choice() {
+            self.step();
+        }
+        if self.inbox.is_empty() {
+            self.active = false;
+            self.looked_at = self.now;
+        }
+    }
+
+    /// Goes on for `span` without any choice, or until `is_so`. True if it was so.
+    pub fn run_until(&mut self, span: Duration, is_so: impl Fn(&World) -> bool) -> bool {
+        let end = self.now + span;
+        loop {
+            if is_so(self) {
+                return true;
+            }
+            let over = self.inbox.is_empty() && self.next_due().is_none_or(|(at, _)| at > end);
+            if over || self.broken.is_some() {
+                return false;
+            }
+            self.step();
+        }
+    }
+
+    /// True at an item or an instant at which something may go differently.
+    fn is_at_choice(&self) -> bool {
+        match self.inbox.front() {
+            Some(Item::Packet(packet)) => self.budget.for_packets() && packet.is_protocol(),
+            Some(Item::Written { .. }) => self.budget.for_writes(),
+            Some(Item::Own { .. }) => false,
+            None => self.is_time_for_faults(),
+        }
+    }
+
+    /// True at the end of an instant at which faults may strike.
+    #[must_use]
+    pub fn is_time_for_faults(&self) -> bool {
+        let ends = self.inbox.is_empty() && self.next_due().is_none_or(|(at, _)| at > self.now);
+        ends && (self.active || self.now.since(self.looked_at) >= LOOK)
+    }
+
+    fn step(&mut self) {
+        self.busy += 1;
+        if self.busy > BUSY_MAX {
+            let text = "the world does not come to the end of an instant".into();
+            return self.check(Err(Broken::of(Promise::Assertions, text)));
+        }
+        if let Some(item) = self.inbox.pop_front() {
+            return self.dispatch(item);
+        }
+        let Some((at, due)) = self.next_due() else {
+            let text = "nothing is due any more".into();
+            return self.check(Err(Broken::of(Promise::Assertions, text)));
+        };
+        if at > self.now {
+            self.now = at;
+            self.busy = 0;
+        }
+        self.happen(due);
+    }
+
+    fn dispatch(&mut self, item: Item) {
+        match item {
+            Item::Packet(packet) => {
+                let number = self.number_of(packet.to);
+                self.active |= packet.is_protocol();
+                if packet.is_protocol() {
+                    let node = packet.to;
+                    self.tell(Some(node), || format!("gets {}", packet.name()));
+                }
+                let from = packet.from;
+                let event = match &*packet.payload {
+                    Payload::Beat(beat) => Event::Beat { from, beat: *beat },
+                    Payload::Message(message) => Event::Message {
+                        from,
+                        message: message.clone(),
+                    },
+                };
+                self.feed(number, event);
+            }
+            Item::Written {
+                machine,
+                run,
+                id,
+                record,
+            } => {
+                if self.runs(machine, run) {
+                    self.machine_mut(machine).disk = Some(record);
+                    self.feed(machine, Event::Persisted(id));
+                }
+            }
+            Item::Own { machine, run, event } => {
+                self.active = true;
+                if self.runs(machine, run) {
+                    self.feed(machine, event);
+                }
+            }
+        }
+    }
+
+    fn runs(&self, number: usize, run: u64) -> bool {
+        self.machines[number].had.is_some() && self.machines[number].runs == run
+    }
+
+    /// Gives `had` an event, or keeps it until `had` is scheduled again. Lost if it does not run.
+    fn feed(&mut self, number: usize, event: Event) {
+        if self.machines[number].can_decide(self.now) {
+            self.handle(number, event);
+        } else if self.machines[number].had.is_some() {
+            self.machine_mut(number).backlog.push_back(event);
+        }
+    }
+
+    /// What is due next, and when.
+    fn next_due(&self) -> Option<(Time, Due)> {
+        let machines = (0..self.machines.len()).flat_map(|number| self.due_on(number));
+        let acting = self.asks.iter().enumerate();
+        let devices = acting.filter_map(|(number, ask)| Some((ask.acts_at?, Due::Device(number))));
+        let links = self
+            .slow
+            .iter()
+            .map(|((from, to), until)| (*until, Due::Link(*from, *to)));
+        machines
+            .chain(devices)
+            .chain(links)
+            .map(|(at, due)| (at.max(self.now), due))
+            .min()
+    }
+
+    fn due_on(&self, number: usize) -> impl Iterator<Item = (Time, Due)> {
+        let machine = &self.machines[number];
+        let awake = machine.paused_until.unwrap_or(Time::ZERO);
+        let decides = machine.decides_again_at(self.now).unwrap_or(Time::ZERO);
+        let fires = machine.agentd.fires_at();
+        let acts = machine.agentd.wakes_at().map(|at| at.max(awake));
+        let starts = machine.had_starts_at.map(|at| at.max(awake));
+        let resumes = (machine.had.is_some() && !machine.backlog.is_empty()).then_some(decides);
+        let wakes = machine.wakes_at().map(|at| on_grid(at).max(decides));
+        let dues = [
+            fires.map(|at| (at, Due::Watchdog(number))),
+            acts.map(|at| (at, Due::Agentd(number))),
+            starts.map(|at| (at, Due::Start(number))),
+            resumes.map(|at| (at, Due::Resume(number))),
+            wakes.map(|at| (at, Due::Timeout(number))),
+        ];
+        let powered = machine.powered;
+        dues.into_iter().flatten().filter(move |_| powered)
+    }
+
+    fn happen(&mut self, due: Due) {
+        match due {
+            Due::Watchdog(number) => {
+                self.active = true;
+                self.power_off(number, "its watchdog fired");
+                self.power_on(number);
+            }
+            Due::Device(number) => {
+                self.active = true;
+                self.device_ends(number, DeviceEnd::Acts);
+            }
+            Due::Link(from, to) => {
+                self.active = true;
+                self.release_direction((from, to));
+            }
+            Due::Agentd(number) => self.wake_agentd(number),
+            Due::Start(number) => {
+                self.active = true;
+                self.start_had(number);
+            }
+            Due::Resume(number) => {
+                if let Some(event) = self.machine_mut(number).backlog.pop_front() {
+                    self.handle(number, event);
+                }
+            }
+            Due::Timeout(number) => self.handle(number, Event::Timeout),
+        }
+        self.pet_watchdogs();
+    }
+
+    fn wake_agentd(&mut self, number: usize) {
+        self.active = true;
+        let now = self.now;
+        let (changed, begun) = self.machine_mut(number).agentd.wake(now);
+        for group in changed {
+            self.report_group(number, group);
+        }
+        for group in begun {
+            self.group_begins(number, group);
+        }
+    }
+
+    /// Looks at every watchdog: permits came or ran out.
+    pub(super) fn pet_watchdogs(&mut self) {
+        let now = self.now;
+        for number in 0..self.machines.len() {
+            let machine = &self.machines[number];
+            if !machine.agentd.watchdog || !machine.powered {
+                continue;
+            }
+            let mut agentd = machine.agentd.clone();
+            agentd.pet(now, machine.is_paused(now));
+            if agentd.starved_since != machine.agentd.starved_since {
+                self.machine_mut(number).agentd = agentd;
+            }
+        }
+    }
+}
+
+/// The next instant of the grid at or after `at`.
+fn on_grid(at: Time) -> Time {
+    let grid = GRID.as_micros() as u64;
+    Time(at.0.div_ceil(grid) * grid)
+}
