@@ -4,6 +4,7 @@
 mod acceptor;
 mod election;
 mod encoding;
+mod fence_runs;
 mod fencing;
 mod grants;
 mod harness;
