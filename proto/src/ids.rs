@@ -124,6 +124,10 @@ impl fmt::Debug for VoterSet {
     }
 }
 
+/// Largest round, version or epoch that is believed. Each is counted up by one; whoever counted once a nanosecond would
+/// get there after a century, so a larger one is damage, and counting on from it would end where numbers end.
+pub const NUMBER_MAX: u64 = 1 << 62;
+
 /// A Paxos ballot: rounds are ordered first, the node that opened the round breaks ties.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ballot {
