@@ -7,6 +7,7 @@ mod encoding;
 mod fence_runs;
 mod fencing;
 mod grants;
+mod guards;
 mod harness;
 mod lifecycle;
 mod looks;
