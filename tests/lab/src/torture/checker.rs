@@ -50,8 +50,24 @@ pub struct Verdict {
     pub unknown: BTreeMap<String, u64>,
     /// How often the data of a group was opened.
     pub openings: BTreeMap<String, u64>,
-    /// All outages.
-    pub outages: Vec<Outage>,
+    /// All outages, with what is known of each.
+    pub outages: Vec<Judged>,
+}
+
+/// An outage and its explanation.
+#[derive(Clone, Debug, Serialize)]
+pub struct Judged {
+    /// When it was, and of what.
+    #[serde(flatten)]
+    pub outage: Outage,
+    /// How long the group took to come back after the last fault that could prevent it.
+    pub recovery_ms: u64,
+    /// The faults that explain it.
+    pub causes: Vec<String>,
+    /// What a journal says about it.
+    pub reason: Option<String>,
+    /// It was too short for a probe, so that nobody could notice it.
+    pub is_below_probes: bool,
 }
 
 impl Verdict {
@@ -119,34 +135,49 @@ pub fn check(dir: &Path, shared: &Path) -> Result<Verdict> {
 
 /// Looks for an explanation of every outage.
 fn judge_outages(evidence: &Evidence, verdict: &mut Verdict) {
-    let mut recovery_ms = 0;
-    let mut outage_ms = 0;
-    for outage in evidence.outages() {
-        let faults = &evidence.faults;
-        let recovery = outages::recovery_ms(&outage, faults);
-        recovery_ms = recovery_ms.max(recovery);
-        outage_ms = outage_ms.max(outage.length_ms());
-        let causes: Vec<String> = outages::causes(&outage, faults)
-            .map(|fault| format!("{} {} at {} ms", fault.kind, fault.target, fault.at_ms))
-            .collect();
-        if causes.is_empty() {
+    let judged = evidence
+        .outages()
+        .into_iter()
+        .map(|outage| judge(outage, evidence));
+    verdict.outages = judged.collect();
+    for judged in &verdict.outages {
+        let text = judged.outage.text();
+        if judged.causes.is_empty() {
             verdict
                 .unexplained_outages
-                .push(format!("{}: no fault explains it", outage.text()));
-        } else if recovery > BOUND_MS {
-            let causes = causes.join(", ");
+                .push(format!("{text}: no fault explains it"));
+        } else if judged.recovery_ms > BOUND_MS {
             verdict.unexplained_outages.push(format!(
-                "{}: {causes} explain that it began, not that it took {recovery} ms to come back",
-                outage.text()
+                "{text}: {} explain that it began, not that it took {} ms to come back",
+                judged.causes.join(", "),
+                judged.recovery_ms
             ));
         }
-        if reasons::reason(&outage, &evidence.events).is_none() {
-            verdict.outages_without_reason.push(outage.text());
+        if judged.reason.is_none() && !judged.is_below_probes {
+            verdict.outages_without_reason.push(text);
         }
-        verdict.outages.push(outage);
     }
-    verdict.longest_recovery_s = seconds(recovery_ms);
-    verdict.longest_outage_s = seconds(outage_ms);
+    let longest = |length: fn(&Judged) -> u64| seconds(verdict.outages.iter().map(length).max().unwrap_or(0));
+    verdict.longest_recovery_s = longest(|judged| judged.recovery_ms);
+    verdict.longest_outage_s = longest(|judged| judged.outage.length_ms());
+}
+
+fn judge(outage: Outage, evidence: &Evidence) -> Judged {
+    let causes: Vec<&Fault> = outages::causes(&outage, &evidence.faults).collect();
+    let is_below_probes = reasons::is_below_probes(&outage, causes.iter().copied());
+    let causes = causes
+        .iter()
+        .map(|fault| format!("{} {} at {} ms", fault.kind, fault.target, fault.at_ms));
+    let reason = reasons::reason(&outage, &evidence.events);
+    let reason =
+        reason.map(|event| format!("{} at {} ms: {}", event.entry.node, event.at_ms, event.entry.text));
+    Judged {
+        recovery_ms: outages::recovery_ms(&outage, &evidence.faults),
+        causes: causes.collect(),
+        reason,
+        is_below_probes,
+        outage,
+    }
 }
 
 /// Milliseconds as seconds.
