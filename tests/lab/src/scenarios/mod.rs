@@ -4,6 +4,7 @@ mod failures;
 mod fencing;
 mod membership;
 mod operations;
+mod overlap;
 mod pair;
 
 use anyhow::Result;
@@ -76,5 +77,9 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "fence-race",
         run: pair::fence_race,
+    },
+    Scenario {
+        name: "overlap",
+        run: overlap::overlap,
     },
 ];
