@@ -10,6 +10,7 @@ mod sabotage;
 mod spdx;
 mod tally;
 mod tiers;
+mod torture;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,6 +56,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Torment a cluster of real systemd nodes: [--minutes M] [--seed S] [--no-witness] [--json] [--keep DIR].
+    Torture {
+        /// Passed to the lab as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Build the Debian packages `holdfast` and `holdfast-witness`.
     Deb {
         /// Where to write them.
@@ -78,6 +85,7 @@ fn main() -> ExitCode {
             u8::from(tally.failed > 0)
         }),
         Command::Lab { args } => tiers::lab(&args),
+        Command::Torture { args } => torture::run(&args),
         Command::Deb { out, suffix } => deb::build(&out, &suffix).map(|packages| {
             for package in packages {
                 println!("{}", package.display());

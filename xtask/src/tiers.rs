@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::leftovers::Before;
 use crate::tally::Tally;
-use crate::{deb, packages, run, sabotage};
+use crate::{deb, packages, run, sabotage, torture};
 
 /// How many of the lab's fence races `test` runs; `cargo xtask lab` runs all of them.
 const TEST_RACES: &str = "4";
@@ -25,10 +25,12 @@ pub enum Tier {
     Demo,
     /// Real systemd nodes with the packages installed.
     Lab,
+    /// The same under faults drawn from a seed, with a witness and without.
+    Torture,
 }
 
 impl Tier {
-    const ALL: [Tier; 4] = [Tier::Unit, Tier::Sim, Tier::Demo, Tier::Lab];
+    const ALL: [Tier; 5] = [Tier::Unit, Tier::Sim, Tier::Demo, Tier::Lab, Tier::Torture];
 
     fn run(self) -> Result<Tally> {
         match self {
@@ -36,6 +38,7 @@ impl Tier {
             Tier::Sim => sim(),
             Tier::Demo => demo(),
             Tier::Lab => lab_tier(),
+            Tier::Torture => torture::tier(),
         }
     }
 }
@@ -71,7 +74,7 @@ pub fn lab(args: &[String]) -> Result<u8> {
 }
 
 /// True if nothing is there that was not there before; names what is.
-fn is_clean(before: &Before) -> Result<bool> {
+pub fn is_clean(before: &Before) -> Result<bool> {
     let left = before.leftovers()?;
     for thing in &left {
         println!("left behind: {thing}");
@@ -174,7 +177,7 @@ fn lab_tier() -> Result<Tally> {
 }
 
 /// The packages that the lab installs: this version, and the same under a higher number for the rolling upgrade.
-fn lab_packages() -> Result<()> {
+pub fn lab_packages() -> Result<()> {
     let out = std::path::Path::new("target/lab");
     for suffix in ["", "+lab1"] {
         deb::build(out, suffix)?;

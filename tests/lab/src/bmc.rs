@@ -51,6 +51,7 @@ pub struct Bmc {
     cgroup: PathBuf,
     netns: String,
     control: String,
+    is_well: bool,
 }
 
 impl Bmc {
@@ -87,6 +88,7 @@ impl Bmc {
             cgroup,
             netns: lab.net.netns().into(),
             control: format!("{} {name} {}", chassis.display(), address(MANAGEMENT, HARNESS)),
+            is_well: false,
         };
         board.run(PASSWORD)?;
         Ok(board)
@@ -107,7 +109,17 @@ impl Bmc {
         command.arg("-s").arg(self.dir.join("state"));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.process = Some(command.spawn().context("could not run ipmi_sim")?);
+        self.is_well = password == PASSWORD;
         Ok(())
+    }
+
+    /// Makes it as it was at the start, if it is not.
+    pub fn mend(&mut self) -> Result<()> {
+        if self.is_well {
+            return Ok(());
+        }
+        self.hold(false)?;
+        self.run(PASSWORD)
     }
 
     fn config(&self, password: &str) -> String {
@@ -126,16 +138,20 @@ impl Bmc {
 
     /// Ends it: nobody answers at its address.
     pub fn kill(&mut self) -> Result<()> {
+        self.is_well = false;
         let Some(mut process) = self.process.take() else {
             return Ok(());
         };
+        // By its number as well: it may not be in its group yet.
+        process.kill().context("kill a management board")?;
         kill_cgroup(&self.cgroup)?;
         process.wait().context("wait for a management board")?;
         Ok(())
     }
 
     /// Holds it where it is (true), or lets it go on.
-    pub fn hold(&self, still: bool) -> Result<()> {
+    pub fn hold(&mut self, still: bool) -> Result<()> {
+        self.is_well = false;
         let file = self.cgroup.join("cgroup.freeze");
         fs::write(&file, if still { "1" } else { "0" }).with_context(|| file.display().to_string())
     }

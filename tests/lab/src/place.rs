@@ -94,7 +94,7 @@ fn run_of(path: &Path) -> Option<u32> {
 
 /// True if the process `pid` is a lab, not another one that has got its number since.
 fn is_lab(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "lab")
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.contains("lab"))
 }
 
 /// Where the unified cgroup hierarchy is mounted.

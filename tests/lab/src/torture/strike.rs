@@ -14,7 +14,6 @@ use super::orders::Orders;
 use super::relay::{Habit, Relay};
 use super::stage::Stage;
 use super::{GROUPS, workloads};
-use crate::bmc::PASSWORD;
 use crate::net::MANAGEMENT;
 use crate::power::Trouble;
 use crate::throttle;
@@ -245,9 +244,7 @@ fn trouble(stage: &Stage, node: Data, board: Board) -> Result<()> {
 /// Makes the board of a node as it was.
 pub fn mend_board(stage: &Stage, node: Data) -> Result<()> {
     stage.lab.power.trouble(NAMES[node], None);
-    let mut board = stage.board(node);
-    board.hold(false)?;
-    board.run(PASSWORD)
+    stage.board(node).mend()
 }
 
 /// The witness loses what it knew, but not its key: as after a restore of its configuration.
