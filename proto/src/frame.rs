@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use crate::ids::{Ballot, BootId, ClusterId, Incarnation, NodeId};
+use crate::ids::{Ballot, BootId, ClusterId, Incarnation, NUMBER_MAX, NodeId};
 use crate::peer::{Beat, Heartbeat, HeartbeatAck, Sender, WITHHELD_MAX};
 use crate::time::Time;
 
@@ -211,6 +211,9 @@ fn member(number: u8, field: &'static str) -> Result<NodeId, FrameError> {
 }
 
 fn ballot(round: u64, node: u8) -> Result<Ballot, FrameError> {
+    if round > NUMBER_MAX {
+        return Err(FrameError::Field("ballot"));
+    }
     Ok(Ballot {
         round,
         node: member(node, "ballot")?.0,

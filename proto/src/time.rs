@@ -32,22 +32,39 @@ impl Time {
     }
 }
 
+/// A span beyond all time, as a peer may claim one, must not come out short.
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
 impl std::ops::Add<Duration> for Time {
     type Output = Time;
     fn add(self, span: Duration) -> Time {
-        Time(self.0.saturating_add(span.as_micros() as u64))
+        Time(self.0.saturating_add(micros(span)))
     }
 }
 
 impl std::ops::Sub<Duration> for Time {
     type Output = Time;
     fn sub(self, span: Duration) -> Time {
-        Time(self.0.saturating_sub(span.as_micros() as u64))
+        Time(self.0.saturating_sub(micros(span)))
     }
 }
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_beyond_all_time_never_comes_out_short() {
+        let endless = Duration::from_micros(u64::MAX) * 2;
+        assert_eq!(Time(7) + endless, Time(u64::MAX));
+        assert_eq!(Time(7) - endless, Time::ZERO);
     }
 }

@@ -13,7 +13,8 @@ pub(super) fn is_secret_key(key: &str) -> bool {
     !PLACE_ENDS.iter().any(|end| key.ends_with(end)) && SECRET_WORDS.iter().any(|word| key.contains(word))
 }
 
-/// `source` with the values of secret keys replaced by asterisks, every byte in its place.
+/// `source` fit to be shown: the values of secret keys replaced by asterisks, and the control characters that the renderer
+/// lets through (U+0080 to U+009F, which some terminals obey) by dots, every byte in its place.
 pub(super) fn redacted(source: &str) -> String {
     let mut bytes = source.as_bytes().to_vec();
     for (equals, _) in source.match_indices('=') {
@@ -25,7 +26,8 @@ pub(super) fn redacted(source: &str) -> String {
                 .for_each(|byte| *byte = b'*');
         }
     }
-    String::from_utf8(bytes).unwrap_or_default()
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    text.replace(|letter| ('\u{80}'..='\u{9f}').contains(&letter), "\u{b7}")
 }
 
 /// The key that ends `text`, without quotes.
@@ -91,6 +93,11 @@ mod tests {
             "params = { ip = \"10.0.9.1\", passwd = \"********\", password_file = \"/etc/x\" }\n\
              Password='**'\n\"snmp_priv_passwd\" = \"**********\ntoken = *****# why\n"
         );
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_dotted_out() {
+        assert_eq!(redacted("x = \"a\u{9b}31mb\u{85}\""), "x = \"a\u{b7}31mb\u{b7}\"");
     }
 
     #[test]

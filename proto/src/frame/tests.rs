@@ -141,12 +141,21 @@ fn what_is_no_frame_is_refused_with_its_reason() {
     );
 }
 
+#[test]
+fn a_ballot_that_cannot_be_counted_on_from_is_refused() {
+    let mut frame = heartbeat();
+    if let Beat::Heartbeat(beat) = &mut frame.beat {
+        beat.ballot.round = NUMBER_MAX + 1;
+    }
+    assert_eq!(decode(&encode(&frame)), Err(FrameError::Field("ballot")));
+}
+
 fn any_node() -> impl Strategy<Value = NodeId> {
     (0..=NodeId::DATA_MAX).prop_map(NodeId)
 }
 
 fn any_ballot() -> impl Strategy<Value = Ballot> {
-    (any::<u64>(), any_node()).prop_map(|(round, node)| Ballot { round, node: node.0 })
+    (0..=NUMBER_MAX, any_node()).prop_map(|(round, node)| Ballot { round, node: node.0 })
 }
 
 fn any_span() -> impl Strategy<Value = Duration> {

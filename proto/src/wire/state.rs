@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::schema::{FailureWire, GroupWire, IntentWire, NodeWire, ProofWire, StateWire};
-use super::{FIELDS_MAX, WireError, boot_of, bounded, invalid, node, voters};
+use super::{FIELDS_MAX, WireError, boot_of, bounded, counted, invalid, node, voters};
 use crate::config::{self, Config};
 use crate::ids::{NodeId, VoterSet};
 use crate::state::{
@@ -84,11 +84,11 @@ impl TryFrom<StateWire> for ClusterState {
             return Err(WireError::Missing("state.voters"));
         }
         let mut state = ClusterState {
-            version: wire.version,
+            version: counted(wire.version, "state.version")?,
             config: parse_config(&wire.config)?,
             voters,
             survivor: node(wire.survivor, "state.survivor")?,
-            next_epoch: wire.next_epoch,
+            next_epoch: counted(wire.next_epoch, "state.next_epoch")?,
             maintenance: wire.maintenance,
             groups: Default::default(),
             nodes: Default::default(),

@@ -260,6 +260,26 @@ fn hellos_of_strangers_cannot_write_to_a_terminal() {
     );
 }
 
+/// Found by fuzzing: the next ballot above the last number of all was no ballot above it.
+#[test]
+fn numbers_that_cannot_be_counted_on_from_are_refused() {
+    let ballot = |round| Message::PreVote {
+        ballot: Ballot { round, node: 1 },
+    };
+    assert!(decode(&encode(&ballot(NUMBER_MAX))).is_ok());
+    let error = decode(&encode(&ballot(NUMBER_MAX + 1))).unwrap_err();
+    assert_eq!(error.to_string(), "pre_vote.ballot is invalid: 4611686018427387905");
+    for spoil in [
+        |state: &mut ClusterState| state.version = u64::MAX,
+        |state: &mut ClusterState| state.next_epoch = u64::MAX,
+    ] {
+        let mut state = crate::state::genesis(sample_config(), NodeId(1));
+        assert!(decode_state(&encode_state(&state)).is_ok());
+        spoil(&mut state);
+        assert!(decode_state(&encode_state(&state)).is_err());
+    }
+}
+
 /// The bytes that other versions of Holdfast send and expect.
 #[test]
 fn golden_bytes_fix_the_format() {

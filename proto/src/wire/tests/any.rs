@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::sample_config;
-use crate::ids::{Ballot, BootId, GroupName, NodeId, VoterSet};
+use crate::ids::{Ballot, BootId, GroupName, NUMBER_MAX, NodeId, VoterSet};
 use crate::operator::{OperatorCall, OperatorOutcome, OperatorRequest};
 use crate::peer::{GroupReport, KnownVoters, Message, NodeReport, RunState, Verdict};
 use crate::state::{
@@ -17,7 +17,7 @@ fn any_node() -> impl Strategy<Value = NodeId> {
 }
 
 fn any_ballot() -> impl Strategy<Value = Ballot> {
-    (any::<u64>(), any_node()).prop_map(|(round, node)| Ballot { round, node: node.0 })
+    (0..=NUMBER_MAX, any_node()).prop_map(|(round, node)| Ballot { round, node: node.0 })
 }
 
 fn any_boot() -> impl Strategy<Value = BootId> {
@@ -90,7 +90,13 @@ pub fn any_state() -> impl Strategy<Value = Arc<ClusterState>> {
         .prop_map(|(standby, proof)| NodeState { standby, proof });
     let groups = proptest::collection::btree_map("[a-z]{1,8}", any_group(), 0..4);
     let nodes = proptest::collection::btree_map(any_node(), node, 0..4);
-    let numbers = (1..u64::MAX, any_voters(), any_node(), any::<u64>(), any::<bool>());
+    let numbers = (
+        1..=NUMBER_MAX,
+        any_voters(),
+        any_node(),
+        0..=NUMBER_MAX,
+        any::<bool>(),
+    );
     (numbers, groups, nodes, ".{0,20}").prop_map(
         |((version, voters, survivor, next_epoch, maintenance), groups, nodes, reason)| {
             Arc::new(ClusterState {
