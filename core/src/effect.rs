@@ -19,6 +19,19 @@ pub struct PersistId(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FenceId(pub u64);
 
+/// What a fence device is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FenceStep {
+    /// The action of its section, then a read-back.
+    Act,
+    /// Off and a read-back, even if its section says reboot: another device feeds the same node.
+    Off,
+    /// Only a read-back, after all devices of the level read off.
+    ReadBack,
+    /// On again. Nobody waits for the answer.
+    On,
+}
+
 /// An output of the core. Effects are carried out in order; none of them fails in place: its result is an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -75,7 +88,7 @@ pub enum Effect {
     },
     /// Tell `had-agentd` whether resources are to be left alone.
     Maintenance(bool),
-    /// Run the fence device `config.fences[device]` and read back. The answer is `Event::Fenced`.
+    /// Ask the fence device `config.fences[device]` for `step`. The answer is `Event::Fenced`.
     Fence {
         /// Number that the answer carries.
         id: FenceId,
@@ -83,6 +96,8 @@ pub enum Effect {
         node: NodeId,
         /// Index into `config.fences`.
         device: usize,
+        /// What it is asked for.
+        step: FenceStep,
         /// The configuration the index belongs to.
         config: Arc<Config>,
     },

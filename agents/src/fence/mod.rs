@@ -98,10 +98,14 @@ impl Fencer {
                 self.switch_on(device, turn);
                 Ok((true, evidence))
             }
+            "on" => {
+                self.switch_on(device, turn);
+                Ok((false, format!("{} is being switched on", request.node)))
+            }
             "status" => device.report(deadline).await,
             "validate" => device.validate(deadline).await.map(|evidence| (false, evidence)),
             other => Err(AgentError(format!(
-                "there is no fence action {other:?}; use off, reboot, status or validate"
+                "there is no fence action {other:?}; use off, reboot, on, status or validate"
             ))),
         }
     }

@@ -377,6 +377,7 @@ fn encode_fence(now: Time, node: NodeId, run: &FenceRun, next_id: &u64, to: &mut
         why: _,
         boot,
         level,
+        step,
         outstanding,
         results,
         attempts,
@@ -386,6 +387,7 @@ fn encode_fence(now: Time, node: NodeId, run: &FenceRun, next_id: &u64, to: &mut
     to.word(node.0.into());
     to.boot(node, *boot);
     to.word(*level as u64);
+    to.word(*step as u64);
     outstanding.keys().for_each(|id| to.word(next_id - id.0));
     results
         .iter()

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holdfast_proto::config::{FenceKind, Requires};
+use holdfast_proto::config::{FenceAction, FenceKind, Requires};
 use holdfast_proto::ids::{BootId, NodeId};
 use holdfast_proto::peer::{RunState, Sender};
 use holdfast_proto::state::{Assignment, ProofKind};
 use holdfast_proto::time::Time;
 
 use super::Node;
-use crate::effect::{Effect, FenceId};
+use crate::effect::{Effect, FenceId, FenceStep};
 use crate::event::{FenceResult, NetworkHealth};
 use crate::journal::Level;
 use crate::proof::FenceProof;
@@ -24,6 +24,8 @@ pub(super) struct FenceRun {
     pub(super) boot: Option<BootId>,
     /// Which level of devices is running.
     pub(super) level: usize,
+    /// What its devices are asked for.
+    pub(super) step: FenceStep,
     pub(super) outstanding: BTreeMap<FenceId, FenceKind>,
     pub(super) results: Vec<(FenceKind, FenceResult)>,
     pub(super) attempts: u32,
@@ -176,6 +178,7 @@ impl Node {
                 why: why.clone(),
                 boot,
                 level: 0,
+                step: FenceStep::Act,
                 outstanding: BTreeMap::new(),
                 results: Vec::new(),
                 attempts: 0,
@@ -212,31 +215,61 @@ impl Node {
         levels
     }
 
-    /// Starts all devices of the current level.
+    /// Starts all devices of the current level. Where several feed the node, each is only turned off: an outlet that came on
+    /// again before the last one is off would keep the node running, and every read-back would still have said off.
     fn run_level(&mut self, node: NodeId) {
-        let levels = self.levels_of(node);
+        let powers = self
+            .level_devices(node)
+            .into_iter()
+            .filter(|(_, kind)| *kind == FenceKind::Power);
+        let step = if powers.count() > 1 {
+            FenceStep::Off
+        } else {
+            FenceStep::Act
+        };
+        self.ask_level(node, step);
+    }
+
+    /// The devices of the level that is running, as indices into the configuration.
+    fn level_devices(&self, node: NodeId) -> Vec<(usize, FenceKind)> {
+        let run = self.fences.get(&node);
+        let Some(level) = run.and_then(|run| self.levels_of(node).get(run.level).copied()) else {
+            return Vec::new();
+        };
+        let all = self.config.fences.iter().enumerate();
+        all.filter(|(_, device)| device.node == node && device.level == level)
+            .map(|(index, device)| (index, device.kind))
+            .collect()
+    }
+
+    /// Asks all devices of the current level for `step`.
+    fn ask_level(&mut self, node: NodeId, step: FenceStep) {
+        let devices = self.level_devices(node);
         let config = std::sync::Arc::clone(&self.config);
         let Some(run) = self.fences.get_mut(&node) else {
             return;
         };
-        let Some(level) = levels.get(run.level).copied() else {
-            return;
-        };
         run.results.clear();
         run.retry_at = None;
-        for (index, device) in config.fences.iter().enumerate() {
-            if device.node == node && device.level == level {
-                self.next_fence_id += 1;
-                let id = FenceId(self.next_fence_id);
-                run.outstanding.insert(id, device.kind);
-                let config = std::sync::Arc::clone(&config);
-                self.outbox.push_back(Effect::Fence {
-                    id,
-                    node,
-                    device: index,
-                    config,
-                });
+        run.step = step;
+        for (device, kind) in devices {
+            let on = step == FenceStep::On;
+            if on && config.fences[device].action == FenceAction::Off {
+                continue;
             }
+            self.next_fence_id += 1;
+            let id = FenceId(self.next_fence_id);
+            if !on {
+                run.outstanding.insert(id, kind);
+            }
+            let config = std::sync::Arc::clone(&config);
+            self.outbox.push_back(Effect::Fence {
+                id,
+                node,
+                device,
+                step,
+                config,
+            });
         }
     }
 
@@ -266,9 +299,18 @@ impl Node {
     /// All devices of a level ended: prove, or go on to the next level, or pause and begin again.
     fn judge_level(&mut self, node: NodeId) {
         let Some(run) = self.fences.get(&node) else { return };
-        let boot = run.boot;
+        let (boot, step) = (run.boot, run.step);
+        let all_off = run.results.iter().all(|(_, result)| result.off_read_back);
+        if step == FenceStep::Off && all_off {
+            // Another node's fencing may have turned one on again meanwhile. Each read off before and each reads off now,
+            // so there was an instant at which all of them were off.
+            return self.ask_level(node, FenceStep::ReadBack);
+        }
         let before_epoch = self.next_epoch();
         if let Some(proof) = FenceProof::from_devices(node, boot, &run.results, self.now, before_epoch) {
+            if step == FenceStep::ReadBack {
+                self.ask_level(node, FenceStep::On);
+            }
             self.fences.remove(&node);
             self.take_proof(node, proof);
             return;

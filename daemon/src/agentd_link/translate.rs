@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holdfast_core::effect::Permit;
+use holdfast_core::effect::{FenceStep, Permit};
 use holdfast_core::event::{AgentEvent, FenceResult, GroupObservation};
 use holdfast_proto::agent;
 use holdfast_proto::config::{Config, FenceAction, FenceSection, GroupSection, ProbeKind, ProbeSection};
@@ -73,12 +73,14 @@ fn probe(section: &ProbeSection) -> agent::ProbeSpec {
     }
 }
 
-/// A fence command under the wire number `id`.
+/// A fence command under the wire number `id`: `step` of what the section asks for.
 #[must_use]
-pub fn fence(id: u64, node: &str, device: &FenceSection) -> agent::FenceDevice {
-    let action = match device.action {
-        FenceAction::Off => "off",
-        FenceAction::Reboot => "reboot",
+pub fn fence(id: u64, node: &str, device: &FenceSection, step: FenceStep) -> agent::FenceDevice {
+    let action = match (step, device.action) {
+        (FenceStep::Off, _) | (FenceStep::Act, FenceAction::Off) => "off",
+        (FenceStep::Act, FenceAction::Reboot) => "reboot",
+        (FenceStep::ReadBack, _) => "status",
+        (FenceStep::On, _) => "on",
     };
     agent::FenceDevice {
         id,

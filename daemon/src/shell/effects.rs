@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_core::effect::{Effect, FenceId};
+use holdfast_core::effect::{Effect, FenceId, FenceStep};
 use holdfast_core::event::{Event, FenceResult};
 use holdfast_core::journal::Entry;
 use holdfast_proto::agent::{self, agent_request::Body};
@@ -60,8 +60,9 @@ impl Shell {
                 id,
                 node,
                 device,
+                step,
                 config,
-            } => self.fence(id, node, device, &config),
+            } => self.fence(id, node, device, step, &config),
             Effect::Reply { request, outcome } => {
                 // The client may have given up; then nobody is to be told.
                 if let Some(reply) = self.replies.remove(&request) {
@@ -91,7 +92,7 @@ impl Shell {
         }
     }
 
-    fn fence(&mut self, id: FenceId, node: NodeId, device: usize, config: &Config) {
+    fn fence(&mut self, id: FenceId, node: NodeId, device: usize, step: FenceStep, config: &Config) {
         let Some(device) = config.fences.get(device) else {
             return self.fence_failed(id, "the configuration has no such fence device");
         };
@@ -100,7 +101,7 @@ impl Shell {
         }
         self.next_fence += 1;
         self.fences.insert(self.next_fence, id);
-        let command = translate::fence(self.next_fence, &config.name_of(node), device);
+        let command = translate::fence(self.next_fence, &config.name_of(node), device, step);
         self.to_agentd(Body::Fence(command));
     }
 

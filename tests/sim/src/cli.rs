@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::coverage::Situation;
 use crate::fleet::{Outcome, run_seeds};
 use crate::run::run_schedule;
 use crate::schedule::Schedule;
@@ -12,7 +13,7 @@ use crate::shrink::shrink;
 const HELP: &str = "\
 Simulates whole clusters in virtual time, one per seed, and asserts the promises S1 to S4, S6, L1 and L2.
 
-Usage: cargo xtask sim --seeds N [--seed FIRST] [--trace] [--shrink] [--json]
+Usage: cargo xtask sim --seeds N [--seed FIRST] [--trace] [--shrink] [--coverage] [--json]
        cargo xtask sim --schedule FILE [--trace] [--shrink]
 
   --seeds N        how many seeds to run (default 100), on all processors
@@ -20,8 +21,11 @@ Usage: cargo xtask sim --seeds N [--seed FIRST] [--trace] [--shrink] [--json]
   --schedule FILE  run this schedule instead: what --shrink printed, or a file of tests/sim/schedules
   --trace          print what happened, a column per member, even if nothing is wrong
   --shrink         make the first schedule that breaks a promise as small as it gets; print it, and its trace
+  --coverage       say how often each named situation was reached, and what it means, the rarest first
   --json           print only {\"seeds\", \"violations\", \"virtual_hours\", \"wall_s\", \"longest_recovery_s\",
-                   \"closest_to_bound\"}, and the first failing seed if there is one
+                   \"closest_to_bound\", \"situations\", \"missed\"}, and the first failing seed if there is one
+
+Fails if a promise was broken, and from 10,000 seeds on also if a named situation was not reached.
 
 Examples:
   cargo xtask sim --seeds 2000
@@ -40,6 +44,10 @@ struct Figures {
     longest_recovery_s: f64,
     /// The largest share of its bound that a recovery took.
     closest_to_bound: f64,
+    /// How many named situations there are.
+    situations: usize,
+    /// Those that no seed reached.
+    missed: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_failing_seed: Option<u64>,
 }
@@ -51,6 +59,7 @@ struct Options {
     schedule: Option<String>,
     trace: bool,
     shrink: bool,
+    coverage: bool,
     json: bool,
 }
 
@@ -60,6 +69,8 @@ impl Options {
     }
 }
 
+/// So many seeds have to reach every situation.
+const SEEDS_FOR_ALL: u64 = 10_000;
 /// Violations that a report spells out.
 const SHOWN_MAX: usize = 10;
 
@@ -70,6 +81,7 @@ fn options(args: &[String]) -> Result<Options, String> {
         schedule: None,
         trace: false,
         shrink: false,
+        coverage: false,
         json: false,
     };
     let mut rest = args.iter();
@@ -86,6 +98,7 @@ fn options(args: &[String]) -> Result<Options, String> {
             "--schedule" => options.schedule = Some(value()?.clone()),
             "--trace" => options.trace = true,
             "--shrink" => options.shrink = true,
+            "--coverage" => options.coverage = true,
             "--json" => options.json = true,
             other => return Err(format!("unknown option '{other}'; --help lists them")),
         }
@@ -140,12 +153,16 @@ fn run(options: &Options) -> i32 {
         println!("{}", serde_json::to_string(&figures).unwrap_or_default());
     } else {
         print!("{}", report(&figures, &outcome.failures));
+        if options.coverage {
+            print!("\n{}", outcome.coverage.table());
+        }
         if let Some((seed, _)) = outcome.failures.first() {
             println!();
             show_seed(*seed, options);
         }
     }
-    i32::from(!outcome.failures.is_empty())
+    let missed = options.seeds >= SEEDS_FOR_ALL && !figures.missed.is_empty();
+    i32::from(!outcome.failures.is_empty() || missed)
 }
 
 fn figures(seeds: u64, outcome: &Outcome, wall_s: f64) -> Figures {
@@ -156,6 +173,8 @@ fn figures(seeds: u64, outcome: &Outcome, wall_s: f64) -> Figures {
         wall_s,
         longest_recovery_s: outcome.recoveries.longest_us as f64 / 1e6,
         closest_to_bound: outcome.recoveries.closest_permille as f64 / 1e3,
+        situations: Situation::ALL.len(),
+        missed: outcome.coverage.missed().map(Situation::name).collect(),
         first_failing_seed: outcome.failures.first().map(|(seed, _)| *seed),
     }
 }
@@ -217,6 +236,12 @@ fn report(figures: &Figures, failures: &[(u64, String)]) -> String {
         figures.longest_recovery_s,
         figures.closest_to_bound * 100.0
     ));
+    let reached = figures.situations - figures.missed.len();
+    out.push_str(&format!("{reached} of {} situations reached", figures.situations));
+    if !figures.missed.is_empty() {
+        out.push_str(&format!("; missed: {}", figures.missed.join(", ")));
+    }
+    out.push('\n');
     out
 }
 
@@ -237,6 +262,8 @@ mod tests {
             wall_s: 36.0,
             longest_recovery_s: 31.0,
             closest_to_bound: 0.625,
+            situations: Situation::ALL.len(),
+            missed: vec!["proof-refuted", "sole-voter"],
             first_failing_seed: Some(713),
         };
         let text = report(&figures, &[(713, "L1: g0 does not run anywhere".into())]);
@@ -248,6 +275,11 @@ mod tests {
             "  shrink: cargo xtask sim --seeds 1 --seed 713 --shrink"
         );
         assert!(lines[3].contains("2000 times faster"), "{}", lines[3]);
+        assert!(
+            lines[5].ends_with("missed: proof-refuted, sole-voter"),
+            "{}",
+            lines[5]
+        );
         assert!(
             lines[4].contains("31.0 s") && lines[4].contains("62 %"),
             "{}",

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::coverage::Coverage;
 use crate::run::run_seed;
 use crate::world::Recoveries;
 
@@ -15,6 +16,8 @@ pub struct Outcome {
     pub virtual_us: u64,
     /// The worst recoveries.
     pub recoveries: Recoveries,
+    /// The named situations that they reached.
+    pub coverage: Coverage,
 }
 
 impl Outcome {
@@ -22,6 +25,7 @@ impl Outcome {
         self.failures.extend(other.failures);
         self.virtual_us += other.virtual_us;
         self.recoveries = self.recoveries.worst(other.recoveries);
+        self.coverage.merge(&other.coverage);
         self
     }
 }
@@ -52,6 +56,7 @@ fn work(next: &AtomicU64, end: u64) -> Outcome {
         let run = run_seed(seed, false);
         outcome.virtual_us += run.virtual_us();
         outcome.recoveries = outcome.recoveries.worst(run.recoveries());
+        outcome.coverage.merge(run.coverage());
         outcome.failures.extend(run.broken.map(|broken| (seed, broken)));
     }
 }

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod checks;
 pub mod cli;
 pub mod cluster;
+pub mod coverage;
 pub mod device;
 pub mod disk;
 pub mod fleet;

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::coverage::Coverage;
 use crate::schedule::Schedule;
 use crate::world::{Recoveries, World};
 
@@ -23,6 +24,12 @@ impl Run {
     #[must_use]
     pub fn recoveries(&self) -> Recoveries {
         self.world.recoveries
+    }
+
+    /// The named situations that it reached.
+    #[must_use]
+    pub fn coverage(&self) -> &Coverage {
+        self.world.watch.coverage()
     }
 
     /// What happened, a column per member: data nodes first, then the witness. Empty unless the run was traced.

@@ -1,6 +1,12 @@
 //! Fencing by a leader: whom, when, and what its result proves.
 
+use super::harness::FenceAsk;
 use super::*;
+use crate::effect::FenceStep::{self, Act, Off, On, ReadBack};
+
+fn steps(asked: &[FenceAsk]) -> Vec<FenceStep> {
+    asked.iter().map(|ask| ask.step).collect()
+}
 
 /// Two nodes and a witness, the owner of `db` cut off and the other leading and fencing it.
 fn fencing() -> (Cluster, NodeId, NodeId) {
@@ -117,8 +123,36 @@ fn the_next_level_is_asked_when_one_fails_and_a_level_counts_as_a_whole() {
         "one of two supplies is not off"
     );
     cluster.device_answers(asked[2], true);
+    let asked = cluster.asked_about(A);
+    assert_eq!(
+        steps(&asked),
+        [Act, Off, Off, ReadBack, ReadBack],
+        "none turns its outlet on before both are off"
+    );
+    cluster.device_answers(asked[3], true);
+    assert_eq!(cluster.node(B).fence_proofs().count(), 0);
+    cluster.device_answers(asked[4], true);
     assert_eq!(cluster.node(B).fence_proofs().count(), 1);
+    assert_eq!(steps(&cluster.asked_about(A)[5..]), [On, On]);
     cluster.run_until(500, "it runs elsewhere", |cluster| cluster.runs_on("db") == [B]);
+}
+
+#[test]
+fn a_supply_that_is_on_again_when_the_last_one_is_off_proves_nothing() {
+    let more = "[[fence]]\nnode = \"n1\"\nagent = \"exec\"\nparams = { program = \"/bin/pdu-b\" }\n";
+    let mut cluster = Cluster::formed(2, true, &(group("db", "fencing", "prefer = [\"n1\"]") + more));
+    cluster.isolate(A);
+    cluster.run_until(5_000, "both are asked", |cluster| {
+        cluster.asked_about(A).len() == 2
+    });
+    for ask in cluster.asked_about(A) {
+        cluster.device_answers(ask, true);
+    }
+    let asked = cluster.asked_about(A);
+    cluster.device_answers(asked[2], false);
+    cluster.device_answers(asked[3], true);
+    assert_eq!(cluster.node(B).fence_proofs().count(), 0);
+    assert_eq!(cluster.runs_on("db"), [A]);
 }
 
 #[test]

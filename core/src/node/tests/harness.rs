@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use holdfast_proto::ids::Epoch;
 
 use super::*;
-use crate::effect::FenceId;
+use crate::effect::{FenceId, FenceStep};
 
 /// What happens at an instant.
 enum Happening {
@@ -44,6 +44,7 @@ pub(super) struct FenceAsk {
     pub(super) id: FenceId,
     pub(super) target: NodeId,
     pub(super) device: usize,
+    pub(super) step: FenceStep,
 }
 
 /// The cluster.
@@ -335,6 +336,7 @@ impl Cluster {
                 id,
                 node: target,
                 device,
+                step,
                 ..
             } => self.fences.push(FenceAsk {
                 at: self.now,
@@ -342,6 +344,7 @@ impl Cluster {
                 id,
                 target,
                 device,
+                step,
             }),
             _ => {}
         }

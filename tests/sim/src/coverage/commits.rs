@@ -73,8 +73,11 @@ fn look_at_voters(
 }
 
 fn look_at_group(coverage: &mut Coverage, before: &GroupState, after: &GroupState, new: &ClusterState) {
-    let Some(owner) = before.assignment.owner() else { return };
-    let failures = |entry: &GroupState, node: NodeId| entry.failures.get(&node).map_or(0, |failure| failure.count);
+    let Some(owner) = before.assignment.owner() else {
+        return;
+    };
+    let failures =
+        |entry: &GroupState, node: NodeId| entry.failures.get(&node).map_or(0, |failure| failure.count);
     if failures(after, owner) > failures(before, owner) {
         coverage.reach(Situation::FailedHere);
     }

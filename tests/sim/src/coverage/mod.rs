@@ -56,7 +56,11 @@ impl Coverage {
     pub fn table(&self) -> String {
         let mut all = Situation::ALL;
         all.sort_by_key(|situation| self.count(*situation));
-        let width = all.iter().map(|situation| situation.name().len()).max().unwrap_or(0);
+        let width = all
+            .iter()
+            .map(|situation| situation.name().len())
+            .max()
+            .unwrap_or(0);
         let line = |situation: &Situation| {
             let (count, name) = (self.count(*situation), situation.name());
             format!("{count:>9}  {name:<width$}  {}\n", situation.meaning())
@@ -87,6 +91,6 @@ mod tests {
             Situation::ALL.iter().map(|situation| situation.name()).collect();
         assert_eq!(names.len(), Situation::ALL.len());
         let plain = |name: &&str| name.chars().all(|c| c.is_ascii_lowercase() || c == '-');
-        assert!(names.iter().all(|name| plain(name)));
+        assert!(names.iter().all(plain));
     }
 }

@@ -183,7 +183,11 @@ impl Watch {
             started_us: seen.now_us,
             had_state: memory.had_state,
             led: memory.led.filter(|_| !blank),
-            blank_boot: if blank { Some(machine.boots) } else { memory.blank_boot },
+            blank_boot: if blank {
+                Some(machine.boots)
+            } else {
+                memory.blank_boot
+            },
             ..Memory::default()
         };
         self.reach_if(lost_disk, Situation::LeaderLosesDisk);
@@ -265,14 +269,22 @@ impl Watch {
     pub fn effect(&mut self, node: NodeId, effect: &Effect, seen: &Seen) {
         match effect {
             Effect::Send { message, .. } => self.sends(node, message, seen),
-            Effect::SendBeat { beat: Beat::Ack(ack), .. } => {
+            Effect::SendBeat {
+                beat: Beat::Ack(ack), ..
+            } => {
                 self.memory.entry(node).or_default().backed |= ack.backs;
                 self.reach_if(ack.withheld[0] != 0, Situation::PermitWithheld);
             }
             Effect::Permits(_) => self.renews(node, seen),
             Effect::StopGroup { reason, .. } => {
-                self.reach_if(reason == "the cluster takes it from this node", Situation::StopBeforeAck);
-                self.reach_if(reason == "a newer state took it from this node", Situation::StopBeforeAdopt);
+                self.reach_if(
+                    reason == "the cluster takes it from this node",
+                    Situation::StopBeforeAck,
+                );
+                self.reach_if(
+                    reason == "a newer state took it from this node",
+                    Situation::StopBeforeAdopt,
+                );
             }
             Effect::Fence { id, node: target, .. } => {
                 self.memory.entry(node).or_default().devices.insert(*id, *target);
@@ -302,7 +314,9 @@ impl Watch {
             Message::PreVoteReply { verdict, .. } | Message::Refuse { verdict, .. } => *verdict,
             _ => return,
         };
-        let lease_us = seen.had(node).map_or(0, |had| had.config().timers().lease.as_micros() as u64);
+        let lease_us = seen
+            .had(node)
+            .map_or(0, |had| had.config().timers().lease.as_micros() as u64);
         let just_started = !memory.backed && seen.now_us < memory.started_us + lease_us;
         let situation = match verdict {
             Verdict::Bound(_) if just_started => Situation::RestartedWaits,
@@ -406,15 +420,17 @@ impl Watch {
         let memory = self.memory.entry(node).or_default();
         let (joint, transfer, led) = (memory.joint, memory.transfer.take(), memory.led);
         self.reach_if(joint, Situation::JointElection);
-        let adopted = seen.had(node).and_then(Node::durable).map_or(0, |durable| durable.accepted.version);
+        let adopted = seen
+            .had(node)
+            .and_then(Node::durable)
+            .map_or(0, |durable| durable.accepted.version);
         self.reach_if(adopted > seen.newest, Situation::AdoptsUncommitted);
         let soon = |at_us: u64| at_us + SOON_US > seen.now_us;
         if let Some(transfer) = transfer.filter(|transfer| soon(transfer.at_us)) {
             self.reach_if(transfer.followed, Situation::HandedOver);
         }
-        let restarted = led.is_some_and(|(boots, run, at_us)| {
-            boots == machine.boots && run != machine.run && soon(at_us)
-        });
+        let restarted = led
+            .is_some_and(|(boots, run, at_us)| boots == machine.boots && run != machine.run && soon(at_us));
         self.reach_if(restarted, Situation::LeaderReelected);
     }
 }

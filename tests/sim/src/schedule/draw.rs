@@ -1,7 +1,7 @@
 //! Drawing a schedule from a seed: swarm testing (Groce et al. 2012). Each seed leaves out some kinds of fault altogether
 //! and draws the others at rates of its own, because many situations arise only where other faults do not interfere.
 
-use super::{DeviceMode, Fault, Lasting, Left, Request, Schedule, Strike};
+use super::{Ambush, DeviceMode, Fault, Lasting, Left, Moment, Request, Schedule, Strike};
 use crate::cluster::{Cluster, drift_ppm};
 use crate::rng::Rng;
 
@@ -174,9 +174,15 @@ impl Schedule {
         let mut at_us = 1;
         while at_us < length_us {
             let fault = swarm.fault(rng, &cluster);
-            strikes.push(Strike { at_us, fault });
+            strikes.push(Strike {
+                at_us,
+                on: None,
+                fault,
+            });
             at_us += rng.range(gap_us / 4, gap_us * 2);
         }
+        strikes.extend(swarm.ambushes(rng, &cluster));
+        strikes.sort_by_key(|strike| strike.at_us);
         let lasting = Lasting::draw(rng, cluster.nodes.len() as u8);
         Schedule {
             seed,
@@ -217,6 +223,25 @@ impl Swarm {
             requests,
             asks_permille,
         }
+    }
+
+    /// Faults that wait for moments of the protocol; in half of the seeds, and each of these for its own few kinds.
+    fn ambushes(&self, rng: &mut Rng, cluster: &Cluster) -> Vec<Strike> {
+        if rng.chance(500) {
+            return Vec::new();
+        }
+        let share = *rng.pick(&[100, 300, 1000]);
+        let mut moments: Vec<Moment> = Moment::ALL.into_iter().filter(|_| rng.chance(share)).collect();
+        if moments.is_empty() {
+            moments.push(*rng.pick(&Moment::ALL));
+        }
+        let strike = |rng: &mut Rng| {
+            let (on, at_us) = Ambush::draw(rng, &moments);
+            let fault = self.fault(rng, cluster);
+            let on = Some(on);
+            Strike { at_us, on, fault }
+        };
+        (0..rng.range(2, 40)).map(|_| strike(rng)).collect()
     }
 
     fn fault(&self, rng: &mut Rng, cluster: &Cluster) -> Fault {

@@ -1,6 +1,7 @@
 //! A schedule: everything that a run is made of. A seed draws one; one that broke a promise can be made smaller and kept as
 //! text. Running it draws nothing more from it: the same schedule is the same run.
 
+mod ambush;
 mod draw;
 mod fault;
 mod lasting;
@@ -10,14 +11,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::Cluster;
 
+pub use ambush::{Ambush, Moment};
 pub use fault::{DeviceMode, Fault, Left, Request};
 pub use lasting::Lasting;
 
-/// A fault at an instant of the fault phase.
+/// A fault at an instant of the fault phase, or at a moment of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Strike {
-    /// Microseconds since the cluster had formed.
+    /// Microseconds since the cluster had formed, or since the moment.
     pub at_us: u64,
+    /// The moment that it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<Ambush>,
     /// What goes wrong.
     #[serde(flatten)]
     pub fault: Fault,

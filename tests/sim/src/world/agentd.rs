@@ -9,6 +9,7 @@ use holdfast_proto::peer::RunState;
 use super::World;
 use super::happening::Happening;
 use crate::agent::SimGroup;
+use crate::coverage::Situation;
 use crate::machine::Machine;
 use crate::rng::Purpose;
 
@@ -120,6 +121,7 @@ impl World {
             .permit
             .is_some_and(|(permitted, until)| permitted == epoch && until > local);
         if epoch < entry.seen || !permitted {
+            self.watch.reach(Situation::OldOrderRefused);
             return Ok(());
         }
         self.checker.on_start(node, &group, epoch)?;
@@ -153,6 +155,7 @@ impl World {
         };
         let entry = machine.agent.groups.entry(group.clone()).or_default();
         if epoch < entry.seen {
+            self.watch.reach(Situation::OldOrderRefused);
             return;
         }
         entry.seen = epoch;
@@ -267,7 +270,12 @@ impl World {
         };
         let lapsed = entry.permit.is_none_or(|(_, until)| until <= local);
         let running = matches!(entry.run, RunState::Running | RunState::Starting);
+        let at_tick = entry.permit.is_some_and(|(_, until)| until == local);
         if lapsed && running {
+            self.watch.reach(Situation::PermitLapsed);
+            if at_tick {
+                self.watch.reach(Situation::LapsedAtTick);
+            }
             self.trace.add(now_us, Some(node), || {
                 format!("{group}: permit lapsed, emergency stop")
             });

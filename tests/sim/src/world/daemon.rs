@@ -11,6 +11,7 @@ use holdfast_proto::ids::NodeId;
 use super::World;
 use super::happening::Happening;
 use super::network::Payload;
+use crate::coverage::{Seen, Situation};
 use crate::rng::Purpose;
 use crate::schedule::Left;
 
@@ -52,6 +53,7 @@ impl World {
             return;
         }
         let left = self.at_most_one_loses_its_disk(node, left);
+        self.watch.reach(Situation::CrashInWrite);
         if power {
             self.power_off_leaving(node, "it lost power in a write", left);
             let back = self.dice(Purpose::Restart, node, node).range(200_000, 4_000_000);
@@ -133,10 +135,23 @@ impl World {
             let Some(event) = machine.backlog.pop_front() else {
                 return Ok(());
             };
-            let Some(had) = machine.had.as_mut() else {
+            self.watch.before(
+                node,
+                &event,
+                &Seen::of(&self.machines, now_us, &self.network, &self.checker),
+            );
+            let had = self
+                .machines
+                .get_mut(&node)
+                .and_then(|machine| machine.had.as_mut());
+            let Some(had) = had else {
                 return Ok(());
             };
             had.handle(local, event);
+            self.watch.after(
+                node,
+                &Seen::of(&self.machines, now_us, &self.network, &self.checker),
+            );
             self.checker.after_step(node, &self.machines, now_us)?;
             self.carry_out(node)?;
         }
@@ -167,6 +182,9 @@ impl World {
     }
 
     fn effect(&mut self, node: NodeId, effect: Effect) -> Result<(), String> {
+        let seen = Seen::of(&self.machines, self.now_us, &self.network, &self.checker);
+        self.watch.effect(node, &effect, &seen);
+        self.watch_for_moments(node, &effect);
         match effect {
             Effect::Send { to, message } => self.transmit(node, to, Payload::Message(Box::new(message))),
             Effect::SendBeat { to, beat } => self.transmit(node, to, Payload::Beat(beat)),
@@ -187,8 +205,12 @@ impl World {
             }
             Effect::StopGroup { group, epoch, .. } => self.stop_group(node, &group, epoch),
             Effect::Fence {
-                id, config, device, ..
-            } => self.run_device(node, id, &config, device),
+                id,
+                config,
+                device,
+                step,
+                ..
+            } => self.run_device(node, id, &config, device, step),
             Effect::Journal(entry) => {
                 let now_us = self.now_us;
                 self.trace.add(now_us, Some(node), || entry.text.clone());

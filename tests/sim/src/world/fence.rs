@@ -1,12 +1,13 @@
 //! Fence devices at work: they act on outlets, and answer with what a separate status read saw.
 
-use holdfast_core::effect::FenceId;
+use holdfast_core::effect::{FenceId, FenceStep};
 use holdfast_core::event::{Event, FenceResult};
 use holdfast_proto::config::{Config, FenceAction};
 use holdfast_proto::ids::NodeId;
 
 use super::World;
 use super::happening::Happening;
+use crate::coverage::Situation;
 use crate::rng::Purpose;
 use crate::schedule::DeviceMode;
 
@@ -20,13 +21,21 @@ pub(super) struct Command {
     /// Which machine, and which of its devices.
     target: NodeId,
     device: u8,
-    /// Power is to come back by itself.
+    step: FenceStep,
+    /// After `Act`, power is to come back by itself.
     reboot: bool,
 }
 
 impl World {
     /// `by` asks the device that is `config.fences[index]`.
-    pub(super) fn run_device(&mut self, by: NodeId, id: FenceId, config: &Config, index: usize) {
+    pub(super) fn run_device(
+        &mut self,
+        by: NodeId,
+        id: FenceId,
+        config: &Config,
+        index: usize,
+        step: FenceStep,
+    ) {
         let section = &config.fences[index];
         let before = &config.fences[..index];
         let device = before.iter().filter(|other| other.node == section.node).count() as u8;
@@ -36,11 +45,12 @@ impl World {
             id,
             target: section.node,
             device,
-            reboot: section.action == FenceAction::Reboot,
+            step,
+            reboot: step == FenceStep::Act && section.action == FenceAction::Reboot,
         };
         let target = command.target;
         self.trace.add(self.now_us, Some(by), || {
-            format!("fence device {device} of {target} is asked")
+            format!("fence device {device} of {target} is asked: {step:?}")
         });
         let takes = self.dice(Purpose::Device, by, target).range(2_000, 300_000);
         let mode = self.mode(command);
@@ -68,6 +78,13 @@ impl World {
         };
         let result = match self.mode(command) {
             Some(DeviceMode::Dead) => failed("connection refused"),
+            Some(DeviceMode::OffOnly) if command.step == FenceStep::On => failed("it does not turn on"),
+            _ if command.step == FenceStep::ReadBack => self.read_back(command),
+            Some(DeviceMode::Pretends) if command.step == FenceStep::On => self.read_back(command),
+            _ if command.step == FenceStep::On => {
+                self.outlet_goes_on(command.target, command.device);
+                self.read_back(command)
+            }
             Some(DeviceMode::ActsLate { us }) => {
                 let at = self.now_us + us;
                 self.devices_busy_until_us = self.devices_busy_until_us.max(at);
@@ -95,6 +112,9 @@ impl World {
         devices.turn_off(device);
         // A device of the second level cuts all outlets.
         if device >= outlets || devices.off_among(outlets) == outlets {
+            if self.machines[&by].run != command.run && self.machines[&target].powered {
+                self.watch.reach(Situation::FencedByTheDead);
+            }
             self.power_off(target, &format!("fenced by {by}"));
         }
         let stays_off = self.mode(command) == Some(DeviceMode::OffOnly);

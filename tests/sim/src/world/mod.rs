@@ -1,9 +1,10 @@
 //! The world: virtual time, and what it consists of. Each part has its own file: [`happening`] (the queue), [`network`],
 //! [`power`], [`daemon`] and [`agentd`] (the processes of a machine), [`fence`] (devices) and [`operator`]; faults strike in
-//! [`strike`] and [`services`]; [`phases`] says what a run consists of, [`bound`] how long a recovery may take.
+//! [`strike`] and [`services`], some of them out of an [`ambush`]; [`phases`] says what a run consists of, [`bound`] how long a recovery may take.
 
 mod aftermath;
 mod agentd;
+mod ambush;
 mod bound;
 mod daemon;
 mod fence;
@@ -23,12 +24,14 @@ use holdfast_proto::ids::{GroupName, NodeId};
 
 use crate::checks::Checker;
 use crate::cluster::Cluster;
+use crate::coverage::Watch;
 use crate::device::Devices;
 use crate::machine::Machine;
 use crate::rng::{Purpose, Rng};
 use crate::schedule::{Fault, Lasting, Schedule, Strike};
 use crate::trace::Trace;
 
+use ambush::Moments;
 use happening::Queue;
 pub use network::Network;
 pub use phases::Recoveries;
@@ -51,11 +54,14 @@ pub struct World {
     pub start_failures_permille: u64,
     /// What happened.
     pub trace: Trace,
+    /// What was reached.
+    pub watch: Watch,
     /// How long the cluster took to be whole again, against its bounds.
     pub recoveries: Recoveries,
     /// All groups that ever were configured, and what a takeover of them needs.
     watched: BTreeMap<GroupName, Requires>,
     strikes: Vec<Strike>,
+    moments: Moments,
     length_us: u64,
     lasting: Option<Lasting>,
     /// Nothing of the schedule strikes any more.
@@ -105,6 +111,8 @@ impl World {
             devices: devices.collect(),
             start_failures_permille: 0,
             trace: Trace::new(trace),
+            watch: Watch::default(),
+            moments: Moments::default(),
             recoveries: Recoveries::default(),
             watched: BTreeMap::new(),
             strikes: schedule.strikes.clone(),

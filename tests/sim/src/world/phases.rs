@@ -73,9 +73,11 @@ impl World {
     /// Safety is asserted after each step, whatever strikes. It ends early when an operator begins to repair.
     fn faults(&mut self) -> Result<(), String> {
         let begins_at = self.now_us;
+        self.lie_in_wait();
         for number in 0..self.strikes.len() {
             let at = begins_at + self.strikes[number].at_us;
-            if self.strikes[number].at_us < self.length_us {
+            let strike = &self.strikes[number];
+            if strike.on.is_none() && strike.at_us < self.length_us {
                 self.schedule(at, Happening::Strike(number));
             }
         }

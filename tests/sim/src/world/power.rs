@@ -4,6 +4,7 @@ use holdfast_proto::ids::NodeId;
 
 use super::World;
 use super::happening::Happening;
+use crate::coverage::Situation;
 use crate::rng::Purpose;
 use crate::schedule::Left;
 
@@ -90,6 +91,7 @@ impl World {
             machine.agent.petted_us = now_us;
         }
         if now_us > machine.agent.petted_us + timeout_us {
+            self.watch.reach(Situation::WatchdogFired);
             self.power_off(node, "the watchdog fired");
             self.schedule(now_us + 1_000_000, Happening::PowerOn { node });
         } else {
