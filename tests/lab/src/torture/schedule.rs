@@ -211,7 +211,7 @@ mod tests {
             steps.map(|step| step.act.kind()).collect::<BTreeSet<_>>()
         };
         let pair = kinds(false);
-        assert_eq!(pair.len(), 31, "{pair:?}");
+        assert_eq!(pair.len(), 30, "{pair:?}");
         assert!(!pair.contains("wipe"));
         assert!(kinds(true).contains("wipe"));
     }

@@ -229,16 +229,16 @@ fn empty(stage: &Stage, member: Member) -> Result<()> {
 }
 
 fn trouble(stage: &Stage, node: Data, board: Board) -> Result<()> {
-    let power = &stage.lab.power;
-    let ms = Duration::from_millis;
-    match board {
-        Board::Gone => stage.board(node).kill(),
-        Board::Hung => stage.board(node).hold(true),
-        Board::Refuses => stage.board(node).run("another one"),
-        Board::Slow(by) => Ok(power.trouble(NAMES[node], Some(Trouble::Slow(ms(by))))),
-        Board::Deaf => Ok(power.trouble(NAMES[node], Some(Trouble::Deaf))),
-        Board::Late(by) => Ok(power.trouble(NAMES[node], Some(Trouble::Late(ms(by))))),
-    }
+    let outlet = match board {
+        Board::Gone => return stage.board(node).kill(),
+        Board::Hung => return stage.board(node).hold(true),
+        Board::Refuses => return stage.board(node).run("another one"),
+        Board::Slow(by) => Trouble::Slow(Duration::from_millis(by)),
+        Board::Deaf => Trouble::Deaf,
+        Board::Late(by) => Trouble::Late(Duration::from_millis(by)),
+    };
+    stage.lab.power.trouble(NAMES[node], Some(outlet));
+    Ok(())
 }
 
 /// Makes the board of a node as it was.
