@@ -1,6 +1,7 @@
 //! The rules of the decision core, each as a test that reads like its statement. Nodes are driven by hand ([`harness`],
 //! [`solo`]); what nobody thought of is the simulator's part.
 
+mod acceptance;
 mod acceptor;
 mod election;
 mod encoding;
