@@ -75,6 +75,7 @@ impl World {
         machine.run += 1;
         let wall_us = machine.wall_us(now_us);
         machine.incarnation = machine.disk.next_run(now_us, wall_us, now_us + RUN_RECORDED_US);
+        machine.heard_of = machine.heard_of.max(machine.incarnation);
         let identity = Identity {
             node,
             boot: machine.boot(),
@@ -205,12 +206,8 @@ impl World {
             }
             Effect::StopGroup { group, epoch, .. } => self.stop_group(node, &group, epoch),
             Effect::Fence {
-                id,
-                config,
-                device,
-                step,
-                ..
-            } => self.run_device(node, id, &config, device, step),
+                id, config, device, ..
+            } => self.run_device(node, id, &config, device),
             Effect::Journal(entry) => {
                 let now_us = self.now_us;
                 self.trace.add(now_us, Some(node), || entry.text.clone());
