@@ -3,6 +3,7 @@
 
 mod acceptance;
 mod acceptor;
+mod candidates;
 mod election;
 mod encoding;
 mod fence_runs;
@@ -16,6 +17,7 @@ mod membership;
 mod operator;
 mod pair;
 mod permits;
+mod proposals;
 mod setup;
 mod solo;
 mod takeover;
