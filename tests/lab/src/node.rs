@@ -10,6 +10,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::net::Net;
 use crate::place::{Place, freeze, remove_cgroup};
+use crate::torture::ledger::clock::HostClock;
 use crate::{sh, throttle};
 
 /// How long a node may take to boot on a busy machine.
@@ -38,6 +39,8 @@ pub struct Node {
     base: PathBuf,
     /// What else it has, from its next boot on.
     pub fittings: Fittings,
+    /// When its power came (true) and went (false): nanoseconds of the host's monotonic clock.
+    pub switched: Vec<(u64, bool)>,
     running: Option<Running>,
 }
 
@@ -58,6 +61,7 @@ impl Node {
             net: net.clone(),
             base: base.to_path_buf(),
             fittings: Fittings::default(),
+            switched: Vec::new(),
             running: None,
         };
         net.plug(name);
@@ -91,6 +95,7 @@ impl Node {
         if self.is_on() {
             return Ok(());
         }
+        self.note_power(true)?;
         let root = self.part("root");
         let options = format!(
             "lowerdir={},upperdir={},workdir={}",
@@ -211,7 +216,13 @@ impl Node {
         self.net.detach(&self.name)?;
         remove_cgroup(&cgroup)?;
         running.nspawn.wait()?;
+        self.note_power(false)?;
         umount2(&self.part("root"), MntFlags::MNT_DETACH).context("unmount the node's overlay")?;
+        Ok(())
+    }
+
+    fn note_power(&mut self, on: bool) -> Result<()> {
+        self.switched.push((HostClock::new()?.now_ns(), on));
         Ok(())
     }
 

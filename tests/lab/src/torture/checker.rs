@@ -3,6 +3,7 @@
 mod events;
 mod outages;
 mod overlap;
+mod power;
 mod proofs;
 mod reasons;
 mod writes;
@@ -19,8 +20,10 @@ use super::ledger::{self, Ledger};
 use super::workloads::attempt::{
     Attempt, Origin, Outcome, Stall, attempts_file, content_file, origin_file, read_lines, stalls_file,
 };
+use super::workloads::journals::power_file;
 use events::Event;
 use outages::{Outage, Served};
+use power::Power;
 
 /// A group has to be back this much after the last fault that could prevent it was undone: the bound that the
 /// simulator asks for, too.
@@ -35,7 +38,7 @@ pub struct Verdict {
     pub lost_writes: Vec<String>,
     /// Each outage that no injected fault explains, or that went on too long after it.
     pub unexplained_outages: Vec<String>,
-    /// Each time a group left a node, and the journals do not show a proof.
+    /// Each time a group left a node and the journals do not show a proof, and each proof that was no fact.
     pub unproven_takeovers: Vec<String>,
     /// Each outage about which the journals say nothing.
     pub outages_without_reason: Vec<String>,
@@ -91,6 +94,7 @@ struct Evidence {
     faults: Vec<Fault>,
     events: Vec<Event>,
     stalls: Vec<(u64, u64)>,
+    power: Power,
     ledgers: BTreeMap<&'static str, Ledger>,
     attempts: BTreeMap<&'static str, Vec<Attempt>>,
 }
@@ -129,6 +133,9 @@ pub fn check(dir: &Path, shared: &Path) -> Result<Verdict> {
     let records = evidence.ledgers["ledger"].records.len() as u64;
     verdict.acknowledged.insert("ledger".into(), records);
     verdict.unproven_takeovers = proofs::unproven(&GROUPS, &evidence.events, &evidence.ledgers["ledger"]);
+    verdict
+        .unproven_takeovers
+        .extend(power::false_proofs(&evidence.events, &evidence.power));
     judge_outages(&evidence, &mut verdict);
     Ok(verdict)
 }
@@ -202,6 +209,7 @@ impl Evidence {
         Ok(Evidence {
             faults: read_faults(dir)?,
             events: events::read(dir, origin.wall_ms)?,
+            power: power::read(&power_file(dir), origin.monotonic_ns)?,
             stalls: stalls
                 .into_iter()
                 .map(|stall| (stall.from_ms, stall.until_ms))

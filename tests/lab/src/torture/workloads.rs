@@ -3,7 +3,7 @@
 pub mod attempt;
 mod client;
 mod install;
-mod journals;
+pub mod journals;
 mod mariadb;
 mod pulse;
 mod redis;

@@ -32,6 +32,7 @@ impl Run {
         fs::write(origin_file(run.dir()), serde_json::to_vec(&ORIGIN).unwrap()).unwrap();
         fs::write(stalls_file(run.dir()), "").unwrap();
         run.lines(&run.dir().join(FAULTS), &[power_off()]);
+        run.power(&[(0, true), (10_000, false), (16_000, true)]);
         run.lines(&run.dir().join("events-n2.jsonl"), &journal());
         for group in GROUPS {
             fs::create_dir_all(run.shared().join(group)).unwrap();
@@ -74,6 +75,14 @@ impl Run {
         .unwrap();
     }
 
+    /// When the power of n1 was switched, in milliseconds of the run's clock.
+    fn power(&self, switched: &[(u64, bool)]) {
+        let on_host = |(at, on): &(u64, bool)| (ORIGIN.monotonic_ns + at * 1_000_000, *on);
+        let switched: Vec<(u64, bool)> = switched.iter().map(on_host).collect();
+        let power = BTreeMap::from([("n1", switched)]);
+        fs::write(power_file(self.dir()), serde_json::to_vec(&power).unwrap()).unwrap();
+    }
+
     fn check(&self) -> Verdict {
         check(self.dir(), &self.shared()).unwrap()
     }
@@ -111,6 +120,13 @@ fn journal() -> Vec<EventView> {
         let text = format!("{group}: it runs on n1, because it is preferred");
         add(0, group, "assigned", 1, text);
     }
+    add(
+        11,
+        "",
+        "fence-started",
+        0,
+        "fencing n1: contact with n1 is lost".into(),
+    );
     add(12, "", "fence-proved", 0, "n1 is fenced: exec says off".into());
     for group in GROUPS {
         let text = format!("{group}: n1 was lost (proof: power, exec says off); so it runs on n2");
@@ -244,6 +260,17 @@ fn a_takeover_without_a_proof() {
     entries.retain(|entry| entry.kind != "fence-proved");
     run.lines(&run.dir().join("events-n2.jsonl"), &entries);
     assert_eq!(run.check().unproven_takeovers.len(), 3);
+}
+
+#[test]
+fn a_proof_about_a_node_that_had_power() {
+    let run = Run::new();
+    run.power(&[(0, true)]);
+    let unproven = run.check().unproven_takeovers;
+    assert!(
+        unproven.len() == 1 && unproven[0].contains("had power all the time"),
+        "{unproven:?}"
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! Takes copies of the nodes' journals before `had` rotates them away.
+//! Takes copies of the nodes' journals before `had` rotates them away, and of what is true about their power.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,21 @@ pub fn file(dir: &Path, node: &str) -> PathBuf {
     dir.join(format!("events-{node}.jsonl"))
 }
 
+/// File of the instants at which the power of the nodes was switched.
+#[must_use]
+pub fn power_file(dir: &Path) -> PathBuf {
+    dir.join("power.json")
+}
+
+/// Instants at which the power of each node came (true) and went (false), in nanoseconds of the host's monotonic clock.
+pub type Switched = BTreeMap<String, Vec<(u64, bool)>>;
+
 /// Appends to the copies in `dir` what is new in the journal of every machine that has power.
 pub fn collect(machines: &[Arc<Machine>], dir: &Path) -> Result<()> {
+    let switched = |machine: &Arc<Machine>| (machine.name.clone(), machine.node().switched.clone());
+    let switched: Switched = machines.iter().map(switched).collect();
+    let path = power_file(dir);
+    fs::write(&path, serde_json::to_vec(&switched)?).with_context(|| path.display().to_string())?;
     for machine in machines {
         // The older file first; one that is not there yet is no error.
         let read = "cd /var/lib/holdfast && cat events.jsonl.1 events.jsonl 2>/dev/null; true";
