@@ -44,6 +44,8 @@ pub struct Machine {
     pub run: u64,
     /// How that run names itself to its peers.
     pub incarnation: Incarnation,
+    /// The highest number that its peers may have heard of it.
+    pub heard_of: Incarnation,
     /// The whole machine does nothing before this true time.
     pub paused_until_us: u64,
     /// The daemon does nothing before this true time.
@@ -77,6 +79,7 @@ impl Machine {
             backlog: VecDeque::new(),
             run: 0,
             incarnation: Incarnation(0),
+            heard_of: Incarnation(0),
             paused_until_us: 0,
             had_hung_until_us: 0,
             agent_away_until_us: 0,

@@ -13,6 +13,7 @@
 //! | a permit or watchdog is counted down | 2 x permit + watchdog + margin |
 //! | each member is dropped if need be, catches up, and votes again | 4 leases each |
 //! | groups stop and start, those with `after` behind others | 3 x (stop + start) + 10 ms a group |
+//! | a clock has to be set, and `had` restarted, for a run to be numbered upwards | 0.2 s + 0.4 s + 2 leases |
 //! | where a human's word is needed: it is noticed after `startup_grace` and 3 s, then all others boot | 3 s + 3.4 s |
 //! | an operator who cleans up looks every 0.2 s, and again when a failure is new | 2 s |
 //!
@@ -56,8 +57,8 @@ impl World {
         let lease = us(spans.lease);
         let members = config.members().count() as u64;
         let groups = config.groups.len() as u64;
-        let boot = BOOT_MAX_US + RESTART_MAX_US;
-        let counted = 3 * lease
+        let boot = BOOT_MAX_US + 2 * RESTART_MAX_US + 200_000;
+        let counted = 5 * lease
             + 8 * us(spans.election)
             + 2 * us(spans.startup_grace)
             + us(spans.fence_delay)

@@ -206,8 +206,12 @@ impl World {
             }
             Effect::StopGroup { group, epoch, .. } => self.stop_group(node, &group, epoch),
             Effect::Fence {
-                id, config, device, ..
-            } => self.run_device(node, id, &config, device),
+                id,
+                config,
+                device,
+                step,
+                ..
+            } => self.run_device(node, id, &config, device, step),
             Effect::Journal(entry) => {
                 let now_us = self.now_us;
                 self.trace.add(now_us, Some(node), || entry.text.clone());

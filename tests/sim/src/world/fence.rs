@@ -8,7 +8,6 @@ use holdfast_proto::ids::NodeId;
 use super::World;
 use super::happening::Happening;
 use crate::coverage::Situation;
-use crate::coverage::Situation;
 use crate::rng::Purpose;
 use crate::schedule::DeviceMode;
 
@@ -113,9 +112,6 @@ impl World {
         devices.turn_off(device);
         // A device of the second level cuts all outlets.
         if device >= outlets || devices.off_among(outlets) == outlets {
-            if self.machines[&by].run != command.run && self.machines[&target].powered {
-                self.watch.reach(Situation::FencedByTheDead);
-            }
             if self.machines[&by].run != command.run && self.machines[&target].powered {
                 self.watch.reach(Situation::FencedByTheDead);
             }

@@ -47,6 +47,7 @@ impl World {
     /// Repairs what waits for a human's word: no majority is left of those who still know the state, or a pair in which one
     /// lost it while the other was down. Who knows the newest state goes on alone, with all others off, and then they join.
     pub(super) fn rescue(&mut self) {
+        self.set_clocks();
         if self.leader().is_some() {
             self.unled_since_us = self.now_us;
             if self.repair_from.take().is_some() {
@@ -79,6 +80,37 @@ impl World {
             self.power_off(other, "the operator turned it off");
         }
         self.repair_from = Some(node);
+    }
+
+    /// A run that is numbered below what its peers heard is refused by them in words: the number was lost with the disk, and
+    /// the clock is behind. The operator does what they say, sets the clock and restarts `had`; if the clock had been ahead
+    /// before, only a restart of the others makes them forget it.
+    fn set_clocks(&mut self) {
+        let now_us = self.now_us;
+        let refused =
+            |machine: &&mut Machine| machine.had.is_some() && machine.incarnation < machine.heard_of;
+        let Some(machine) = self.machines.values_mut().find(refused) else {
+            return;
+        };
+        let node = machine.id;
+        machine.wall_error_us = 0;
+        let outbids = machine.wall_us(now_us) > machine.heard_of.0;
+        if !outbids {
+            machine.heard_of = machine.incarnation;
+        }
+        self.trace.add(now_us, Some(node), || {
+            format!(
+                "the operator sets the clock, and restarts had {}",
+                if outbids { "here" } else { "elsewhere" }
+            )
+        });
+        if outbids {
+            self.kill_had(node);
+        } else {
+            self.others(node)
+                .into_iter()
+                .for_each(|other| self.kill_had(other));
+        }
     }
 
     /// Too many voters lost their state for the others to go on by themselves.
