@@ -96,7 +96,7 @@ impl<'a> Orders<'a> {
     }
 
     fn hactl(&mut self, id: u32, node: usize, command: &str) -> String {
-        self.shell(id, node, format!("hactl {command} --timeout {PATIENCE_S}"))
+        self.shell(id, node, hactl(command))
     }
 
     /// Runs a command on a node, without waiting for it.
@@ -140,6 +140,16 @@ impl<'a> Orders<'a> {
     }
 }
 
+/// The command line of an order; maintenance is the one that does not wait for anything.
+#[must_use]
+pub fn hactl(command: &str) -> String {
+    if command.starts_with("maintenance") {
+        format!("hactl {command}")
+    } else {
+        format!("hactl {command} --timeout {PATIENCE_S}")
+    }
+}
+
 fn ask(machine: &Machine) {
     machine.look(
         "timeout -s KILL 5 sh -c 'hactl status; hactl status --json; hactl why redis; hactl events --last 50' >/dev/null",
@@ -164,6 +174,15 @@ fn words(stage: &Stage, order: Order) -> (Vec<String>, Vec<String>) {
         Order::StandbyBoth => (vec![standby(0), standby(1)], vec![online(0), online(1)]),
         Order::Maintenance => (vec!["maintenance on".into()], vec!["maintenance off".into()]),
         Order::Fence(_) | Order::Apply | Order::Storm | Order::Upgrade(_) => (Vec::new(), Vec::new()),
+    }
+}
+
+/// An order as it is typed. Maintenance is switched at once, so there is nothing to wait for.
+#[must_use]
+pub fn hactl(command: &str, patience_s: u32) -> String {
+    match command.starts_with("maintenance") {
+        true => format!("hactl {command}"),
+        false => format!("hactl {command} --timeout {patience_s}"),
     }
 }
 

@@ -9,7 +9,7 @@ use holdfast_proto::control::StatusView;
 use super::GROUPS;
 use super::history::History;
 use super::nemesis::powered;
-use super::orders::Orders;
+use super::orders::{Orders, hactl};
 use super::stage::Stage;
 use super::workloads::Workloads;
 
@@ -69,7 +69,7 @@ pub fn wait(
 fn take_back(stage: &Stage, command: &str) -> bool {
     stage.cluster.data().iter().any(|machine| {
         machine
-            .sh(&format!("timeout -s KILL 15 hactl {command} --timeout 10"))
+            .sh(&format!("timeout -s KILL 20 {}", hactl(command)))
             .is_ok()
     })
 }
