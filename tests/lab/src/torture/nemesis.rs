@@ -15,7 +15,7 @@ use super::workloads::{self, Workloads};
 use super::{GROUPS, recovery};
 
 /// How long all is left alone between rounds.
-const QUIET_MS: (u64, u64) = (3_000, 6_000);
+const QUIET_MS: (u64, u64) = (2_500, 5_000);
 /// The stream of numbers that the nemesis draws from besides the schedule's, which are the rounds' numbers.
 const STREAM: u64 = u64::MAX;
 

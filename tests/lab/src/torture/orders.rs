@@ -177,15 +177,6 @@ fn words(stage: &Stage, order: Order) -> (Vec<String>, Vec<String>) {
     }
 }
 
-/// An order as it is typed. Maintenance is switched at once, so there is nothing to wait for.
-#[must_use]
-pub fn hactl(command: &str, patience_s: u32) -> String {
-    match command.starts_with("maintenance") {
-        true => format!("hactl {command}"),
-        false => format!("hactl {command} --timeout {patience_s}"),
-    }
-}
-
 /// As one word of a shell.
 fn quoted(script: &str) -> String {
     format!("'{}'", script.replace('\'', "'\\''"))

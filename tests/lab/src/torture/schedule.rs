@@ -5,7 +5,7 @@ use super::relay::Habit;
 use super::rng::Rng;
 
 /// Rounds of faults that nobody should notice, in a hundred.
-const GENTLE_PERCENT: u64 = 25;
+const GENTLE_PERCENT: u64 = 20;
 
 /// One fault of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +32,8 @@ pub struct Round {
 pub fn draw(seed: u64, number: u32, witness: bool) -> Round {
     let mut rng = Rng::new(seed, u64::from(number));
     let gentle = rng.percent(GENTLE_PERCENT);
-    let length_ms = rng.range(9_000, 22_000);
-    let count = if gentle { rng.range(1, 3) } else { rng.range(3, 7) };
+    let length_ms = rng.range(9_000, 24_000);
+    let count = if gentle { rng.range(1, 3) } else { rng.range(4, 10) };
     let acts = if gentle {
         gentle_acts(&mut rng, count, witness)
     } else {
