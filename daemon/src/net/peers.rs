@@ -148,14 +148,16 @@ impl Peer {
                 format!("link {} left the configuration", greeted.link),
             ));
         }
+        // The core ignores a run that is not numbered above an earlier one, so it has to be refused here, in words.
         if let Some(run) = self.run
-            && run.incarnation > greeted.from.incarnation
+            && run != greeted.from
+            && run.incarnation >= greeted.from.incarnation
         {
             let why = if run.boot == greeted.from.boot {
                 "a newer run of the same had is connected: is it started twice?"
             } else {
-                "an earlier boot had a higher run number: if this node's disk was replaced and its clock is behind, set \
-                 the clock and restart had"
+                "an earlier boot had a higher run number: if this node's disk was replaced and its clock is behind, set the \
+                 clock and restart had; if its clock was ahead then, restart had on the other members as well"
             };
             return Err((Refusal::Busy, why.into()));
         }
