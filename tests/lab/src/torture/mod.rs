@@ -112,7 +112,13 @@ fn play(options: &Options, dir: &Path) -> Result<Report> {
     stopped.context("read back what the servers have")?;
     collected.and(copied)?;
     let verdict = checker::check(dir, &dir.join("shared"))?;
-    Ok(Report::new(options, minutes, deeds, verdict))
+    Ok(Report::new(
+        options,
+        minutes,
+        deeds,
+        evidence::crashes(dir)?,
+        verdict,
+    ))
 }
 
 /// Waits until every group serves its clients, before anything is done to it.

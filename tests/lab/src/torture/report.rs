@@ -36,6 +36,8 @@ pub struct Report {
     pub unproven_takeovers: usize,
     /// Outages of which the journals do not say why.
     pub outages_without_reason: usize,
+    /// Daemons that ended by themselves.
+    pub crashes: Vec<String>,
     /// What did not come back within the bound.
     pub late: Vec<String>,
     /// Longest time that a group took to serve again: from the end of the faults that kept it from it, or of all.
@@ -53,7 +55,13 @@ pub struct Report {
 impl Report {
     /// Of a run.
     #[must_use]
-    pub fn new(options: &Options, minutes: f64, deeds: Deeds, verdict: Verdict) -> Report {
+    pub fn new(
+        options: &Options,
+        minutes: f64,
+        deeds: Deeds,
+        crashes: Vec<String>,
+        verdict: Verdict,
+    ) -> Report {
         let longest = deeds.longest_recovery_s.values().copied().fold(0.0, f64::max);
         Report {
             seed: options.seed,
@@ -68,6 +76,7 @@ impl Report {
             unexplained_outages: verdict.unexplained_outages.len(),
             unproven_takeovers: verdict.unproven_takeovers.len(),
             outages_without_reason: verdict.outages_without_reason.len(),
+            crashes,
             late: deeds.late,
             longest_recovery_s: tenths(longest.max(verdict.longest_recovery_s)),
             recovery_s_by_group: deeds.longest_recovery_s,
@@ -80,7 +89,7 @@ impl Report {
     /// True if no promise was broken.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.verdict.is_good() && self.late.is_empty() && self.faults > 0
+        self.verdict.is_good() && self.late.is_empty() && self.crashes.is_empty() && self.faults > 0
     }
 
     /// One screen of it.
@@ -113,6 +122,7 @@ impl Report {
             ("unexplained outages", &self.verdict.unexplained_outages),
             ("takeovers without a proof", &self.verdict.unproven_takeovers),
             ("outages without a reason", &self.verdict.outages_without_reason),
+            ("daemons that ended by themselves", &self.crashes),
             ("not back in time", &self.late),
         ];
         for (what, found) in counts {
