@@ -40,6 +40,8 @@ pub struct Verdict {
     pub unexplained_outages: Vec<String>,
     /// Each time a group left a node and the journals do not show a proof, and each proof that was no fact.
     pub unproven_takeovers: Vec<String>,
+    /// How often a group left a node, by the proof on which it did.
+    pub releases_by_proof: BTreeMap<String, u64>,
     /// Each outage about which the journals say nothing.
     pub outages_without_reason: Vec<String>,
     /// Longest outage of any group, in seconds, faults included.
@@ -132,7 +134,9 @@ pub fn check(dir: &Path, shared: &Path) -> Result<Verdict> {
     }
     let records = evidence.ledgers["ledger"].records.len() as u64;
     verdict.acknowledged.insert("ledger".into(), records);
-    verdict.unproven_takeovers = proofs::unproven(&GROUPS, &evidence.events, &evidence.ledgers["ledger"]);
+    let releases = proofs::releases(&GROUPS, &evidence.events, &evidence.ledgers["ledger"]);
+    verdict.releases_by_proof = releases.by_proof;
+    verdict.unproven_takeovers = releases.unproven;
     verdict
         .unproven_takeovers
         .extend(power::false_proofs(&evidence.events, &evidence.power));

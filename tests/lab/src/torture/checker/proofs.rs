@@ -11,6 +11,9 @@ const VALID: [&str; 5] = ["power", "reset", "watchdog", "storage", "operator"];
 /// An entry may be written down this much later, in milliseconds, than what followed from it elsewhere.
 const LATE_MS: i64 = 1000;
 
+/// In the reason of a decision about a group whose node was heard with another boot.
+const REBOOTED: &str = " rebooted: ";
+
 /// A decision about a group.
 #[derive(Clone, Debug)]
 struct Step {
@@ -29,23 +32,43 @@ enum Kind {
 /// Decisions about a group by epoch.
 type Steps = BTreeMap<u64, Step>;
 
-/// Everything that contradicts the rule in the journals of `groups`, which all require fencing; `ledger` is what the group
-/// of that name wrote.
+/// How groups left their nodes.
+#[derive(Clone, Debug, Default)]
+pub struct Releases {
+    /// Everything that contradicts the rule.
+    pub unproven: Vec<String>,
+    /// How often on what proof.
+    pub by_proof: BTreeMap<String, u64>,
+}
+
+/// How `groups`, which all require fencing, left their nodes; `ledger` is what the group of that name wrote.
 #[must_use]
-pub fn unproven(groups: &[&str], events: &[Event], ledger: &Ledger) -> Vec<String> {
-    let mut found = Vec::new();
+pub fn releases(groups: &[&str], events: &[Event], ledger: &Ledger) -> Releases {
+    let mut releases = Releases::default();
     for group in groups {
-        let steps = decisions(group, events, &mut found);
+        let steps = decisions(group, events, &mut releases.unproven);
         for ((epoch, before), (next, after)) in steps.iter().zip(steps.iter().skip(1)) {
             if let Some(what) = wrong(before, after, events) {
-                found.push(format!("{group}: epoch {next} followed epoch {epoch}: {what}"));
+                let what = format!("{group}: epoch {next} followed epoch {epoch}: {what}");
+                releases.unproven.push(what);
+            } else if let Some(proof) = released_by(before, after) {
+                *releases.by_proof.entry(proof.into()).or_default() += 1;
             }
         }
         if *group == "ledger" {
-            found.extend(strangers(&steps, ledger));
+            releases.unproven.extend(strangers(&steps, ledger));
         }
     }
-    found
+    releases
+}
+
+/// On what proof the group left its node between two decisions, if it did.
+fn released_by<'a>(before: &Step, after: &'a Step) -> Option<&'a str> {
+    if before.kind == Kind::Stopped || after.kind == Kind::Releasing {
+        return None;
+    }
+    let reset = after.text.contains(REBOOTED).then_some("reset");
+    proof(&after.text).or(reset).or(Some("stopped"))
 }
 
 /// What was decided about `group`. Two nodes that tell differently of one epoch are a finding.
@@ -97,7 +120,7 @@ fn wrong(before: &Step, after: &Step, events: &[Event]) -> Option<String> {
     if let Some(what) = invalid(&after.text) {
         return Some(what);
     }
-    if after.text.contains("rebooted: ") {
+    if after.text.contains(REBOOTED) {
         return None;
     }
     let Some(proof) = proof(&after.text) else {
@@ -200,12 +223,15 @@ mod tests {
     }
 
     fn check(events: &[Event]) -> Vec<String> {
-        unproven(&["ledger"], events, &Ledger::default())
+        releases(&["ledger"], events, &Ledger::default()).unproven
     }
 
     #[test]
     fn a_release_and_a_proof_are_well() {
-        assert_eq!(check(&history()), Vec::<String>::new());
+        let releases = releases(&["ledger"], &history(), &Ledger::default());
+        assert_eq!(releases.unproven, Vec::<String>::new());
+        let expected = [("power".to_string(), 1), ("stopped".to_string(), 1)];
+        assert_eq!(releases.by_proof, BTreeMap::from(expected));
     }
 
     #[test]
@@ -267,7 +293,7 @@ mod tests {
             records: vec![writer("n1", 1), writer("n1", 5), writer("n2", 6)],
             damaged: Vec::new(),
         };
-        let found = unproven(&["ledger"], &history(), &ledger);
+        let found = releases(&["ledger"], &history(), &ledger).unproven;
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[1].contains("no journal tells"), "{found:?}");
     }
