@@ -263,7 +263,7 @@ mod tests {
             longest_recovery_s: 31.0,
             closest_to_bound: 0.625,
             situations: Situation::ALL.len(),
-            missed: vec!["proof-refuted", "sole-voter"],
+            missed: vec!["deposed", "sole-voter"],
             first_failing_seed: Some(713),
         };
         let text = report(&figures, &[(713, "L1: g0 does not run anywhere".into())]);
@@ -275,11 +275,7 @@ mod tests {
             "  shrink: cargo xtask sim --seeds 1 --seed 713 --shrink"
         );
         assert!(lines[3].contains("2000 times faster"), "{}", lines[3]);
-        assert!(
-            lines[5].ends_with("missed: proof-refuted, sole-voter"),
-            "{}",
-            lines[5]
-        );
+        assert!(lines[5].ends_with("missed: deposed, sole-voter"), "{}", lines[5]);
         assert!(
             lines[4].contains("31.0 s") && lines[4].contains("62 %"),
             "{}",

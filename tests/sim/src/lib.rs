@@ -18,6 +18,7 @@ pub mod run;
 pub mod schedule;
 pub mod shrink;
 pub mod trace;
+pub mod wire;
 pub mod world;
 
 pub use cli::cli;

@@ -44,7 +44,7 @@ pub struct Machine {
     pub run: u64,
     /// How that run names itself to its peers.
     pub incarnation: Incarnation,
-    /// The highest number that its peers may have heard of it.
+    /// The highest number of its earlier runs, which its peers may have heard of.
     pub heard_of: Incarnation,
     /// The whole machine does nothing before this true time.
     pub paused_until_us: u64,
@@ -162,6 +162,12 @@ impl Machine {
         WALL_BEGINS_US
             .saturating_add(now_us)
             .saturating_add_signed(self.wall_error_us)
+    }
+
+    /// True when its run is not numbered above the earlier ones, so that its peers do not take it for the latest.
+    #[must_use]
+    pub fn is_outnumbered(&self) -> bool {
+        self.incarnation <= self.heard_of
     }
 
     /// When its daemon can next do something.

@@ -41,7 +41,6 @@ situations! {
     DeviceFails "device-fails" "a fence device failed and was tried again later"
     SecondLevelProves "second-level-proves" "the first fence device failed and that of the next level gave the proof"
     FencedByTheDead "fenced-by-the-dead" "a device cut the power for a had that had meanwhile ended itself"
-    ProofRefuted "proof-refuted" "a proof was dropped because the node answered after it"
     VoteVoid "vote-void-on-return" "a proof that stood in for a vote was void because the node was heard with a new boot"
     IsolatedHoldsBack "isolated-node-holds-back" "a node that saw its own links down lost contact and fenced nobody"
     // Takeovers, by proof.
@@ -49,7 +48,6 @@ situations! {
     TakeoverWatchdog "takeover-on-watchdog" "a group left a node because its watchdog must have fired"
     TakeoverLapse "takeover-on-lapse" "a group left a node because its permit had lapsed"
     TakeoverReset "takeover-on-reset" "a group left a boot of a node because that node answered with another boot"
-    TakeoverStorage "takeover-on-storage" "a group left a node on the read-back of a storage reservation"
     TakeoverOperator "takeover-on-an-operators-word" "a group left a node on the operator's word that it is off"
     MoveOnStop "move-on-confirmed-stop" "a group left a node that confirmed the stop"
     // Voters.
@@ -96,6 +94,9 @@ situations! {
     CrashInWrite "crash-in-a-write" "a had or its machine died while a record was being written"
     OldMessage "old-message-dropped" "a message from an earlier run of a member arrived after one from a later run"
     CaughtUp "reboot-caught-up" "a voter that had rebooted acknowledged a commit made for it and was synced"
+    MixedVersions "mixed-versions" "two members of neighbouring versions spoke with each other"
+    LaterVersion "later-version" "two members that were both upgraded spoke the later version"
+    TooFarApart "versions-too-far-apart" "two members refused each other because of their versions"
     // Operators and services.
     MoveInFailover "move-during-failover" "an operator asked for a move while nobody led"
     MoveDone "move-done" "a group moved because an operator asked for it"

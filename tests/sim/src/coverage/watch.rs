@@ -406,7 +406,6 @@ impl Watch {
                 self.reach_if(rejoins, Situation::RejoinsUnsynced);
                 self.reach_if(rebooted, Situation::CaughtUp);
             }
-            "proof-refuted" => self.reach(Situation::ProofRefuted),
             "quorum-forced" => self.reach(Situation::QuorumForced),
             "stalled" => self.reach(Situation::OwnStall),
             "disk-recovered" => self.reach(Situation::DiskRecovered),

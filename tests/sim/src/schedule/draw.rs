@@ -104,10 +104,22 @@ const KINDS: &[Draw] = &[
     |rng, cluster| Fault::MonitorLies {
         group: group(rng, cluster),
     },
+    |rng, cluster| Fault::CarrierLost {
+        node: data(rng, cluster),
+    },
     device,
     device,
     device,
 ];
+
+/// Of a thousand seeds, those in which Holdfast is upgraded. Everything that travels is then written and read as bytes.
+const UPGRADES_PERMILLE: u64 = 100;
+
+/// Mostly the next version or back to this one; sometimes one too far ahead.
+const UPGRADE: Draw = |rng, cluster| Fault::Upgrade {
+    node: any(rng, cluster),
+    version: *rng.pick(&[1, 2, 2, 2, 2, 3]),
+};
 
 /// What ends faults; always among those that strike.
 const ENDS: &[Draw] = &[
@@ -210,6 +222,10 @@ impl Swarm {
                 let rate = *rng.pick(&[1, 2, 2, 4, 8]);
                 kinds.extend(std::iter::repeat_n(*kind, rate));
             }
+        }
+        if rng.chance(UPGRADES_PERMILLE) {
+            let rate = kinds.len() / 4 + 1;
+            kinds.extend(std::iter::repeat_n(UPGRADE, rate));
         }
         let ends = *rng.pick(&[1, 2, 3]) * (1 + kinds.len() / 24);
         kinds.extend(ENDS.iter().flat_map(|kind| std::iter::repeat_n(*kind, ends)));

@@ -20,6 +20,8 @@ pub enum Fault {
     CutOneWay { from: u8, to: u8 },
     /// A member is cut off from all others.
     Isolate { node: u8 },
+    /// Every link of a member is down, and it sees that.
+    CarrierLost { node: u8 },
     /// Cuts, losses and delays end.
     HealNetwork,
     /// Messages are lost and doubled (of a thousand), and delayed by up to `jitter_us`, which also reorders them.
@@ -34,6 +36,8 @@ pub enum Fault {
     Replay { to: u8, count: u64 },
     /// `had` dies; systemd starts it again.
     KillHad { node: u8 },
+    /// Another version of Holdfast, or of its codec, is installed on a member, which restarts `had`.
+    Upgrade { node: u8, version: u32 },
     /// A member loses power.
     PowerLoss { node: u8 },
     /// All members lose power at once.

@@ -57,7 +57,9 @@ impl World {
             match self.look_recovered() {
                 Ok(()) => break,
                 Err(why) if self.now_us >= bound => return Err(format!("{why} after {fault:?}")),
-                Err(_) => self.clean_up(),
+                Err(_) => {
+                    self.clean_up();
+                }
             }
         }
         self.recoveries.note(self.now_us - now_us, bound - now_us);
@@ -70,9 +72,8 @@ impl World {
         self.run_until(self.now_us.max(self.rest_at_us()) + REST_US)?;
         loop {
             let rest_at = self.rest_at_us();
-            self.clean_up();
-            let all_run = self.machines.values().all(|machine| machine.had.is_some());
-            if all_run && rest_at <= self.now_us && self.look_whole().is_ok() {
+            let clean = self.clean_up();
+            if clean && rest_at <= self.now_us && self.look_whole().is_ok() {
                 return Ok(());
             }
             let bound = self.bound_us();

@@ -18,6 +18,9 @@ pub(super) const START_MAX_US: u64 = 200_000;
 /// A stop takes up to this long, unless it hangs.
 pub(super) const STOP_MAX_US: u64 = 100_000;
 
+/// A stop that takes longer has failed; what it was to stop may still run.
+const STOP_BUDGET_US: u64 = 2_000_000;
+
 impl World {
     /// The agent process connects to the daemon.
     pub(super) fn attach(&mut self, node: NodeId, run: u64) -> Result<(), String> {
@@ -183,16 +186,18 @@ impl World {
         entry.run = RunState::Stopping;
         entry.action = action;
         let at = (now_us + takes).max(entry.stop_hangs_until_us);
-        self.schedule(
-            at,
-            Happening::ActionEnds {
-                node,
-                boots,
-                group: group.clone(),
-                action,
-                ok: true,
-            },
-        );
+        let gives_up_at = now_us + STOP_BUDGET_US;
+        let ends = |ok| Happening::ActionEnds {
+            node,
+            boots,
+            group: group.clone(),
+            action,
+            ok,
+        };
+        if gives_up_at < at {
+            self.schedule(gives_up_at, ends(false));
+        }
+        self.schedule(at, ends(true));
         self.observe(node, group);
     }
 
@@ -232,6 +237,11 @@ impl World {
         };
         if entry.action != action {
             return;
+        }
+        if entry.run == RunState::Stopping && !ok {
+            entry.run = RunState::Unknown;
+            entry.detail = "its stop went beyond its budget".into();
+            return self.observe(node, group);
         }
         entry.run = match (entry.run, ok) {
             (RunState::Starting, true) => RunState::Running,

@@ -74,8 +74,8 @@ impl World {
         }
         machine.run += 1;
         let wall_us = machine.wall_us(now_us);
-        machine.incarnation = machine.disk.next_run(now_us, wall_us, now_us + RUN_RECORDED_US);
         machine.heard_of = machine.heard_of.max(machine.incarnation);
+        machine.incarnation = machine.disk.next_run(now_us, wall_us, now_us + RUN_RECORDED_US);
         let identity = Identity {
             node,
             boot: machine.boot(),
@@ -90,6 +90,9 @@ impl World {
         machine.had = Some(Node::new(machine.local(now_us), start));
         let run = machine.run;
         self.schedule(now_us + 1_000, Happening::Attach { node, run });
+        if self.network.no_carrier.contains(&node) {
+            self.tell_carrier(node);
+        }
         self.carry_out(node)
     }
 

@@ -15,6 +15,7 @@ mod phases;
 mod power;
 mod services;
 mod strike;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use ambush::Moments;
 use happening::Queue;
 pub use network::Network;
 pub use phases::Recoveries;
+use versions::Versions;
 
 /// The world.
 pub struct World {
@@ -62,6 +64,7 @@ pub struct World {
     watched: BTreeMap<GroupName, Requires>,
     strikes: Vec<Strike>,
     moments: Moments,
+    versions: Versions,
     length_us: u64,
     lasting: Option<Lasting>,
     /// Nothing of the schedule strikes any more.
@@ -113,6 +116,7 @@ impl World {
             trace: Trace::new(trace),
             watch: Watch::default(),
             moments: Moments::default(),
+            versions: Versions::default(),
             recoveries: Recoveries::default(),
             watched: BTreeMap::new(),
             strikes: schedule.strikes.clone(),
@@ -133,6 +137,7 @@ impl World {
             cluster,
         };
         world.watch(&config);
+        world.note_upgrades();
         world
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use holdfast_core::event::{Event, NetworkHealth};
 use holdfast_proto::ids::NodeId;
 use holdfast_proto::peer::{Beat, Message, Sender};
 
@@ -24,6 +25,8 @@ pub struct Network {
     pub delay_us: BTreeMap<(NodeId, NodeId), u64>,
     /// Lost, of a thousand.
     pub loss_permille: u64,
+    /// Members without a carrier on any link.
+    pub no_carrier: BTreeSet<NodeId>,
     /// Sent twice, of a thousand.
     pub duplicate_permille: u64,
     /// Longest extra delay, which also reorders.
@@ -78,6 +81,26 @@ impl Network {
 }
 
 impl World {
+    /// The network works well from now on, and who had no carrier sees one.
+    pub(super) fn heal_network(&mut self) {
+        let blind = std::mem::take(&mut self.network.no_carrier);
+        self.network.heal();
+        for node in blind {
+            self.tell_carrier(node);
+        }
+    }
+
+    /// Tells the daemon of `node` whether it has a carrier.
+    pub(super) fn tell_carrier(&mut self, node: NodeId) {
+        let run = self.machines[&node].run;
+        let health = NetworkHealth {
+            any_link_up: !self.network.no_carrier.contains(&node),
+            ping_answers: true,
+        };
+        let event = Event::Network(health);
+        self.schedule(self.now_us + 300, Happening::ToHad { node, run, event });
+    }
+
     pub(super) fn transmit(&mut self, from: NodeId, to: NodeId, payload: Payload) {
         let mut dice = self.dice(Purpose::Network, from, to);
         let network = &self.network;
@@ -94,6 +117,10 @@ impl World {
             return;
         };
         let run = target.run;
+        let Some(payload) = self.carry(sender, to, payload) else {
+            return;
+        };
+        let network = &self.network;
         let jitter_us = network.jitter_us;
         let base = network.delay_us.get(&(from, to)).copied().unwrap_or_default();
         let twice = dice.chance(network.duplicate_permille);

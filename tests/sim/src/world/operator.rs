@@ -1,7 +1,7 @@
 //! The operator of the world: asks like one, cleans up once all is healed, and repairs what waits for a human's word.
 
 use holdfast_core::event::Event;
-use holdfast_proto::ids::NodeId;
+use holdfast_proto::ids::{Incarnation, NodeId};
 use holdfast_proto::operator::{OperatorCall, OperatorRequest};
 
 use super::World;
@@ -13,10 +13,10 @@ pub(super) const NOTICED_US: u64 = 3_000_000;
 
 impl World {
     /// What an operator does once all is healed: forget failures, end standby and maintenance, enable what was disabled.
-    pub(super) fn clean_up(&mut self) {
-        let Some(leader) = self.leader() else { return };
-        let Some(newest) = self.checker.newest() else {
-            return;
+    /// True when there was nothing left to do.
+    pub(super) fn clean_up(&mut self) -> bool {
+        let (Some(leader), Some(newest)) = (self.leader(), self.checker.newest()) else {
+            return false;
         };
         let mut requests = Vec::new();
         if newest
@@ -39,9 +39,11 @@ impl World {
             group: group.clone(),
             enabled: true,
         }));
+        let nothing = requests.is_empty();
         for request in requests {
             self.ask(leader, request);
         }
+        nothing
     }
 
     /// Repairs what waits for a human's word: no majority is left of those who still know the state, or a pair in which one
@@ -96,7 +98,7 @@ impl World {
         machine.wall_error_us = 0;
         let outbids = machine.wall_us(now_us) > machine.heard_of.0;
         if !outbids {
-            machine.heard_of = machine.incarnation;
+            machine.heard_of = Incarnation(0);
         }
         self.trace.add(now_us, Some(node), || {
             format!(

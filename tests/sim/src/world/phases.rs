@@ -11,6 +11,7 @@ use super::World;
 use super::happening::Happening;
 use crate::checks;
 use crate::disk::Disk;
+use crate::machine::Machine;
 
 /// How long the cluster took to be whole again, against its bounds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -128,6 +129,11 @@ impl World {
     pub(super) fn look_whole(&self) -> Result<(), String> {
         let config = self.config_in_force();
         checks::is_whole(&config, &self.machines).map_err(|why| format!("{why}{}", self.leaders_view()))?;
+        let takes_part =
+            |machine: &Machine| machine.had.is_some() && !machine.is_outnumbered() && machine.disk.is_sound();
+        if let Some(machine) = self.machines.values().find(|machine| !takes_part(machine)) {
+            return Err(format!("L1: {} does not take part", machine.id));
+        }
         let newest = self.checker.newest();
         if newest.is_some_and(|state| config.members().all(|member| state.voters.contains(member))) {
             Ok(())
@@ -175,7 +181,8 @@ impl World {
         self.trace
             .add(self.now_us, None, || "everything is healed".into());
         self.healed = true;
-        self.network.heal();
+        self.heal_network();
+        self.finish_upgrade();
         self.start_failures_permille = 0;
         self.devices.values_mut().for_each(crate::device::Devices::mend);
         for machine in self.machines.values_mut() {

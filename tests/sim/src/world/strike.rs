@@ -20,6 +20,7 @@ impl World {
             Fault::Cut { .. }
             | Fault::CutOneWay { .. }
             | Fault::Isolate { .. }
+            | Fault::CarrierLost { .. }
             | Fault::HealNetwork
             | Fault::Lossy { .. }
             | Fault::Delay { .. }
@@ -31,6 +32,7 @@ impl World {
             | Fault::PauseMachine { .. }
             | Fault::HangHad { .. }
             | Fault::Drift { .. }
+            | Fault::Upgrade { .. }
             | Fault::WallJump { .. } => self.strike_machine(&fault),
             Fault::SlowDisk { .. }
             | Fault::StallDisk { .. }
@@ -57,7 +59,15 @@ impl World {
                     self.network.cut.extend([(node, peer), (peer, node)]);
                 }
             }
-            Fault::HealNetwork => self.network.heal(),
+            Fault::CarrierLost { node } => {
+                let node = NodeId(node);
+                for peer in self.others(node) {
+                    self.network.cut.extend([(node, peer), (peer, node)]);
+                }
+                self.network.no_carrier.insert(node);
+                self.tell_carrier(node);
+            }
+            Fault::HealNetwork => self.heal_network(),
             Fault::Lossy {
                 loss,
                 duplicate,
@@ -79,6 +89,12 @@ impl World {
         let now_us = self.now_us;
         match *fault {
             Fault::KillHad { node } => self.kill_had(NodeId(node)),
+            Fault::Upgrade { node, version } => {
+                let node = NodeId(node);
+                if self.machines.contains_key(&node) {
+                    self.install(node, version);
+                }
+            }
             Fault::PowerLoss { node } => self.power_off(NodeId(node), "it lost power"),
             Fault::SitePowerLoss => {
                 for node in self.all() {
@@ -178,7 +194,12 @@ impl World {
             .filter(|voter| self.machines[voter].disk.is_sound())
             .count();
         if newest.voters.is_data_pair() {
-            left == 1
+            // One that fenced the other may have gone on without it.
+            let knows = |voter: NodeId| {
+                let sound = self.machines[&voter].disk.sound();
+                sound.is_some_and(|durable| durable.accepted.version >= newest.version)
+            };
+            others.iter().all(knows)
         } else {
             left * 2 > newest.voters.len()
         }
