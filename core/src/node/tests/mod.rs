@@ -4,6 +4,7 @@
 mod acceptance;
 mod acceptor;
 mod candidates;
+mod countdowns;
 mod election;
 mod encoding;
 mod fence_runs;
@@ -15,6 +16,7 @@ mod lifecycle;
 mod looks;
 mod membership;
 mod operator;
+mod own_groups;
 mod pair;
 mod permits;
 mod proposals;
