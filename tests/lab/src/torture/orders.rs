@@ -140,10 +140,10 @@ impl<'a> Orders<'a> {
     }
 }
 
-/// The command line of an order; maintenance is the one that does not wait for anything.
+/// The command line of an order; some have nothing to wait for.
 #[must_use]
 pub fn hactl(command: &str) -> String {
-    if command.starts_with("maintenance") {
+    if command.starts_with("maintenance") || command.starts_with("resource cleanup") {
         format!("hactl {command}")
     } else {
         format!("hactl {command} --timeout {PATIENCE_S}")

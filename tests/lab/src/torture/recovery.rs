@@ -12,6 +12,7 @@ use super::nemesis::powered;
 use super::orders::{Orders, hactl};
 use super::stage::Stage;
 use super::workloads::Workloads;
+use crate::machine::Machine;
 
 /// Within what time everything has to be as before. Nodes boot, `startup_grace` is 60 s, a fence device may take its
 /// 30 s; it is also what the simulator asks for.
@@ -28,7 +29,13 @@ pub struct Back {
     pub whole_s: f64,
     /// What had not come back in time, in words.
     pub late: Vec<String>,
+    /// Groups that were down for no other reason than that they had failed on every node: they come back once an
+    /// operator, who has mended the cause, says `hactl resource cleanup`.
+    pub cleaned: Vec<String>,
 }
+
+/// The order that forgets failures.
+const CLEANUP: &str = "resource cleanup";
 
 /// Waits for it, from the instant `begin` of the history's clock at which all was mended; takes back what the operator
 /// ordered as soon as that is possible.
@@ -41,9 +48,15 @@ pub fn wait(
 ) -> Result<Back> {
     let mut back = Back::default();
     let mut to_do = orders.reverse();
+    let mut is_clean = false;
     loop {
         let now = history.clock.now_ms();
         let seconds = now.saturating_sub(begin) as f64 / 1000.0;
+        if !is_clean && let Some(failed) = failures(stage) {
+            back.cleaned = failed;
+            to_do.push(CLEANUP.into());
+            is_clean = true;
+        }
         to_do.retain(|command| !take_back(stage, command));
         for group in GROUPS {
             let acked = load.last_ack_ms(group).filter(|at| *at >= begin);
@@ -74,13 +87,34 @@ fn take_back(stage: &Stage, command: &str) -> bool {
     })
 }
 
+/// Groups that are failed, if failures are recorded that an operator would now have the cluster forget.
+fn failures(stage: &Stage) -> Option<Vec<String>> {
+    let views: Vec<StatusView> = stage
+        .cluster
+        .data()
+        .iter()
+        .filter_map(|machine| status(machine))
+        .collect();
+    // Only a node that leads or follows a leader knows what is agreed.
+    let view = views.into_iter().find(|view| !view.leader.is_empty())?;
+    view.groups
+        .iter()
+        .any(|group| !group.failures.is_empty())
+        .then(|| {
+            let failed = view.groups.iter().filter(|group| group.state == "failed");
+            failed.map(|group| group.name.clone()).collect()
+        })
+}
+
+fn status(machine: &Machine) -> Option<StatusView> {
+    serde_json::from_str(&machine.sh("timeout -s KILL 5 hactl status --json").ok()?).ok()
+}
+
 /// True if every data node says that all members are online, vote and are synced, and that every group runs.
 fn is_whole(stage: &Stage) -> bool {
     let members = stage.cluster.machines.len();
     stage.cluster.data().iter().all(|machine| {
-        let said = machine.sh("timeout -s KILL 5 hactl status --json").ok();
-        let view: Option<StatusView> = said.and_then(|text| serde_json::from_str(&text).ok());
-        view.is_some_and(|view| {
+        status(machine).is_some_and(|view| {
             let all_there = view.nodes.len() == members && view.voters.len() == members;
             let online = |node: &holdfast_proto::control::NodeView| {
                 node.state == "online" && (node.synced || node.role == "witness")
