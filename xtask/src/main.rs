@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask test`, `sim`, `sabotage`, `lab`, `deb`, `licences`.
 
+mod bench;
 mod deb;
 mod glibc;
 mod leftovers;
@@ -62,6 +63,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Measure outages beside keepalived and Pacemaker, idle cost, decisions: [PART…] [--runs N] [--quick] [--json FILE].
+    Bench {
+        /// Passed to the bench as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Build the Debian packages `holdfast` and `holdfast-witness`.
     Deb {
         /// Where to write them.
@@ -85,6 +92,7 @@ fn main() -> ExitCode {
             u8::from(tally.failed > 0)
         }),
         Command::Lab { args } => tiers::lab(&args),
+        Command::Bench { args } => bench::run(&args),
         Command::Torture { args } => torture::run(&args),
         Command::Deb { out, suffix } => deb::build(&out, &suffix).map(|packages| {
             for package in packages {

@@ -4,8 +4,8 @@
 //! carry a sequence number and checksums, and when the newest one cannot be read the older one is *not* used instead:
 //! the node starts blank and its peers bring it up to date.
 
-mod files;
-mod format;
+pub(crate) mod files;
+pub mod format;
 mod marker;
 mod writer;
 

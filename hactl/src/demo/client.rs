@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ use super::{Service, sys};
 
 /// Time between asks.
 const INTERVAL_US: u64 = 2_000;
+/// A client at rest looks this often whether it is to ask again.
+const REST_US: u64 = 50_000;
 /// An ask is given up after this.
 pub const GIVE_UP: Duration = Duration::from_millis(100);
 /// An answer that took longer than this counts as missed: the service was not there when it was asked.
@@ -52,6 +55,7 @@ impl Ask {
 /// The client.
 pub struct Client {
     asks: Mutex<Vec<Ask>>,
+    resting: AtomicBool,
 }
 
 impl Client {
@@ -59,6 +63,7 @@ impl Client {
     pub fn start(namespace: OwnedFd, service: Service) -> io::Result<Arc<Client>> {
         let client = Arc::new(Client {
             asks: Mutex::default(),
+            resting: AtomicBool::new(false),
         });
         let thread = Arc::clone(&client);
         std::thread::Builder::new().name("client".into()).spawn(move || {
@@ -69,6 +74,11 @@ impl Client {
             }
         })?;
         Ok(client)
+    }
+
+    /// Stops asking, or begins again: an idle cluster has no client.
+    pub fn rest(&self, resting: bool) {
+        self.resting.store(resting, Ordering::Relaxed);
     }
 
     /// Forgets the asks sent before `since_us`.
@@ -171,6 +181,10 @@ impl Asker {
             }
             self.progress();
             if now_us() >= next_us {
+                if self.client.resting.load(Ordering::Relaxed) {
+                    next_us = now_us() + REST_US;
+                    continue;
+                }
                 self.ask();
                 next_us = (next_us + INTERVAL_US).max(now_us());
             }

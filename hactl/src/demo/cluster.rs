@@ -15,7 +15,7 @@ use super::paths::Paths;
 use super::stage::TRUTH_SOCKET;
 use super::story::Story;
 use super::truth::Truth;
-use super::{DemoArgs, Profile, Service, config, control, power, switch};
+use super::{DemoArgs, Service, config, control, power, switch};
 
 /// The data nodes.
 pub const NODES: [&str; 2] = ["n1", "n2"];
@@ -47,7 +47,7 @@ impl Cluster {
         let truth = Truth::start(TRUTH_SOCKET.as_ref(), Arc::clone(&story))?;
         let outlets = Outlets::new(
             config::machines(),
-            paths.clone(),
+            Arc::new(paths.clone()),
             Arc::clone(&truth),
             Arc::clone(&story),
         );
@@ -62,17 +62,13 @@ impl Cluster {
             control::follow(paths, node, Arc::clone(&story))?;
         }
         let client = Client::start(switch::client()?, args.service)?;
-        let lease = Duration::from_millis(match args.profile {
-            Profile::Fast => 300,
-            Profile::Balanced => 1000,
-        });
         Ok(Cluster {
             paths: paths.clone(),
             story,
             truth,
             outlets,
             client,
-            lease,
+            lease: args.profile.lease(),
             service: args.service,
         })
     }
@@ -100,7 +96,10 @@ impl Cluster {
     }
 
     /// The active node if all is well, else what is not.
-    fn unhealthy(&self) -> Result<String, String> {
+    ///
+    /// # Errors
+    /// When something is not as it should be; the text says what.
+    pub fn unhealthy(&self) -> Result<String, String> {
         let active = self.truth.vip_owner().ok_or("no node has the virtual IP")?;
         if self.service != Service::None && self.truth.service_pid(&active).is_none() {
             return Err(format!("{active} has the virtual IP but no service"));

@@ -37,10 +37,7 @@ pub fn machines() -> Vec<Machine> {
 
 /// The configuration text; `pins` are the machines' key pins, in the order of `machines`.
 pub fn text(id: &str, pins: &[String], profile: Profile, service: Service, paths: &Paths) -> String {
-    let profile = match profile {
-        Profile::Fast => "fast",
-        Profile::Balanced => "balanced",
-    };
+    let profile = profile.name();
     let mut text = format!("[cluster]\nname = \"demo\"\nid = \"{id}\"\nprofile = \"{profile}\"\n");
     for (machine, pin) in machines().iter().zip(pins) {
         let addresses: Vec<String> = (0..machine.links)
@@ -117,7 +114,7 @@ mod tests {
     #[test]
     fn the_demo_configuration_is_valid() {
         let pins = ["11", "22", "33"].map(|pair| pair.repeat(32));
-        for profile in [Profile::Fast, Profile::Balanced] {
+        for profile in [Profile::Fast, Profile::Balanced, Profile::Wan] {
             for service in [Service::Builtin, Service::Redis, Service::None] {
                 let text = text("00000000000000aa", &pins, profile, service, &Paths::in_stage());
                 let config =

@@ -6,30 +6,32 @@
 //!
 //! Everything runs below one process, PID 1 of a PID namespace of its own, and writes only to a tmpfs inside its
 //! mount namespace. Whatever ends that process ends all of it and leaves nothing behind.
+//!
+//! Its machinery is public for `tests/bench`, which puts other cluster managers on the same stage.
 
 mod binaries;
-mod client;
-mod clock;
-mod cluster;
+pub mod client;
+pub mod clock;
+pub mod cluster;
 mod config;
-mod control;
-mod fault;
+pub mod control;
+pub mod fault;
 mod figures;
-mod link;
+pub mod link;
 mod load;
-mod netlink;
-mod node;
-mod outlet;
-mod paths;
-mod power;
+pub mod netlink;
+pub mod node;
+pub mod outlet;
+pub mod paths;
+pub mod power;
 mod report;
 mod run;
-mod service;
-mod stage;
-mod story;
-mod switch;
-mod sys;
-mod truth;
+pub mod service;
+pub mod stage;
+pub mod story;
+pub mod switch;
+pub mod sys;
+pub mod truth;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -111,6 +113,30 @@ pub enum Profile {
     Fast,
     /// A lease of 1 s.
     Balanced,
+    /// A lease of 5 s.
+    Wan,
+}
+
+impl Profile {
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::Fast => "fast",
+            Profile::Balanced => "balanced",
+            Profile::Wan => "wan",
+        }
+    }
+
+    /// Its lease.
+    #[must_use]
+    pub fn lease(self) -> Duration {
+        Duration::from_millis(match self {
+            Profile::Fast => 300,
+            Profile::Balanced => 1000,
+            Profile::Wan => 5000,
+        })
+    }
 }
 
 /// `--service`.
@@ -134,10 +160,10 @@ pub fn run(mut args: DemoArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     let words: Vec<&str> = args.internal.iter().map(String::as_str).collect();
     match words.as_slice() {
         [] => stage::open(args),
-        ["stage", parent, had, agentd] => stage::enter(args, parent, had.as_ref(), agentd.as_ref()),
+        ["stage", parent, had, agentd] => stage::perform(args, parent, had.as_ref(), agentd.as_ref()),
         ["node", name, role] => node::init(name, role),
         ["service", kind] => service::serve(kind),
-        ["power", node] => power::ask(node),
+        ["power", node] => power::ask(Some(node)),
         ["hog"] => load::hog(),
         other => anyhow::bail!("`--internal {}` is no part of the demo", other.join(" ")),
     }

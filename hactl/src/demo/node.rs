@@ -18,7 +18,8 @@ use super::stage::{RUN_AGENTD, RUN_HAD};
 /// Pause before a daemon that died is started again (`RestartSec=`).
 const RESTART_PAUSE: Duration = Duration::from_millis(20);
 
-struct Daemon {
+/// A program that PID 1 keeps running.
+pub struct Daemon {
     name: &'static str,
     command: Command,
     pid: Option<Pid>,
@@ -30,7 +31,14 @@ pub fn init(name: &str, role: &str) -> anyhow::Result<ExitCode> {
     private_mounts(name, &paths).context("cannot set up the node's mounts")?;
     sethostname(name)?;
     link::set_up("lo", true)?;
-    let mut daemons = daemons(name, role, &paths)?;
+    supervise(daemons(name, role, &paths)?)
+}
+
+/// Starts `daemons` as PID 1, and again whenever one has ended.
+///
+/// # Errors
+/// When one cannot be started.
+pub fn supervise(mut daemons: Vec<Daemon>) -> anyhow::Result<ExitCode> {
     loop {
         for daemon in &mut daemons {
             if daemon.pid.is_none() {
@@ -44,6 +52,16 @@ pub fn init(name: &str, role: &str) -> anyhow::Result<ExitCode> {
 }
 
 impl Daemon {
+    /// `command`, called `name` in messages.
+    #[must_use]
+    pub fn new(name: &'static str, command: Command) -> Daemon {
+        Daemon {
+            name,
+            command,
+            pid: None,
+        }
+    }
+
     fn start(&mut self) -> anyhow::Result<()> {
         let child = self
             .command
@@ -95,11 +113,7 @@ fn daemons(name: &str, role: &str, paths: &Paths) -> anyhow::Result<Vec<Daemon>>
             "--state-dir".as_ref(),
             Path::new(RUN_AGENTD).as_os_str(),
         ]);
-        daemons.push(Daemon {
-            name: "had-agentd",
-            command: agentd,
-            pid: None,
-        });
+        daemons.push(Daemon::new("had-agentd", agentd));
     }
     let mut had = daemon_command(&paths.had_program(name), paths.log(name, "had")?)?;
     had.args(["run", "--node", name, "--run-dir", RUN_HAD]);
@@ -108,15 +122,15 @@ fn daemons(name: &str, role: &str, paths: &Paths) -> anyhow::Result<Vec<Daemon>>
         .arg("--state-dir")
         .arg(paths.state(name));
     had.arg("--boot-id-file").arg(paths.boot_id(name));
-    daemons.push(Daemon {
-        name: "had",
-        command: had,
-        pid: None,
-    });
+    daemons.push(Daemon::new("had", had));
     Ok(daemons)
 }
 
-fn daemon_command(program: &Path, log: File) -> anyhow::Result<Command> {
+/// `program` with its output going to `log`.
+///
+/// # Errors
+/// When the log cannot be shared.
+pub fn daemon_command(program: &Path, log: File) -> anyhow::Result<Command> {
     let mut command = Command::new(program);
     command
         .stdin(Stdio::null())

@@ -19,13 +19,27 @@ use nix::unistd::Pid;
 use super::binaries::NODE_PATH;
 use super::link::{self, Carries};
 use super::netlink::{GROUP_IPV4_ADDRESS, Netlink};
-use super::paths::Paths;
 use super::story::Story;
 use super::truth::Truth;
 use super::{switch, sys};
 
 /// Longest wait for the processes of a node to be gone.
 const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// What machines run.
+pub trait Boot: Send + Sync {
+    /// Empties what does not outlive a boot of `machine`.
+    ///
+    /// # Errors
+    /// When files cannot be written.
+    fn fresh(&self, machine: &str) -> io::Result<()>;
+
+    /// PID 1 of `machine`, with its output going to a log. Its namespaces are the outlet's business.
+    ///
+    /// # Errors
+    /// When the log cannot be opened.
+    fn init(&self, machine: &Machine) -> io::Result<Command>;
+}
 
 /// A machine that can be plugged in.
 #[derive(Clone, Debug)]
@@ -55,14 +69,19 @@ pub struct Outlets {
     changed: Condvar,
     /// Held for the whole of an on or off, so that orders for one machine do not overlap.
     order: Mutex<()>,
-    paths: Paths,
+    boot: Arc<dyn Boot>,
     truth: Arc<Truth>,
     story: Arc<Story>,
 }
 
 impl Outlets {
     /// Outlets for `machines`, all off.
-    pub fn new(machines: Vec<Machine>, paths: Paths, truth: Arc<Truth>, story: Arc<Story>) -> Arc<Outlets> {
+    pub fn new(
+        machines: Vec<Machine>,
+        boot: Arc<dyn Boot>,
+        truth: Arc<Truth>,
+        story: Arc<Story>,
+    ) -> Arc<Outlets> {
         let lines = machines
             .iter()
             .map(|machine| (machine.name, Line::default()))
@@ -73,7 +92,7 @@ impl Outlets {
             lines,
             changed,
             order,
-            paths,
+            boot,
             truth,
             story,
         })
@@ -96,13 +115,13 @@ impl Outlets {
             line.namespace = Some(Arc::clone(&namespace));
             line.boots
         };
-        self.paths.fresh_boot(name)?;
+        self.boot.fresh(name)?;
         switch::plug(name, machine.host, machine.links, &namespace)?;
         if let Some(carries) = self.lines()[machine.name].carries {
             switch::set(name, carries)?;
         }
         let command = self.init_command(&machine, Arc::clone(&namespace))?;
-        self.boot(machine.name, command)?;
+        self.start(machine.name, command)?;
         self.story
             .now("demo", "power-on", format!("{name} is powered on (boot {boots})"));
         Ok(())
@@ -186,11 +205,9 @@ impl Outlets {
     }
 
     fn init_command(&self, machine: &Machine, namespace: Arc<OwnedFd>) -> io::Result<Command> {
-        let log = self.paths.log(machine.name, "init")?;
-        let mut command = Command::new(&self.paths.hactl);
-        command.args(["demo", "--internal", "node", machine.name, machine.role]);
+        let mut command = self.boot.init(machine)?;
         command.current_dir("/").env_clear().env("PATH", NODE_PATH);
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.stdin(Stdio::null());
         sys::before_exec(&mut command, move || {
             setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
             unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC)?;
@@ -201,7 +218,7 @@ impl Outlets {
 
     /// Starts PID 1 from a thread of its own, which lives as long as the node: the node's parent-death signal
     /// follows the thread that made it.
-    fn boot(self: &Arc<Self>, name: &'static str, mut command: Command) -> anyhow::Result<()> {
+    fn start(self: &Arc<Self>, name: &'static str, mut command: Command) -> anyhow::Result<()> {
         let (sender, started) = mpsc::channel::<io::Result<Pid>>();
         let outlets = Arc::clone(self);
         std::thread::Builder::new()

@@ -5,8 +5,10 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
+use super::outlet::{Boot, Machine};
 use super::stage::ROOT;
 
 /// Where things are on the stage.
@@ -133,17 +135,6 @@ impl Paths {
         fs::set_permissions(self.state(node), fs::Permissions::from_mode(0o700))
     }
 
-    /// Empties what does not outlive a boot and makes a boot id.
-    pub fn fresh_boot(&self, node: &str) -> io::Result<()> {
-        match fs::remove_dir_all(self.of(node, "run")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        fs::create_dir_all(self.run(node))?;
-        fs::create_dir_all(self.agentd(node))?;
-        fs::copy("/proc/sys/kernel/random/uuid", self.boot_id(node)).map(|_| ())
-    }
-
     /// Opens a log of the node for appending.
     pub fn log(&self, node: &str, name: &str) -> io::Result<File> {
         let folder = self.of(node, "log");
@@ -170,6 +161,27 @@ impl Paths {
             )?;
         }
         Ok(())
+    }
+}
+
+impl Boot for Paths {
+    /// Empties what does not outlive a boot and makes a boot id.
+    fn fresh(&self, node: &str) -> io::Result<()> {
+        match fs::remove_dir_all(self.of(node, "run")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        fs::create_dir_all(self.run(node))?;
+        fs::create_dir_all(self.agentd(node))?;
+        fs::copy("/proc/sys/kernel/random/uuid", self.boot_id(node)).map(|_| ())
+    }
+
+    fn init(&self, machine: &Machine) -> io::Result<Command> {
+        let log = self.log(machine.name, "init")?;
+        let mut command = Command::new(&self.hactl);
+        command.args(["demo", "--internal", "node", machine.name, machine.role]);
+        command.stdout(log.try_clone()?).stderr(log);
+        Ok(command)
     }
 }
 

@@ -71,8 +71,12 @@ fn answer(mut stream: &UnixStream, outlets: &Arc<Outlets>, story: &Story) -> any
     Ok(())
 }
 
-/// The fence agent of `node`: reads `action=` from standard input as every fence agent does.
-pub fn ask(node: &str) -> anyhow::Result<ExitCode> {
+/// The fence agent of `node`: reads `action=` from standard input as every fence agent does, and `plug=` unless `node`
+/// is given.
+///
+/// # Errors
+/// When the power controller cannot be asked.
+pub fn ask(node: Option<&str>) -> anyhow::Result<ExitCode> {
     let mut input = String::new();
     std::io::stdin()
         .take(65536)
@@ -83,6 +87,8 @@ pub fn ask(node: &str) -> anyhow::Result<ExitCode> {
     if matches!(action, "metadata" | "validate-all") {
         return Ok(ExitCode::SUCCESS);
     }
+    let node = node.or_else(|| params.get("plug").copied());
+    let node = node.context("the fence agent was not told which node: it wants plug=NODE")?;
     let order = if action == "monitor" { "status" } else { action };
     let mut stream = UnixStream::connect(POWER_SOCKET).context("the power controller does not listen")?;
     stream.set_read_timeout(Some(ANSWER_WAIT))?;

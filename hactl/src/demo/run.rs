@@ -89,7 +89,7 @@ fn repeat(fault: FaultChoice, times: u32, cluster: &Cluster, screen: &Screen) ->
 
 fn run(fault: FaultChoice, number: u32, of: u32, cluster: &Cluster, screen: &Screen) -> anyhow::Result<Run> {
     let active = cluster.wait_healthy(HEALTHY_WAIT)?;
-    let mut live = screen.live(cluster.story.len());
+    let mut live = screen.live(cluster.story.count());
     cluster.client.forget_before(now_us().saturating_sub(1_000_000));
     screen.title(fault, number, of, &active);
     let struck_us = fault.strike(cluster, &active)?;

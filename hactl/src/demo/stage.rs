@@ -71,7 +71,26 @@ pub fn open(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 
 /// Enters new namespaces and runs the demo as PID 1 there. `parent` is the process that `open` runs in, and standard
 /// input the leash that it holds.
-pub fn enter(args: &DemoArgs, parent: &str, had: &Path, agentd: &Path) -> anyhow::Result<ExitCode> {
+pub fn perform(args: &DemoArgs, parent: &str, had: &Path, agentd: &Path) -> anyhow::Result<ExitCode> {
+    enter(parent, || {
+        end_with_leash()?;
+        let logs = args
+            .keep_logs
+            .as_ref()
+            .map(File::open)
+            .transpose()
+            .context("cannot open the folder for logs")?;
+        let hactl = std::env::current_exe().context("cannot tell where hactl itself is")?;
+        furnish(&[("had", had), ("had-agentd", agentd), ("hactl", &hactl)])?;
+        run::perform(args, &Paths::new(logs))
+    })
+}
+
+/// Enters new namespaces and does `act` as PID 1 there, as long as process `parent` lives, whose child this one is.
+///
+/// # Errors
+/// When this machine does not allow the namespaces, and when `act` fails.
+pub fn enter(parent: &str, act: impl FnOnce() -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
     setsid().context("cannot leave the terminal's session")?;
     new_namespaces()?;
     // After the change of namespaces, which clears it. If the parent has died before, nobody else will tell us.
@@ -94,9 +113,7 @@ pub fn enter(args: &DemoArgs, parent: &str, had: &Path, agentd: &Path) -> anyhow
             drop(holder);
             prctl::set_pdeathsig(Signal::SIGKILL)?;
             anyhow::ensure!(!hung_up(&alive)?, "the demo was ended while it started");
-            end_with_leash()?;
-            let paths = furnish(args, had, agentd)?;
-            run::perform(args, &paths)
+            act()
         }
     }
 }
@@ -147,24 +164,22 @@ fn new_namespaces() -> anyhow::Result<()> {
     write("/proc/self/gid_map", format!("0 {group} 1"))
 }
 
-/// Mounts the stage's own /proc, /run and /tmp, and puts the programs where every node finds them.
-fn furnish(args: &DemoArgs, had: &Path, agentd: &Path) -> anyhow::Result<Paths> {
+/// Mounts the stage's own /proc and /run, and puts `programs` (names and files) where every node finds them.
+///
+/// # Errors
+/// When something cannot be mounted.
+pub fn furnish(programs: &[(&str, &Path)]) -> anyhow::Result<()> {
     let none = None::<&str>;
-    let logs = args
-        .keep_logs
-        .as_ref()
-        .map(File::open)
-        .transpose()
-        .context("cannot open the folder for logs")?;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .context("cannot make mounts private")?;
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none).context(
         "cannot mount /proc in a namespace: a container that hides parts of /proc does not allow it",
     )?;
-    let hactl = std::env::current_exe().context("cannot tell where hactl itself is")?;
-    let programs = [("had", had), ("had-agentd", agentd), ("hactl", hactl.as_path())];
     // Opened before /run is covered, in case they live there.
-    let opened = programs.map(|(name, path)| (name, File::open(path)));
+    let opened: Vec<_> = programs
+        .iter()
+        .map(|(name, path)| (name, File::open(path)))
+        .collect();
     mount(
         Some("tmpfs"),
         "/run",
@@ -201,5 +216,5 @@ fn furnish(args: &DemoArgs, had: &Path, agentd: &Path) -> anyhow::Result<Paths> 
         )
         .with_context(|| format!("cannot bind {name} into the stage"))?;
     }
-    Ok(Paths::new(logs))
+    Ok(())
 }

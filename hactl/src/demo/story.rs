@@ -41,7 +41,7 @@ impl Story {
     }
 
     /// Number of moments so far.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.lock().len()
     }
 

@@ -123,6 +123,17 @@ impl Truth {
         overlap(&self.lock().changes, since_us, now_us())
     }
 
+    /// How long more than one node had the virtual IP since `since_us`, in microseconds.
+    pub fn dual_vip_us(&self, since_us: u64) -> u64 {
+        span_where(
+            &self.lock().changes,
+            since_us,
+            now_us(),
+            |change| change.vip,
+            |count| count > 1,
+        )
+    }
+
     /// How long no node had the virtual IP since `since_us`, in microseconds.
     pub fn vip_gone_us(&self, since_us: u64) -> u64 {
         span_where(

@@ -1,0 +1,4 @@
+//! Configurations of the cluster managers that Holdfast is compared with.
+
+pub mod cib;
+pub mod corosync;
