@@ -147,7 +147,7 @@ fn read(file: &str) -> Result<Schedule, String> {
 
 fn run(options: &Options) -> i32 {
     let begun = Instant::now();
-    let outcome = run_seeds(options.range());
+    let outcome = run_seeds(options.range(), !options.json);
     let figures = figures(options.seeds, &outcome, begun.elapsed().as_secs_f64());
     if options.json {
         println!("{}", serde_json::to_string(&figures).unwrap_or_default());

@@ -1,7 +1,9 @@
 //! Many seeds at once: one worker per processor, each with the next seed when it has done one.
 
 use std::ops::Range;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::coverage::Coverage;
 use crate::run::run_seed;
@@ -30,14 +32,47 @@ impl Outcome {
     }
 }
 
-/// Runs all `seeds` on all processors.
+/// Tells whoever waits how far it is.
+struct Progress {
+    seeds: Range<u64>,
+    loud: bool,
+    told_at: Mutex<Instant>,
+}
+
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+impl Progress {
+    fn done(&self, seed: u64, broken: Option<&str>) {
+        if !self.loud {
+            return;
+        }
+        if let Some(broken) = broken {
+            eprintln!("seed {seed}: {broken}");
+        }
+        let Ok(mut told_at) = self.told_at.lock() else {
+            return;
+        };
+        if told_at.elapsed() >= TELL_EVERY {
+            *told_at = Instant::now();
+            let (done, all) = (seed - self.seeds.start, self.seeds.end - self.seeds.start);
+            eprintln!("{done} of {all} seeds");
+        }
+    }
+}
+
+/// Runs all `seeds` on all processors; `loud` tells on standard error how far it is and which seeds failed.
 #[must_use]
-pub fn run_seeds(seeds: Range<u64>) -> Outcome {
+pub fn run_seeds(seeds: Range<u64>, loud: bool) -> Outcome {
+    let progress = Progress {
+        seeds: seeds.clone(),
+        loud,
+        told_at: Mutex::new(Instant::now()),
+    };
     let next = AtomicU64::new(seeds.start);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut all = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| work(&next, seeds.end)))
+            .map(|_| scope.spawn(|| work(&next, seeds.end, &progress)))
             .collect();
         let done = workers.into_iter().filter_map(|worker| worker.join().ok());
         done.fold(Outcome::default(), Outcome::merge)
@@ -46,7 +81,7 @@ pub fn run_seeds(seeds: Range<u64>) -> Outcome {
     all
 }
 
-fn work(next: &AtomicU64, end: u64) -> Outcome {
+fn work(next: &AtomicU64, end: u64, progress: &Progress) -> Outcome {
     let mut outcome = Outcome::default();
     loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -57,6 +92,7 @@ fn work(next: &AtomicU64, end: u64) -> Outcome {
         outcome.virtual_us += run.virtual_us();
         outcome.recoveries = outcome.recoveries.worst(run.recoveries());
         outcome.coverage.merge(run.coverage());
+        progress.done(seed, run.broken.as_deref());
         outcome.failures.extend(run.broken.map(|broken| (seed, broken)));
     }
 }

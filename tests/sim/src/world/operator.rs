@@ -89,8 +89,7 @@ impl World {
     /// before, only a restart of the others makes them forget it.
     fn set_clocks(&mut self) {
         let now_us = self.now_us;
-        let refused =
-            |machine: &&mut Machine| machine.had.is_some() && machine.incarnation < machine.heard_of;
+        let refused = |machine: &&mut Machine| machine.had.is_some() && machine.is_outnumbered();
         let Some(machine) = self.machines.values_mut().find(refused) else {
             return;
         };
