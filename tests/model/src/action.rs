@@ -35,9 +35,9 @@ pub enum Action {
     Pause(NodeId, u64),
     /// `had` is not scheduled for so many milliseconds; the agent process is.
     Hang(NodeId, u64),
-    /// Writes do not come to an end.
+    /// Writes come to no end for a while.
     StallDisk(NodeId),
-    /// They do.
+    /// They do, early.
     DiskRecovers(NodeId),
     /// The fence device at work cannot be reached.
     FenceRefuses(usize),
@@ -76,8 +76,8 @@ impl fmt::Display for Action {
             Action::Kill(node) => write!(f, "had on {node} is killed"),
             Action::Pause(node, ms) => write!(f, "{node} is paused for {ms} ms"),
             Action::Hang(node, ms) => write!(f, "had on {node} hangs for {ms} ms"),
-            Action::StallDisk(node) => write!(f, "writes on {node} do not end"),
-            Action::DiskRecovers(node) => write!(f, "writes on {node} end"),
+            Action::StallDisk(node) => write!(f, "the disk of {node} stalls"),
+            Action::DiskRecovers(node) => write!(f, "the disk of {node} goes on"),
             Action::FenceRefuses(_) => write!(f, "the fence device refuses"),
             Action::FencePretends(_) => write!(f, "the fence device exits 0 without acting"),
             Action::FenceIsLate(_) => write!(f, "the fence device does not answer in time"),

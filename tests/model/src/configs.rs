@@ -25,12 +25,12 @@ const HEAL_EVERY: u64 = 64;
 pub fn exploration(name: &str, deep: bool, total: Option<u8>) -> Option<(Arc<Setup>, Exploration)> {
     let total = |bounded: u8, large: u8| total.unwrap_or(if deep { large } else { bounded });
     let (setup, initial): (Arc<Setup>, Vec<World>) = match name {
-        "pair" => pair(total(2, 3)),
-        "witness" => witness(total(2, 3)),
-        "witness-lost" => witness_lost(total(2, 3)),
-        "voters" => voters(total(2, 3)),
-        "cold-start" => cold_start(total(2, 4)),
-        "three" => three(total(1, 2)),
+        "pair" => pair(total(2, 3), deep),
+        "witness" => witness(total(2, 3), deep),
+        "witness-lost" => witness_lost(total(2, 3), deep),
+        "voters" => voters(total(2, 3), deep),
+        "cold-start" => cold_start(total(2, 4), deep),
+        "three" => three(total(1, 2), deep),
         _ => return None,
     };
     let initial = initial.into_iter().map(|mut world| {
@@ -63,7 +63,7 @@ fn any(total: u8) -> Budget {
     }
 }
 
-fn pair(total: u8) -> (Arc<Setup>, Vec<World>) {
+fn pair(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "pair",
         title: "two nodes with fence devices, no witness",
@@ -71,13 +71,14 @@ fn pair(total: u8) -> (Arc<Setup>, Vec<World>) {
         watchdogs: vec![],
         moves: true,
         odd_links: true,
+        fine_ends: deep,
         budget: any(total),
     });
     let world = setup.formed();
     (setup, vec![world])
 }
 
-fn witness(total: u8) -> (Arc<Setup>, Vec<World>) {
+fn witness(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "witness",
         title: "two nodes and a witness; one group requires fencing, one a lease; both nodes have a watchdog",
@@ -85,13 +86,14 @@ fn witness(total: u8) -> (Arc<Setup>, Vec<World>) {
         watchdogs: vec![A, B],
         moves: true,
         odd_links: true,
+        fine_ends: deep,
         budget: any(total),
     });
     let world = setup.formed();
     (setup, vec![world])
 }
 
-fn witness_lost(total: u8) -> (Arc<Setup>, Vec<World>) {
+fn witness_lost(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "witness-lost",
         title: "two nodes and a witness that neither reaches any more, until each link to it heals",
@@ -99,6 +101,7 @@ fn witness_lost(total: u8) -> (Arc<Setup>, Vec<World>) {
         watchdogs: vec![],
         moves: false,
         odd_links: false,
+        fine_ends: deep,
         budget: any(total),
     });
     let mut world = setup.formed();
@@ -107,7 +110,7 @@ fn witness_lost(total: u8) -> (Arc<Setup>, Vec<World>) {
     (setup, vec![world])
 }
 
-fn voters(total: u8) -> (Arc<Setup>, Vec<World>) {
+fn voters(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "voters",
         title: "a pair in which one node was fenced and voted out, and now comes back",
@@ -115,6 +118,7 @@ fn voters(total: u8) -> (Arc<Setup>, Vec<World>) {
         watchdogs: vec![],
         moves: false,
         odd_links: true,
+        fine_ends: deep,
         budget: any(total),
     });
     let mut world = setup.formed();
@@ -129,7 +133,7 @@ fn voters(total: u8) -> (Arc<Setup>, Vec<World>) {
     (setup, vec![world])
 }
 
-fn cold_start(total: u8) -> (Arc<Setup>, Vec<World>) {
+fn cold_start(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "cold-start",
         title: "a pair without power: both nodes current, or the second one voted out; either may start first",
@@ -137,6 +141,7 @@ fn cold_start(total: u8) -> (Arc<Setup>, Vec<World>) {
         watchdogs: vec![],
         moves: false,
         odd_links: true,
+        fine_ends: deep,
         budget: any(total),
     });
     let mut both = setup.formed();
@@ -154,7 +159,7 @@ fn cold_start(total: u8) -> (Arc<Setup>, Vec<World>) {
     (setup, vec![both, behind])
 }
 
-fn three(total: u8) -> (Arc<Setup>, Vec<World>) {
+fn three(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "three",
         title: "three data nodes; one group requires fencing, one a lease",
@@ -162,6 +167,7 @@ fn three(total: u8) -> (Arc<Setup>, Vec<World>) {
         watchdogs: vec![],
         moves: false,
         odd_links: false,
+        fine_ends: deep,
         budget: any(total),
     });
     let world = setup.formed();

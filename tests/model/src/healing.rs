@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use holdfast_core::durable::Durable;
+use holdfast_proto::ids::NodeId;
+
 use crate::action::Action;
 use crate::promises::{Broken, Promise};
 use crate::world::World;
+use crate::world::machine::Machine;
 
 /// Time within which a healed cluster has to be whole. Longer than every grace and pause of the configurations together.
 const BOUND: Duration = Duration::from_secs(60);
@@ -27,7 +31,7 @@ impl World {
         for number in 0..self.machines.len() {
             let machine = &self.machines[number];
             let node = machine.id;
-            if machine.disk_stalls {
+            if machine.disk_stalls_until.is_some() {
                 self.strike(Action::DiskRecovers(node));
             }
             for group in 0..self.machines[number].agentd.groups.len() {
@@ -57,16 +61,61 @@ impl World {
         (text, world.story.unwrap_or_default())
     }
 
+    /// True when no disk holds the newest committed state any more: then nothing may start, which is not for L1 to mend.
+    fn newest_is_lost(&self) -> bool {
+        let newest = self.ghost.newest().map_or(0, |state| state.version);
+        let known = |durable: &Durable| durable.accepted.version >= newest;
+        let on_disk = self
+            .machines
+            .iter()
+            .filter_map(|machine| machine.disk.as_deref())
+            .any(known);
+        !on_disk && !self.nodes().filter_map(|(_, had)| had.durable()).any(known)
+    }
+
+    fn is_any_blank(&self) -> bool {
+        self.machines.iter().any(|machine| machine.disk.is_none())
+    }
+
+    /// A lost disk and a restart of everything together leave nobody who may vote for the blank node: that is what
+    /// `hactl quorum force` is for. The operator switches all others off, forces, and switches them on again.
+    fn let_operator_force(&mut self) {
+        let version = |machine: &Machine| machine.disk.as_ref().map(|disk| disk.committed.version);
+        let newest = self
+            .machines
+            .iter()
+            .filter(|machine| !machine.id.is_witness())
+            .max_by_key(|machine| version(machine));
+        let Some(newest) = newest.map(|machine| machine.id) else {
+            return;
+        };
+        let others: Vec<NodeId> = self
+            .machines
+            .iter()
+            .map(|machine| machine.id)
+            .filter(|id| *id != newest)
+            .collect();
+        for other in others {
+            self.strike(Action::PowerOff(other));
+        }
+        self.run_until(Duration::from_secs(3), |_| false);
+        self.strike(Action::Force(newest));
+        self.run_until(Duration::from_secs(3), |_| false);
+    }
+
     fn become_whole(&mut self) -> Result<(), Broken> {
-        let end = self.now + BOUND;
+        let (end, operator_comes) = (self.now + BOUND, self.now + BOUND / 2);
         self.heal();
         while self.now < end {
             let whole = self.run_until(Duration::from_secs(1), World::is_whole);
             if let Some(broken) = &self.broken {
                 return Err(Broken::clone(broken));
             }
-            if whole {
+            if whole || self.newest_is_lost() {
                 return Ok(());
+            }
+            if self.now > operator_comes && self.is_any_blank() {
+                self.let_operator_force();
             }
             self.heal();
         }

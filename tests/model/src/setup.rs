@@ -28,6 +28,9 @@ pub struct Setup {
     pub moves: bool,
     /// Links may be cut one way, and slow.
     pub odd_links: bool,
+    /// Deviations may end at every instant at which one may begin, also right after something happened; otherwise only at
+    /// those at which nothing but heartbeats happened for [`LOOK`](crate::world::step::LOOK).
+    pub fine_ends: bool,
     /// Deviations.
     pub budget: Budget,
 }

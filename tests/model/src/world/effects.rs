@@ -75,7 +75,7 @@ impl World {
             Effect::SendBeat { to, beat } => self.transmit(number, to, Payload::Beat(beat)),
             Effect::Persist { id, record } => {
                 let machine = self.machine_mut(number);
-                if machine.disk_stalls {
+                if machine.disk_stalls_until.is_some() {
                     machine.writes.push((id, record));
                 } else {
                     let run = machine.runs;

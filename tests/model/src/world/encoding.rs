@@ -54,6 +54,7 @@ impl World {
             to.word(word);
         }
         to.flag(self.broken.is_some());
+        to.flag(self.calm);
         for machine in &self.machines {
             self.encode_machine(machine, to);
         }
@@ -93,7 +94,7 @@ impl World {
         to.deadline(now, machine.paused_until);
         to.deadline(now, machine.hung_until);
         to.flag(machine.synced_marker);
-        to.flag(machine.disk_stalls);
+        to.deadline(now, machine.disk_stalls_until);
         to.flag(machine.disk.is_some());
         if let Some(disk) = &machine.disk {
             to.ballot(disk.promised);

@@ -34,7 +34,9 @@ impl World {
     }
 
     fn faults(&self, choices: &mut Vec<Action>) {
-        self.ends(choices);
+        if self.calm || self.setup.fine_ends {
+            self.ends(choices);
+        }
         self.link_faults(choices);
         for machine in &self.machines {
             let node = machine.id;
@@ -84,7 +86,7 @@ impl World {
                 choices.push(Action::PowerOn(machine.id));
                 choices.push(Action::PowerOnWiped(machine.id));
             }
-            if machine.disk_stalls {
+            if machine.disk_stalls_until.is_some() {
                 choices.push(Action::DiskRecovers(machine.id));
             }
             let hung = machine.agentd.groups.iter().enumerate();
@@ -258,6 +260,7 @@ impl World {
 
     /// The write that would end now does not, nor any after it.
     fn stall_disk(&mut self, number: usize) {
+        let ends_at = self.now + Duration::from_millis(self.stalls_ms()[1]);
         let mut stalled = Vec::new();
         self.inbox.retain(|item| match item {
             Item::Written {
@@ -269,13 +272,13 @@ impl World {
             _ => true,
         });
         let machine = self.machine_mut(number);
-        machine.disk_stalls = true;
+        machine.disk_stalls_until = Some(ends_at);
         machine.writes.extend(stalled);
     }
 
     pub(super) fn disk_recovers(&mut self, number: usize) {
         let machine = self.machine_mut(number);
-        machine.disk_stalls = false;
+        machine.disk_stalls_until = None;
         let run = machine.runs;
         for (id, record) in std::mem::take(&mut machine.writes) {
             self.inbox.push_back(Item::Written {

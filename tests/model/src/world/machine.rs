@@ -38,8 +38,8 @@ pub struct Machine {
     pub disk: Option<Arc<Durable>>,
     /// The marker in /run.
     pub synced_marker: bool,
-    /// Writes are not done until the disk recovers.
-    pub disk_stalls: bool,
+    /// Writes come to no end before then.
+    pub disk_stalls_until: Option<Time>,
     /// Writes that a stalled disk has taken.
     pub writes: Vec<(PersistId, Arc<Durable>)>,
     /// The agent process and its groups.
@@ -62,7 +62,7 @@ impl Machine {
             backlog: VecDeque::new(),
             disk,
             synced_marker: false,
-            disk_stalls: false,
+            disk_stalls_until: None,
             writes: Vec::new(),
             agentd,
         }
@@ -142,7 +142,7 @@ impl Machine {
         self.end_had();
         self.powered = false;
         self.paused_until = None;
-        self.disk_stalls = false;
+        self.disk_stalls_until = None;
         self.synced_marker = false;
         self.agentd.end();
     }

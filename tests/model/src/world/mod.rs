@@ -97,6 +97,8 @@ pub struct World {
     pub story: Option<Vec<String>>,
     /// Something but heartbeats happened since the last instant at which faults could strike.
     active: bool,
+    /// Nothing but heartbeats happened before this instant.
+    calm: bool,
     /// That instant.
     looked_at: Time,
     /// Items dispatched at this instant.
@@ -129,6 +131,7 @@ impl World {
             broken: None,
             story: None,
             active: false,
+            calm: true,
             looked_at: Time(10_000_000),
             busy: 0,
             print: 0,

@@ -22,6 +22,7 @@ enum Due {
     Watchdog(usize),
     Device(usize),
     Link(NodeId, NodeId),
+    Disk(usize),
     Agentd(usize),
     Start(usize),
     Resume(usize),
@@ -41,6 +42,7 @@ impl World {
             self.step();
         }
         if self.inbox.is_empty() {
+            self.calm = !self.active;
             self.active = false;
             self.looked_at = self.now;
         }
@@ -88,8 +90,10 @@ impl World {
             return self.dispatch(item);
         }
         let Some((at, due)) = self.next_due() else {
-            let text = "nothing is due any more".into();
-            return self.check(Err(Broken::of(Promise::Assertions, text)));
+            // Every machine is off.
+            self.now = self.now + LOOK;
+            self.busy = 0;
+            return;
         };
         if at > self.now {
             self.now = at;
@@ -175,7 +179,9 @@ impl World {
         let starts = machine.had_starts_at.map(|at| at.max(awake));
         let resumes = (machine.had.is_some() && !machine.backlog.is_empty()).then_some(decides);
         let wakes = machine.wakes_at().map(|at| on_grid(at).max(decides));
+        let recovers = machine.disk_stalls_until;
         let dues = [
+            recovers.map(|at| (at, Due::Disk(number))),
             fires.map(|at| (at, Due::Watchdog(number))),
             acts.map(|at| (at, Due::Agentd(number))),
             starts.map(|at| (at, Due::Start(number))),
@@ -200,6 +206,10 @@ impl World {
             Due::Link(from, to) => {
                 self.active = true;
                 self.release_direction((from, to));
+            }
+            Due::Disk(number) => {
+                self.active = true;
+                self.disk_recovers(number);
             }
             Due::Agentd(number) => self.wake_agentd(number),
             Due::Start(number) => {
