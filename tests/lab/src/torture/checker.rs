@@ -115,12 +115,12 @@ pub fn check(dir: &Path, shared: &Path) -> Result<Verdict> {
         verdict.openings.insert(group.into(), begun.count() as u64);
     }
     for (group, attempts) in &evidence.attempts {
-        let path = content_file(dir, group);
-        let there = std::fs::read(&path).with_context(|| path.display().to_string())?;
-        let there: Vec<u64> = serde_json::from_slice(&there).with_context(|| path.display().to_string())?;
-        verdict
-            .lost_writes
-            .extend(writes::lost_writes(group, attempts, &there));
+        verdict.lost_writes.extend(match content(dir, group)? {
+            Some(there) => writes::lost_writes(group, attempts, &there),
+            None => vec![format!(
+                "{group}: it could not be read at the end, so nobody knows what was lost"
+            )],
+        });
         let count = |outcome| {
             attempts
                 .iter()
@@ -142,6 +142,16 @@ pub fn check(dir: &Path, shared: &Path) -> Result<Verdict> {
         .extend(power::false_proofs(&evidence.events, &evidence.power));
     judge_outages(&evidence, &mut verdict);
     Ok(verdict)
+}
+
+/// What was found in the server of `group` at the end; none if it could not be read.
+fn content(dir: &Path, group: &str) -> Result<Option<Vec<u64>>> {
+    let path = content_file(dir, group);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let there = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    serde_json::from_slice(&there).with_context(|| path.display().to_string())
 }
 
 /// Looks for an explanation of every outage.

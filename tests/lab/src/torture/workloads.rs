@@ -87,7 +87,8 @@ impl Workloads {
         Some((since / 1_000_000).min(self.clock.now_ms()))
     }
 
-    /// Stops it, after everything was read back that the servers have; the cluster must be healthy.
+    /// Stops it, after everything was read back that the servers have, for which the cluster must be healthy. A server
+    /// that cannot be read is told of, and is a finding of the checker.
     pub fn stop(self) -> Result<()> {
         let ended = [self.redis.finish(), self.mariadb.finish(), self.pulse.finish()];
         ended.into_iter().collect()

@@ -223,6 +223,14 @@ fn a_lost_write() {
 }
 
 #[test]
+fn a_server_that_could_not_be_read_at_the_end() {
+    let run = Run::new();
+    fs::remove_file(content_file(run.dir(), "redis")).unwrap();
+    let lost = run.check().lost_writes;
+    assert!(lost.len() == 1 && lost[0].contains("nobody knows"), "{lost:?}");
+}
+
+#[test]
 fn an_outage_that_nobody_caused() {
     let run = Run::new();
     run.lines(&run.dir().join(FAULTS), &Vec::<Fault>::new());
@@ -282,12 +290,7 @@ fn an_outage_of_which_no_journal_tells() {
 
 #[test]
 fn evidence_that_is_missing_is_an_error_and_no_good_run() {
-    for name in [
-        "origin.json",
-        "content-redis.json",
-        "attempts-mariadb.jsonl",
-        FAULTS,
-    ] {
+    for name in ["origin.json", "attempts-mariadb.jsonl", FAULTS] {
         let run = Run::new();
         fs::remove_file(run.dir().join(name)).unwrap();
         let error = check(run.dir(), &run.shared()).unwrap_err();
