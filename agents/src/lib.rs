@@ -10,6 +10,8 @@ pub mod agent;
 pub mod clock;
 pub mod exec;
 pub mod fence;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod group;
 pub mod guard;
 pub mod permits;

@@ -83,9 +83,9 @@ impl Places {
             return Ok(name.clone());
         }
         if let Ok(text) = std::fs::read_to_string(NODE_FILE)
-            && !text.trim().is_empty()
+            && let Some(name) = name_in(&text)
         {
-            return Ok(text.trim().to_owned());
+            return Ok(name.to_owned());
         }
         let host = nix::unistd::gethostname().context("cannot read the host name: give --node NAME")?;
         let host = host.to_string_lossy();
@@ -99,6 +99,11 @@ impl Places {
             .clone()
             .unwrap_or_else(|| self.run_dir.join("agentd.sock"))
     }
+}
+
+/// The name in the text of the node's file; none if it is blank.
+pub(crate) fn name_in(text: &str) -> Option<&str> {
+    Some(text.trim()).filter(|name| !name.is_empty())
 }
 
 /// Reads and validates a configuration file.
@@ -124,8 +129,9 @@ pub fn find_node(config: &Config, name: &str) -> anyhow::Result<NodeId> {
     config.node_by_name(name).with_context(|| {
         let known = config.members().map(|member| config.name_of(member)).collect::<Vec<_>>().join(", ");
         format!(
-            "this node is called {name}, and the configuration of cluster {} has no such member (it has {known}): give \
+            "this node is called {}, and the configuration of cluster {} has no such member (it has {known}): give \
              --node NAME, write the name to {NODE_FILE}, or correct the configuration",
+            name.escape_debug(),
             config.cluster.name
         )
     })
@@ -155,5 +161,9 @@ mod tests {
             error.contains("witness, db1, db2") && error.contains("--node"),
             "{error}"
         );
+        let error = find_node(&config, "db\u{1b}[2J9")
+            .expect_err("unknown")
+            .to_string();
+        assert!(!error.contains('\u{1b}'), "{error}");
     }
 }

@@ -138,7 +138,7 @@ impl Journal {
         for file in [rotated(&self.disk.path), self.disk.path.clone()] {
             read_back(&file, &mut self.ring);
         }
-        self.next_id = self.ring.back().map_or(1, |last| last.id + 1);
+        self.next_id = next_id(&self.ring);
     }
 
     /// Writes one record down and tells followers.
@@ -157,7 +157,7 @@ impl Journal {
             group: record.group,
             epoch: record.epoch,
         };
-        self.next_id += 1;
+        self.next_id = self.next_id.saturating_add(1);
         self.disk.append(&event);
         if self.ring.len() == RING_ENTRIES {
             self.ring.pop_front();
@@ -251,8 +251,18 @@ fn rotated(path: &Path) -> PathBuf {
 
 /// Reads the entries of a file that decode. Torn or foreign lines are skipped.
 fn read_back(path: &Path, ring: &mut VecDeque<EventView>) {
-    let Ok(file) = File::open(path) else { return };
-    for line in BufReader::new(file).split(b'\n').map_while(Result::ok) {
+    if let Ok(file) = File::open(path) {
+        read_entries(BufReader::new(file), ring);
+    }
+}
+
+/// The number after the last one in `ring`.
+pub(crate) fn next_id(ring: &VecDeque<EventView>) -> u64 {
+    ring.back().map_or(1, |last| last.id.saturating_add(1))
+}
+
+pub(crate) fn read_entries(lines: impl BufRead, ring: &mut VecDeque<EventView>) {
+    for line in lines.split(b'\n').map_while(Result::ok) {
         let Ok(event) = serde_json::from_slice::<EventView>(&line) else {
             continue;
         };
@@ -300,6 +310,18 @@ mod tests {
         let mut journal = Journal::new(state_dir, "db1");
         journal.read_back();
         journal
+    }
+
+    /// Found by fuzzing: the number after the last one of all.
+    #[test]
+    fn a_damaged_number_does_not_keep_had_from_starting() {
+        let mut ring = VecDeque::new();
+        let last = EventView {
+            id: u64::MAX,
+            ..EventView::default()
+        };
+        read_entries(serde_json::to_vec(&last).expect("written").as_slice(), &mut ring);
+        assert_eq!(next_id(&ring), u64::MAX);
     }
 
     fn note(group: &str, level: &'static str, text: &str) -> Record {

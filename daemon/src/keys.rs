@@ -160,7 +160,7 @@ pub fn pin_of(spki: &[u8]) -> KeyPin {
     KeyPin(pin)
 }
 
-fn spki_of(pkcs8: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn spki_of(pkcs8: &[u8]) -> Result<Vec<u8>, String> {
     let pair = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|error| format!("not an Ed25519 key: {error}"))?;
     Ok([&SPKI_PREFIX, pair.public_key().as_ref()].concat())
 }

@@ -9,6 +9,8 @@ pub mod agentd_link;
 pub mod args;
 pub mod clock;
 pub mod control;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod in_force;
 pub mod init;
 pub mod join;

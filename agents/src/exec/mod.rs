@@ -3,6 +3,8 @@
 //! The program must stay in the foreground. It gets a session of its own, a cgroup of its own where agentd may make
 //! one, and survives a restart of had-agentd.
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod halt;
 mod members;
 mod output;

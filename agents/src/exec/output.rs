@@ -46,7 +46,7 @@ impl Tail {
             .collect()
     }
 
-    fn push(&self, bytes: &[u8]) {
+    pub(super) fn push(&self, bytes: &[u8]) {
         let mut lines = super::lock(&self.0);
         // Only the end of a flood matters: two lines at most are looked at.
         let recent = &bytes[bytes.len().saturating_sub(2 * LINE_BYTES)..];

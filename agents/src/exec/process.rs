@@ -93,7 +93,7 @@ pub fn stat(pid: i32) -> Option<Stat> {
 }
 
 /// The name in parentheses may itself hold blanks and parentheses: fields are counted from the last one.
-fn parse_stat(text: &str) -> Option<Stat> {
+pub(super) fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<_> = text.rsplit_once(')')?.1.split_whitespace().collect();
     Some(Stat {
         state: fields.first()?.chars().next()?,

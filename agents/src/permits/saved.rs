@@ -21,7 +21,7 @@ const ENDING: &str = "permit";
 /// Makes all zero no record.
 const SALT: u64 = 0x686f_6c64_6661_7374;
 
-fn encode(permit: PermitView) -> [u8; 24] {
+pub(crate) fn encode(permit: PermitView) -> [u8; 24] {
     let words = [permit.epoch, permit.until.0, permit.epoch ^ permit.until.0 ^ SALT];
     let mut bytes = [0; 24];
     for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
@@ -30,7 +30,7 @@ fn encode(permit: PermitView) -> [u8; 24] {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<PermitView> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<PermitView> {
     let mut words = bytes
         .chunks_exact(8)
         .map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));

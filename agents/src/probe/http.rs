@@ -55,7 +55,12 @@ pub async fn get(url: &str) -> Result<(), String> {
             Err(error) => return Err(error.to_string()),
         }
     }
-    let text = String::from_utf8_lossy(&line);
+    verdict(&line)
+}
+
+/// What an answer that begins with `line` means.
+pub(crate) fn verdict(line: &[u8]) -> Result<(), String> {
+    let text = String::from_utf8_lossy(line);
     let mut words = text.lines().next().unwrap_or_default().split(' ');
     let status = words
         .next()

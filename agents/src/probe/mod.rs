@@ -1,6 +1,6 @@
 //! Probes: checks of a resource beside the events of its agent. Bad is what fails n of the last m times.
 
-mod http;
+pub(crate) mod http;
 
 use std::collections::VecDeque;
 use std::path::Path;

@@ -16,6 +16,8 @@ pub mod announce;
 mod codec;
 pub mod conflict;
 mod filter;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod hold;
 pub mod keeper;
 pub mod link;

@@ -8,7 +8,7 @@ mod answer;
 mod apply;
 mod credentials;
 mod force;
-mod operate;
+pub(crate) mod operate;
 mod watch;
 
 use std::os::unix::fs::PermissionsExt;

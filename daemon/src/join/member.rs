@@ -61,10 +61,19 @@ pub fn append_member(config: &str, member: &NewMember) -> Result<String, String>
     member.check()?;
     let document: Document = toml::from_str(config)
         .map_err(|error| format!("the configuration is not valid TOML: {}", error.message()))?;
-    if member.witness {
+    let text = if member.witness {
         witness(config, member, document.witness)
     } else {
         node(config, member, &document.node)
+    }?;
+    // Members that are written inline leave no place to add one to.
+    match toml::from_str::<toml::Table>(&text) {
+        Ok(_) => Ok(text),
+        Err(_) => Err(
+            "the configuration in force has its members on one line (node = [{ ... }]), and nothing can be added there: \
+             write each of them as [[node]], the witness as [witness], and apply that with 'hactl config apply' first"
+                .into(),
+        ),
     }
 }
 

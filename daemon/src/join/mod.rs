@@ -7,7 +7,7 @@
 
 mod client;
 mod member;
-mod protocol;
+pub(crate) mod protocol;
 mod server;
 mod token;
 

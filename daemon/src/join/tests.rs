@@ -301,3 +301,13 @@ fn names_that_would_write_toml_of_their_own_are_refused() {
     }
     assert!(append_member("not toml", &member("a", "10.0.0.1", 1)).is_err());
 }
+
+/// Found by fuzzing: the section that was appended made the key `node` stand there twice.
+#[test]
+fn members_on_one_line_are_refused_in_words() {
+    let text = "node = [{ name = \"db1\", links = [\"10.0.0.1\"] }]\n[cluster]\nname = \"shop\"\n";
+    for (name, link) in [("db2", "10.0.0.2"), ("db1", "10.0.0.1")] {
+        let error = append_member(text, &member(name, link, 1)).expect_err("refused");
+        assert!(error.contains("[[node]]"), "{error}");
+    }
+}

@@ -50,7 +50,7 @@ pub struct Store {
 }
 
 /// One generation as it was found.
-enum Found {
+pub(crate) enum Found {
     Missing,
     Intact {
         sequence: u64,
@@ -64,6 +64,23 @@ enum Found {
 }
 
 impl Found {
+    /// The generation in the bytes of its file.
+    pub(crate) fn of(bytes: &[u8]) -> Found {
+        match format::header(bytes) {
+            Err(why) => Found::Damaged { sequence: None, why },
+            Ok(header) => match format::record(header, bytes) {
+                Ok(record) => Found::Intact {
+                    sequence: header.sequence,
+                    record: Box::new(record),
+                },
+                Err(why) => Found::Damaged {
+                    sequence: Some(header.sequence),
+                    why,
+                },
+            },
+        }
+    }
+
     fn sequence(&self) -> Option<u64> {
         match self {
             Found::Missing => None,
@@ -127,19 +144,7 @@ impl Store {
                 why: format!("it cannot be read: {error}"),
             });
         }
-        Ok(match format::header(&bytes) {
-            Err(why) => Found::Damaged { sequence: None, why },
-            Ok(header) => match format::record(header, &bytes) {
-                Ok(record) => Found::Intact {
-                    sequence: header.sequence,
-                    record: Box::new(record),
-                },
-                Err(why) => Found::Damaged {
-                    sequence: Some(header.sequence),
-                    why,
-                },
-            },
-        })
+        Ok(Found::of(&bytes))
     }
 
     /// Moves both generations out of the way, so that neither can ever be taken for the newest.
@@ -168,7 +173,7 @@ impl Store {
 }
 
 /// The newest record, if it is certain that it is the newest.
-fn usable(found: [Found; 2]) -> Result<Option<Box<Durable>>, (u64, String)> {
+pub(crate) fn usable(found: [Found; 2]) -> Result<Option<Box<Durable>>, (u64, String)> {
     match found {
         [Found::Missing, Found::Missing] => Ok(None),
         [

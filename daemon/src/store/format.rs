@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use holdfast_core::durable::Durable;
-use holdfast_proto::ids::{Ballot, NodeId};
+use holdfast_proto::ids::{Ballot, NUMBER_MAX, NodeId};
 use holdfast_proto::state::ClusterState;
 use holdfast_proto::{MESSAGE_BYTES_MAX, wire};
 
@@ -137,8 +137,8 @@ impl<'a> Cursor<'a> {
     fn ballot(&mut self) -> Result<Ballot, String> {
         let round = self.u64()?;
         let node = self.take(1)?[0];
-        if node > NodeId::DATA_MAX {
-            Err(format!("a ballot names node {node}"))
+        if node > NodeId::DATA_MAX || round > NUMBER_MAX {
+            Err(format!("a ballot names round {round} of node {node}"))
         } else {
             Ok(Ballot { round, node })
         }

@@ -44,14 +44,49 @@ fn value_after(source: &str, from: usize) -> std::ops::Range<usize> {
     let rest = &source[from..];
     let start = from + (rest.len() - rest.trim_start_matches([' ', '\t']).len());
     let rest = &source[start..];
-    for quotes in ["\"\"\"", "'''", "\"", "'"] {
-        if let Some(inner) = rest.strip_prefix(quotes) {
-            let closing = closing_quotes(inner, quotes);
-            return start + quotes.len()..start + quotes.len() + closing;
-        }
+    if let Some((quotes, inner)) = quoted(rest) {
+        let closing = closing_quotes(inner, quotes);
+        return start + quotes.len()..start + quotes.len() + closing;
+    }
+    if rest.starts_with(['[', '{']) {
+        return start + 1..start + closing_bracket(rest);
     }
     let end = rest.find([',', '}', '\n', '#']).unwrap_or(rest.len());
     start..start + end
+}
+
+/// The quotes that `text` begins with, and what follows them.
+fn quoted(text: &str) -> Option<(&'static str, &str)> {
+    ["\"\"\"", "'''", "\"", "'"]
+        .into_iter()
+        .find_map(|quotes| Some((quotes, text.strip_prefix(quotes)?)))
+}
+
+/// Where the bracket that `text` begins with is closed; the end of the text when it never is. Brackets in quotes and
+/// comments do not count.
+fn closing_bracket(text: &str) -> usize {
+    let (mut at, mut depth) = (0, 0);
+    while let Some(letter) = text[at..].chars().next() {
+        let rest = &text[at..];
+        if let Some((quotes, inner)) = quoted(rest) {
+            let closing = quotes.len() + closing_quotes(inner, quotes);
+            at += closing;
+            at += rest[closing..].strip_prefix(quotes).map_or(0, |_| quotes.len());
+            continue;
+        }
+        match letter {
+            '[' | '{' => depth += 1,
+            ']' | '}' if depth == 1 => return at,
+            ']' | '}' => depth -= 1,
+            '#' => {
+                at += rest.find('\n').unwrap_or(rest.len());
+                continue;
+            }
+            _ => {}
+        }
+        at += letter.len_utf8();
+    }
+    text.len()
 }
 
 /// Where `quotes` close `inner`; the end of its line, or of the text for triple quotes, when they never do.
@@ -98,6 +133,16 @@ mod tests {
     #[test]
     fn what_a_terminal_would_obey_is_dotted_out() {
         assert_eq!(redacted("x = \"a\u{9b}31mb\u{85}\""), "x = \"a\u{b7}31mb\u{b7}\"");
+    }
+
+    /// Found by fuzzing: of a list, only the first item was masked.
+    #[test]
+    fn a_list_of_secrets_is_masked_to_its_end() {
+        assert_eq!(
+            redacted("token = [\"a\", # ]\n \"b]\", [1]]\nx = [2]"),
+            "token = [********\n**********]\nx = [2]"
+        );
+        assert_eq!(redacted("secret = { a = \"b\"\n"), "secret = {********\n");
     }
 
     #[test]

@@ -268,7 +268,10 @@ fn numbers_that_cannot_be_counted_on_from_are_refused() {
     };
     assert!(decode(&encode(&ballot(NUMBER_MAX))).is_ok());
     let error = decode(&encode(&ballot(NUMBER_MAX + 1))).unwrap_err();
-    assert_eq!(error.to_string(), "pre_vote.ballot is invalid: 4611686018427387905");
+    assert_eq!(
+        error.to_string(),
+        "pre_vote.ballot is invalid: 4611686018427387905"
+    );
     for spoil in [
         |state: &mut ClusterState| state.version = u64::MAX,
         |state: &mut ClusterState| state.next_epoch = u64::MAX,
