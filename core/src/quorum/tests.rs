@@ -173,3 +173,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_committed_set_that_is_newer_by_several_versions_replaces_ours() {
+    let ours = Electorate::of(A, &state(4, set(&[A, B, W])), &state(4, set(&[A, B, W])));
+    let known = |version, voters| KnownVoters {
+        committed_version: version,
+        committed: voters,
+        accepted: voters,
+    };
+    let (newer, accepted) = ours.merged_with(known(6, set(&[A])));
+    assert!(newer.is_sole() && accepted == set(&[A]));
+    let (older, _) = ours.merged_with(known(3, set(&[A])));
+    assert!(!older.is_sole());
+}

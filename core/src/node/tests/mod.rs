@@ -4,6 +4,7 @@
 mod acceptance;
 mod acceptor;
 mod candidates;
+mod contradictions;
 mod countdowns;
 mod election;
 mod encoding;
@@ -19,10 +20,12 @@ mod operator;
 mod own_groups;
 mod pair;
 mod permits;
+mod placing;
 mod proposals;
 mod setup;
 mod solo;
 mod takeover;
+mod watching;
 
 use std::sync::Arc;
 use std::time::Duration;
