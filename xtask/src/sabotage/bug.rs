@@ -28,6 +28,8 @@ pub enum Catcher {
     Sim { seen: u64, within: u64 },
     /// The model checker, in the configuration of this name.
     Model(String),
+    /// A unit test of the core: neither of the two gets to where this bug shows, because another rule stands in between.
+    Unit(String),
 }
 
 /// The bugs in `dir`: all of them, or those named.
@@ -75,8 +77,11 @@ fn read(name: &str, text: &str, patch: PathBuf) -> Result<Bug> {
     })
 }
 
-/// Reads `sim, seed 36, within 4000` and `model PAIR`.
+/// Reads `sim, seed 36, within 4000`, `model pair` and `unit node::tests::pair::a_name`.
 fn catcher(text: &str) -> Result<Catcher> {
+    if let Some(test) = text.strip_prefix("unit ") {
+        return Ok(Catcher::Unit(test.trim().to_string()));
+    }
     if let Some(configuration) = text.strip_prefix("model ") {
         return Ok(Catcher::Model(configuration.trim().to_string()));
     }
@@ -89,7 +94,9 @@ fn catcher(text: &str) -> Result<Catcher> {
             seen: *seen,
             within: *within,
         }),
-        _ => bail!("`# caught by: {text}` is neither `sim, seed N, within N` nor `model NAME`"),
+        _ => {
+            bail!("`# caught by: {text}` is neither `sim, seed N, within N` nor `model NAME` nor `unit TEST`")
+        }
     }
 }
 
@@ -114,6 +121,9 @@ mod tests {
         let text = format!("{HEAD}# caught by: model pair\n");
         let bug = read("early", &text, PathBuf::new()).unwrap();
         assert_eq!(bug.catcher, Catcher::Model("pair".into()));
+        let text = format!("{HEAD}# caught by: unit proof::tests::a_name\n");
+        let bug = read("early", &text, PathBuf::new()).unwrap();
+        assert_eq!(bug.catcher, Catcher::Unit("proof::tests::a_name".into()));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
+use serde_json::Value;
 
 use crate::run;
 
@@ -70,12 +71,12 @@ impl Workbench {
         fs::write(&to, bytes).with_context(|| to.display().to_string())
     }
 
-    /// Puts `patch` in, builds `package`, takes the patch out again; a copy of the program under `name`.
-    pub fn build(&self, patch: &Path, package: &str, name: &str) -> Result<PathBuf> {
+    /// Puts `patch` in, builds what `made` says, takes the patch out again; a copy of the program under `name`.
+    pub fn build(&self, patch: &Path, made: Made, name: &str) -> Result<PathBuf> {
         let harmed = self.git_apply(&["--numstat"], patch)?;
         self.git_apply(&[], patch)
             .context("the patch does not fit the code any more: make it anew")?;
-        let built = self.build_package(package);
+        let built = self.build_program(made);
         for line in harmed.lines() {
             let file = line.rsplit('\t').next().unwrap_or_default();
             self.restore(Path::new(file))?;
@@ -100,21 +101,38 @@ impl Workbench {
     }
 
     /// Optimised enough for thousands of seeds, and otherwise whatever makes the build of a changed core short.
-    fn build_package(&self, package: &str) -> Result<PathBuf> {
-        let target = self.home.join("target");
-        let mut command = run::cargo(&["build", "--quiet", "--release", "--package", package]);
+    fn build_program(&self, made: Made) -> Result<PathBuf> {
+        let arguments: &[&str] = match made {
+            Made::Program(package) => &["build", "--package", package],
+            Made::CoreTests => &["test", "--no-run", "--lib", "--package", "holdfast-core"],
+        };
+        let mut command = run::cargo(arguments);
         command
+            .args(["--quiet", "--release", "--message-format=json-render-diagnostics"])
             .current_dir(self.source())
-            .env("CARGO_TARGET_DIR", &target)
+            .env("CARGO_TARGET_DIR", self.home.join("target"))
             .env("CARGO_INCREMENTAL", "1")
             .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
             .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "2")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "32")
             // A rule that is dropped leaves names that nobody uses.
-            .env("RUSTFLAGS", "--cap-lints=warn -Awarnings");
-        run::done(&mut command)?;
-        Ok(target.join("release").join(package))
+            .env("RUSTFLAGS", "-Awarnings");
+        let said = run::output(&mut command)?;
+        said.lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter_map(|artifact| artifact["executable"].as_str().map(PathBuf::from))
+            .next_back()
+            .context("cargo named no program")
     }
+}
+
+/// What a bug is built into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// The program of this package.
+    Program(&'static str),
+    /// The unit tests of the core.
+    CoreTests,
 }
 
 /// Removes every file below `dir` that is not among `files` (named relative to `root`).
