@@ -4,7 +4,6 @@
 mod acceptance;
 mod acceptor;
 mod candidates;
-mod contradictions;
 mod countdowns;
 mod election;
 mod encoding;
