@@ -172,8 +172,10 @@ fn obstacle(
     }
     if let Some(failure) = entry.and_then(|entry| entry.failures.get(&node)) {
         return Some(format!(
-            "failed it ({}); hactl resource cleanup {} clears that",
-            failure.reason, group.name
+            "failed it ({}), which counts for {} s; hactl resource cleanup {} clears that",
+            failure.reason,
+            state.config.cluster.flap_window_ms / 1000,
+            group.name
         ));
     }
     if let Some(other) = group

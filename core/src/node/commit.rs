@@ -68,11 +68,41 @@ impl Node {
             return;
         };
         if state.version > durable.committed.version {
-            self.set_committed(ballot, state);
-            self.persist();
+            if self.believes_commit(ballot, state.version) {
+                self.set_committed(ballot, state);
+                self.persist();
+            }
         } else if state.version == durable.committed.version {
             self.note_synced(ballot, state.version);
         }
+    }
+
+    /// Whether a commit by somebody else fits this node's own leadership or candidacy, which it ends if its ballot is higher:
+    /// a majority promised that ballot. A majority also promised this leader's, and told it all that it had accepted; so
+    /// under a lower ballot nothing beyond that can have been committed, whoever says so.
+    fn believes_commit(&mut self, ballot: Ballot, version: Version) -> bool {
+        let (own, known) = match &self.role {
+            Role::Leading(leading) => {
+                let proposed = leading.proposal.as_ref().map(|proposal| proposal.state.version);
+                let accepted = self.durable.as_ref().map(|durable| durable.accepted.version);
+                (leading.ballot, proposed.max(accepted).unwrap_or(0))
+            }
+            Role::Preparing(round) => (round.ballot, Version::MAX),
+            Role::Follower | Role::PreVoting(_) => return true,
+        };
+        if ballot > own {
+            self.step_down("another leader has committed a change");
+            self.schedule_election(self.now + self.spans.lease);
+            return true;
+        }
+        if version > known {
+            let text = format!(
+                "was told that version {version} is committed under ballot {ballot}, which cannot be under ballot {own}: \
+                 not believed"
+            );
+            self.journal("contradiction", Level::Alert, text);
+        }
+        version <= known
     }
 
     /// A blank node takes its first state only when it is no voter in it: what it may have promised before is lost.
@@ -131,6 +161,7 @@ impl Node {
         }
         self.journal_differences(&old, &state);
         self.note_moves(&old, &state);
+        self.note_failures(&state);
     }
 
     /// Synced means: acknowledged, in this boot, a state that then committed (architecture.md rule 6), and has it on disk: a

@@ -10,6 +10,7 @@ use holdfast_proto::time::Time;
 
 use super::election::Round;
 use super::fencing::FenceRun;
+use super::flapping::NotedFailure;
 use super::local::{Local, LocalGroup, Order};
 use super::permits::Grant;
 use super::persistence::{Deferred, Persistence};
@@ -55,6 +56,7 @@ impl Node {
             next_fence_id,
             calls,
             moves: _,
+            failures_since,
             was_running: _,
             outage_since: _,
             last_outage: _,
@@ -102,6 +104,10 @@ impl Node {
             encode_proof(now, *node, proof, memory, to);
         }
         to.word(calls.len() as u64);
+        for ((_, node), NotedFailure { since, boot, .. }) in failures_since {
+            to.instant(now, Some(*since), self.flap_window());
+            to.boot(*node, *boot);
+        }
         to.flag(*shutting_down);
         encode_timers(now, timers, to);
         to.word(outbox.len() as u64);

@@ -1,11 +1,23 @@
-//! The flap budget: a group that keeps being moved by failures is held instead.
+//! How long failures count: against a group's budget of automatic moves, and against the node where it failed.
 
 use std::time::Duration;
 
+use holdfast_proto::ids::{BootId, NodeId};
 use holdfast_proto::state::ClusterState;
+use holdfast_proto::time::Time;
 
 use super::Node;
 use crate::journal::Level;
+
+/// A failure as this node came to know it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NotedFailure {
+    count: u32,
+    /// The boot in which the group failed, if the node was heard.
+    pub(super) boot: Option<BootId>,
+    /// When it was noted here, on this node's own clock.
+    pub(super) since: Time,
+}
 
 impl Node {
     /// Notes when automatic moves were committed. The count is in the committed state, so that it does not depend on who
@@ -46,6 +58,53 @@ impl Node {
         }
     }
 
+    /// Notes since when this node knows each failure of `state`, on its own clock; one that grew counts anew.
+    pub(super) fn note_failures(&mut self, state: &ClusterState) {
+        let known = std::mem::take(&mut self.failures_since);
+        for (name, entry) in &state.groups {
+            for (node, failure) in &entry.failures {
+                let key = (name.clone(), *node);
+                let noted = known.get(&key).copied();
+                let noted = noted.filter(|noted| noted.count == failure.count);
+                let noted = noted.unwrap_or(NotedFailure {
+                    count: failure.count,
+                    boot: self.boot_of(*node),
+                    since: self.now,
+                });
+                self.failures_since.insert(key, noted);
+            }
+        }
+    }
+
+    /// Drops the failures that are older than `flap_window`, and those of a boot that is over: whatever failed there weeks
+    /// ago, a cable or a full disk, must not keep a group down when the other node fails. The budget of moves keeps this
+    /// from becoming a loop.
+    pub(super) fn forget_failures(&mut self, next: &mut ClusterState) {
+        self.note_failures(next);
+        let window = self.flap_window();
+        for ((name, node), noted) in &self.failures_since {
+            let rebooted = noted.boot.is_some() && noted.boot != self.boot_of(*node);
+            if !rebooted && self.now.since(noted.since) < window {
+                continue;
+            }
+            if let Some(entry) = next.groups.get_mut(name) {
+                entry.failures.remove(node);
+            }
+        }
+    }
+
+    /// The boot that was last heard of `node`.
+    pub(super) fn boot_of(&self, node: NodeId) -> Option<BootId> {
+        if node == self.me.node {
+            return Some(self.me.boot);
+        }
+        self.members.get(&node).and_then(|member| member.boot)
+    }
+
+    pub(super) fn flap_window(&self) -> Duration {
+        Duration::from_millis(self.config.cluster.flap_window_ms.into())
+    }
+
     /// True when a group used up its budget of automatic moves and is to be left alone.
     pub(super) fn is_flapping(&self, group: &str) -> bool {
         self.would_flap(group, 0)
@@ -53,7 +112,7 @@ impl Node {
 
     /// The same, with `more` moves that are not committed yet.
     pub(super) fn would_flap(&self, group: &str, more: u32) -> bool {
-        let window = Duration::from_millis(self.config.cluster.flap_window_ms.into());
+        let window = self.flap_window();
         let recent = self.moves.get(group).map_or(0, |moves| {
             moves.iter().filter(|at| self.now.since(**at) < window).count()
         });

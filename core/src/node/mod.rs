@@ -49,6 +49,7 @@ use crate::view::View;
 
 use election::Round;
 use fencing::FenceRun;
+use flapping::NotedFailure;
 use local::Local;
 use operator::PendingCall;
 use permits::Grant;
@@ -123,6 +124,8 @@ pub struct Node {
     calls: Vec<PendingCall>,
     /// Automatic moves of each group, for the flap budget.
     moves: BTreeMap<GroupName, VecDeque<Time>>,
+    /// Since when each failure is known here.
+    failures_since: BTreeMap<(GroupName, NodeId), NotedFailure>,
     /// Groups that this node has seen running: only these can have an outage.
     was_running: BTreeSet<GroupName>,
     outage_since: BTreeMap<GroupName, Time>,
@@ -177,6 +180,7 @@ impl Node {
             next_fence_id: 0,
             calls: Vec::new(),
             moves: BTreeMap::new(),
+            failures_since: BTreeMap::new(),
             was_running: BTreeSet::new(),
             outage_since: BTreeMap::new(),
             last_outage: BTreeMap::new(),

@@ -49,6 +49,7 @@ impl Node {
         self.follow_config(&mut next);
         let seen = self.observations();
         if !next.maintenance {
+            self.forget_failures(&mut next);
             self.record_failures(&mut next);
             self.order_moves(&mut next);
         }
@@ -173,7 +174,7 @@ impl Node {
                 count: 0,
                 reason: String::new(),
             });
-            failure.count += 1;
+            failure.count = failure.count.saturating_add(1);
             failure.reason = report.detail;
             entry.assignment = Assignment::Releasing {
                 owner,
@@ -374,11 +375,7 @@ impl Node {
         cause: Option<String>,
         why: &str,
     ) {
-        let boot = if node == self.me.node {
-            Some(self.me.boot)
-        } else {
-            self.members.get(&node).and_then(|member| member.boot)
-        };
+        let boot = self.boot_of(node);
         let epoch = take_epoch(next);
         let target = self.name(node);
         if let Some(entry) = next.groups.get_mut(name) {
@@ -404,6 +401,12 @@ impl Node {
         }
         for (name, entry) in &new.groups {
             let before = old.groups.get(name);
+            let failed_before = before.into_iter().flat_map(|before| before.failures.keys());
+            for node in failed_before.filter(|node| !entry.failures.contains_key(node)) {
+                let text = format!("{name}: its failure on {} counts no more", self.name(*node));
+                let epoch = entry.assignment.epoch();
+                self.journal_about("failure-forgotten", Level::Info, text, Some(name.clone()), epoch);
+            }
             if before.is_some_and(|before| before.assignment == entry.assignment) {
                 continue;
             }

@@ -127,6 +127,51 @@ fn a_group_that_failed_everywhere_stays_stopped_with_a_reason() {
 }
 
 #[test]
+fn a_failure_counts_for_the_flap_window_and_then_the_group_is_tried_again() {
+    let mut cluster = Cluster::of(all_vote(&config_with(
+        2,
+        true,
+        "flap_window = \"60s\"",
+        &group("db", "fencing", ""),
+    )));
+    cluster.form();
+    for node in [A, B] {
+        cluster.host_mut(node).starts_fail.insert("db".into());
+    }
+    let epoch = cluster.assignment(A, "db").epoch();
+    cluster.agent_reports(A, "db", epoch, RunState::Failed);
+    cluster.run_for(2_000);
+    assert!(cluster.runs_on("db").is_empty());
+    for node in [A, B] {
+        cluster.host_mut(node).starts_fail.clear();
+    }
+    cluster.run_for(50_000);
+    assert!(cluster.runs_on("db").is_empty(), "the failures still count");
+    cluster.run_until(20_000, "it was tried again", |cluster| {
+        !cluster.runs_on("db").is_empty()
+    });
+    let leader = cluster.lead();
+    assert!(!cluster.journal(leader, "failure-forgotten").is_empty());
+}
+
+#[test]
+fn a_failure_of_a_boot_that_is_over_no_longer_counts() {
+    let mut cluster = trio();
+    let epoch = cluster.assignment(A, "db").epoch();
+    cluster.agent_reports(A, "db", epoch, RunState::Failed);
+    cluster.run_until(1_000, "it moved", |cluster| cluster.runs_on("db") == [B]);
+    cluster.run_for(2_000);
+    assert!(cluster.state(B).groups["db"].failures.contains_key(&A));
+    cluster.power_off(A);
+    cluster.run_for(2_000);
+    cluster.boot(A);
+    cluster.run_until(10_000, "the failure was forgotten", |cluster| {
+        cluster.state(B).groups["db"].failures.is_empty()
+    });
+    assert_eq!(cluster.runs_on("db"), [B], "and nothing moves back for it");
+}
+
+#[test]
 fn a_group_that_keeps_moving_is_held_when_its_budget_is_used_up() {
     let more = "flap_budget = 2\nflap_window = \"1h\"";
     let mut cluster = Cluster::of(all_vote(&config_with(2, true, more, &group("web", "lease", ""))));
