@@ -365,7 +365,9 @@ impl Node {
             return;
         }
         let round = round.clone();
-        let adopted = self.adopted_state(&round);
+        let Some(adopted) = self.adopted_state(&round) else {
+            return self.give_up_contradicted(&round);
+        };
         self.timers.clear(Timer::ElectionRound);
         let text = format!(
             "{} was elected with ballot {}",
@@ -377,23 +379,31 @@ impl Node {
     }
 
     /// The highest accepted state of the majority; or, for a sole committed voter, its committed state at a new version,
-    /// which withdraws a change of voters that only it could have completed (architecture.md rule 10).
-    fn adopted_state(&self, round: &Round) -> Arc<ClusterState> {
-        let durable = self.durable.as_ref().expect("a candidate has state");
+    /// which withdraws a change of voters that only it could have completed (architecture.md rule 10). None if that is
+    /// older than what was committed, which cannot be unless somebody told something wrong.
+    fn adopted_state(&self, round: &Round) -> Option<Arc<ClusterState>> {
+        let durable = self.durable.as_ref()?;
         if round.electorate.is_sole() && durable.accepted.voters != durable.committed.voters {
             let mut state = ClusterState::clone(&durable.committed);
             state.version = durable.accepted.version + 1;
             state.reason = "a change of voters was withdrawn, because the new voter did not answer".into();
-            return Arc::new(state);
+            return Some(Arc::new(state));
         }
         let adopted = Arc::clone(&round.best.1);
-        assert!(
-            adopted.version >= durable.committed.version,
-            "adopting version {} after {} was committed",
-            adopted.version,
-            durable.committed.version
+        (adopted.version >= durable.committed.version).then_some(adopted)
+    }
+
+    /// A leader that began from such promises would undo what was committed (S3).
+    fn give_up_contradicted(&mut self, round: &Round) {
+        let text = format!(
+            "the promises for ballot {} end at version {}, and {} is committed: this round is given up",
+            round.ballot,
+            round.best.1.version,
+            self.committed().map_or(0, |state| state.version)
         );
-        adopted
+        self.journal("contradiction", Level::Alert, text);
+        self.step_down("the promises contradict what is committed");
+        self.schedule_election(self.now + self.spans.lease);
     }
 
     pub(super) fn on_refuse(&mut self, from: NodeId, ballot: Ballot, promised: Ballot, verdict: Verdict) {

@@ -4,6 +4,7 @@
 mod acceptance;
 mod acceptor;
 mod candidates;
+mod contradictions;
 mod countdowns;
 mod election;
 mod encoding;
