@@ -161,6 +161,7 @@ impl Node {
         }
         self.journal_differences(&old, &state);
         self.note_moves(&old, &state);
+        self.note_failures(&state);
     }
 
     /// Synced means: acknowledged, in this boot, a state that then committed (architecture.md rule 6), and has it on disk: a
