@@ -15,7 +15,10 @@ impl Node {
             return;
         }
         let Some(peer) = self.pair_peer() else { return };
-        let maintenance = self.committed().is_some_and(|state| state.maintenance);
+        // The accepted state: after a restart the committed one may be older, and an end of maintenance that both nodes of a
+        // pair committed is in what both accepted.
+        let durable = self.durable.as_ref();
+        let maintenance = durable.is_some_and(|durable| durable.accepted.maintenance);
         if maintenance || !self.network.may_fence() || self.fences.contains_key(&peer) {
             return;
         }

@@ -13,6 +13,7 @@ impl Node {
                 Timer::Heartbeat => {
                     self.send_round();
                     self.local.report_due();
+                    self.plan_to_campaign();
                 }
                 Timer::Election => self.campaign(None),
                 Timer::ElectionRound => self.retry_round(),
@@ -22,6 +23,14 @@ impl Node {
                 Timer::PersistRetry => self.retry_persist(),
                 Timer::Handover => self.end_handover(),
             }
+        }
+    }
+
+    /// A voter that follows always has a campaign ahead of it. Usually the answer to a leader's heartbeat plans it; a node
+    /// that was voted in by the last deed of a leader has answered none.
+    fn plan_to_campaign(&mut self) {
+        if matches!(self.role, Role::Follower) && self.timers.get(Timer::Election).is_none() {
+            self.schedule_election(self.now + self.spans.lease);
         }
     }
 

@@ -321,6 +321,25 @@ fn a_node_that_rebooted_catches_up_before_it_counts_as_synced() {
 }
 
 #[test]
+fn a_node_that_the_last_deed_of_a_leader_voted_in_can_lead() {
+    let mut cluster = trio();
+    cluster.power_off(B);
+    cluster.host_mut(B).disk = None;
+    cluster.run_for(2_000);
+    cluster.boot(B);
+    cluster.run_until(10_000, "it is dropped", |cluster| {
+        !cluster.state(A).voters.contains(B)
+    });
+    let votes = |cluster: &Cluster| {
+        let durable = cluster.node(B).durable();
+        durable.is_some_and(|durable| durable.committed.voters.contains(B))
+    };
+    cluster.run_until(10_000, "it is voted in again", votes);
+    cluster.power_off(A);
+    cluster.run_until(5_000, "it leads", |cluster| cluster.leader() == Some(B));
+}
+
+#[test]
 fn synced_is_claimed_only_after_the_state_is_on_disk() {
     let mut cluster = trio();
     cluster.power_off(B);

@@ -274,6 +274,34 @@ fn quorum_is_forced_only_where_the_peer_is_not_heard() {
 }
 
 #[test]
+fn quorum_is_forced_only_when_it_is_on_disk() {
+    let mut cluster = pair();
+    cluster.power_off(A);
+    cluster.power_off(B);
+    cluster.boot(B);
+    cluster.run_for(5_000);
+    let version = cluster.state(B).version;
+    cluster.host_mut(B).disk_held = true;
+    let call = OperatorCall {
+        request: OperatorRequest::QuorumForce,
+        who: "operator".into(),
+        at: "now".into(),
+    };
+    cluster.event(B, Event::Operator { request: 77, call });
+    cluster.run_for(1_000);
+    let told = |cluster: &Cluster| {
+        let mut done = cluster.done.iter();
+        done.any(|(_, _, effect)| matches!(effect, Effect::Reply { request: 77, .. }))
+    };
+    assert!(!told(&cluster), "it is not on disk yet, so it may still be lost");
+    assert_eq!(cluster.state(B).version, version, "nor is it committed");
+    cluster.host_mut(B).disk_held = false;
+    cluster.write_disk(B);
+    assert!(told(&cluster));
+    assert_eq!(cluster.state(B).voters, voters(&[B]));
+}
+
+#[test]
 fn a_maintenance_pair_fences_nobody() {
     let mut cluster = pair();
     cluster.ask_done(A, OperatorRequest::Maintenance { on: true });
@@ -282,6 +310,26 @@ fn a_maintenance_pair_fences_nobody() {
     cluster.run_for(20_000);
     assert!(cluster.fences.is_empty());
     assert_eq!(cluster.runs_on("db"), [A]);
+}
+
+#[test]
+fn maintenance_that_ended_does_not_come_back_with_a_restart() {
+    let mut cluster = pair();
+    cluster.ask_done(A, OperatorRequest::Maintenance { on: true });
+    cluster.run_for(500);
+    cluster.ask_done(A, OperatorRequest::Maintenance { on: false });
+    cluster.run_for(500);
+    cluster.power_off(B);
+    cluster.stop_had(A);
+    cluster.start_had(A);
+    assert!(
+        cluster.state(A).maintenance,
+        "what it wrote last was not yet known to be committed"
+    );
+    let grace_ms = cluster.config.cluster.startup_grace_ms;
+    cluster.run_until(u64::from(grace_ms) + 2_000, "it fences", |cluster| {
+        !cluster.fences.is_empty()
+    });
 }
 
 #[test]
