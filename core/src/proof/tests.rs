@@ -204,7 +204,8 @@ fn a_proof_is_recorded_with_its_evidence() {
 fn a_proof_keeps_when_it_was_made_what_it_covers_and_what_was_seen() {
     let power = [(FenceKind::Power, result(true))];
     let proof = FenceProof::from_devices(OWNER, Some(BOOT), &power, Time(77), 9).expect("all off");
-    assert_eq!((proof.at(), proof.evidence()), (Time(77), "exit 0"));
+    assert_eq!((proof.at(), proof.before_epoch()), (Time(77), 9));
+    assert_eq!(proof.evidence(), "exit 0");
     let release = proof.releases(&owned(8)).expect("made before it");
     assert_eq!(release.evidence(), "exit 0");
     assert!(proof.releases(&owned(9)).is_none());

@@ -216,5 +216,12 @@ fn leadership_does_not_go_to_a_node_that_could_not_stop_its_group() {
     cluster.run_until(1_000, "another leads", |cluster| {
         cluster.leader().is_some_and(|leader| leader != A)
     });
-    assert_eq!(cluster.leader(), Some(C));
+    let offered = cluster
+        .sent
+        .iter()
+        .find_map(|(_, from, to, message)| match message {
+            Message::Transfer { .. } if *from == A => Some(*to),
+            _ => None,
+        });
+    assert_eq!(offered, Some(C));
 }

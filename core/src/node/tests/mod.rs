@@ -15,6 +15,7 @@ mod guards;
 mod harness;
 mod lifecycle;
 mod looks;
+mod members;
 mod membership;
 mod operator;
 mod own_groups;

@@ -99,6 +99,32 @@ fn nothing_is_started_while_a_state_waits_for_a_stop_here() {
 }
 
 #[test]
+fn nothing_is_started_while_a_newer_stop_is_not_answered() {
+    let mut solo = permitted(BEAT / 4);
+    attach(&mut solo, &[]);
+    let ballot = Ballot { round: 5, node: 1 };
+    let taken = Arc::new(state(2, owned(A, BootId(9), 11)));
+    let effects = solo.hear(A, Message::Accept { ballot, state: taken });
+    assert_eq!(stops(&effects), 1);
+    let kept = Arc::new(state(3, owned(B, MINE, 5)));
+    assert_eq!(
+        records(&solo.hear(A, Message::Accept { ballot, state: kept })).len(),
+        1
+    );
+    let permit = Permit {
+        group: "db".into(),
+        epoch: 5,
+        until: solo.now + LEASE,
+    };
+    solo.node.local.renew(vec![(permit, Duration::ZERO)]);
+    let health = NetworkHealth {
+        any_link_up: true,
+        ping_answers: false,
+    };
+    assert_eq!(starts(&solo.event(Event::Network(health))), 0);
+}
+
+#[test]
 fn what_runs_here_for_another_owner_or_boot_is_stopped() {
     for assignment in [owned(A, BootId(9), 5), owned(B, BootId(9), 5)] {
         let mut solo = Solo::free_voter(B, state(1, assignment));
