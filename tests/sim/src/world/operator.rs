@@ -1,7 +1,7 @@
 //! The operator of the world: asks like one, cleans up once all is healed, and repairs what waits for a human's word.
 
 use holdfast_core::event::Event;
-use holdfast_proto::ids::{Incarnation, NodeId};
+use holdfast_proto::ids::{Incarnation, NodeId, VoterSet};
 use holdfast_proto::operator::{OperatorCall, OperatorRequest};
 
 use super::World;
@@ -114,17 +114,22 @@ impl World {
         }
     }
 
-    /// Too many voters lost their state for the others to go on by themselves.
+    /// A voter lost its state, so that the others cannot go on by themselves: no majority of them is left, or a change of
+    /// voters was under way that only the lost one could complete.
     fn needs_a_word(&self) -> bool {
         let Some(newest) = self.checker.newest() else {
             return false;
         };
-        let sound = newest
-            .voters
-            .iter()
-            .filter(|voter| self.machines[voter].disk.is_sound());
-        let sound = sound.count();
-        sound * 2 <= newest.voters.len()
+        let lost = |voter: NodeId| {
+            self.machines
+                .get(&voter)
+                .is_some_and(|machine| !machine.disk.is_sound())
+        };
+        let sound = newest.voters.iter().filter(|voter| !lost(*voter)).count();
+        let accepted = self.machines.values().filter_map(|machine| machine.disk.sound());
+        let blocked = |voters: VoterSet| voters != newest.voters && voters.iter().any(lost);
+        let mut under_way = accepted.map(|durable| durable.accepted.voters);
+        sound * 2 <= newest.voters.len() || under_way.any(blocked)
     }
 
     /// A node that leads, by its own word.

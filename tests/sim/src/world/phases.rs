@@ -145,7 +145,7 @@ impl World {
     /// What the leader says about groups that do not run, for the report of a violation.
     pub(super) fn leaders_view(&self) -> String {
         let Some(leader) = self.leader() else {
-            return " (there is no leader)".into();
+            return format!(" (there is no leader{})", self.quorum_sentences());
         };
         let machine = &self.machines[&leader];
         let Some(had) = &machine.had else {
@@ -159,6 +159,20 @@ impl World {
             .map(|group| format!("{} is {} because {}", group.name, group.state, group.reason))
             .collect();
         format!("; {leader} leads and says: {}", said.join("; "))
+    }
+
+    /// Why nobody leads, by the word of each.
+    fn quorum_sentences(&self) -> String {
+        let said = self.machines.values().filter_map(|machine| {
+            let view = machine.had.as_ref()?.view(machine.local(self.now_us));
+            let waits = view.next.map_or("nothing", |(_, reason)| reason);
+            let warned = view.warnings.join("; ");
+            Some(format!(
+                "; {}: {}; next: {waits}; {warned}",
+                machine.id, view.quorum
+            ))
+        });
+        said.collect()
     }
 
     /// L2: each node that can be asked says why a group does not run, in a sentence.
