@@ -51,6 +51,12 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
+    /// Put faults into the decision core, all in one build, and see that tests notice each: [FILES...] [--seeds N] [--json].
+    Mutants {
+        /// Passed on as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Run scenarios on real systemd nodes; all of them, or those named.
     Lab {
         /// Passed to the lab as they are.
@@ -91,6 +97,7 @@ fn main() -> ExitCode {
             println!("{tally}");
             u8::from(tally.failed > 0)
         }),
+        Command::Mutants { args } => run::run_package("holdfast-mutants", &args),
         Command::Lab { args } => tiers::lab(&args),
         Command::Bench { args } => bench::run(&args),
         Command::Torture { args } => torture::run(&args),

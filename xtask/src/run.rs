@@ -64,6 +64,15 @@ pub fn run_bin(bin: &str, args: &[String]) -> Result<u8> {
     Ok(code(status))
 }
 
+/// Builds and runs the only program of `package` with `args`, for what no release has; its exit code.
+pub fn run_package(package: &str, args: &[String]) -> Result<u8> {
+    let status = cargo(&["run", "--quiet", "--package", package, "--"])
+        .args(args)
+        .status()
+        .with_context(|| format!("could not run {package}"))?;
+    Ok(code(status))
+}
+
 /// An exit status as a number from 0 to 255.
 #[must_use]
 pub fn code(status: ExitStatus) -> u8 {
