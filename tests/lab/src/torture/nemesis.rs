@@ -32,8 +32,6 @@ pub struct Deeds {
     pub longest_recovery_s: BTreeMap<&'static str, f64>,
     /// The same until the cluster was whole.
     pub longest_whole_s: f64,
-    /// How often a group had failed on every node, so that the operator had to have that forgotten.
-    pub cleanups: usize,
     /// Groups and clusters that did not come back in time, in words.
     pub late: Vec<String>,
 }
@@ -201,7 +199,6 @@ impl<'a> Nemesis<'a> {
             *longest = longest.max(*seconds);
         }
         self.deeds.longest_whole_s = self.deeds.longest_whole_s.max(back.whole_s);
-        self.deeds.cleanups += back.cleaned.len();
         self.deeds.late.extend(back.late);
         self.close(sofar)?;
         self.phase(number, PhaseKind::Heal, begin, Some(back.whole_s))?;

@@ -48,7 +48,8 @@ impl<'a> Orders<'a> {
             Order::Upgrade(node) => self.shell(id, node, "systemctl restart had".into()),
             Order::Apply => {
                 let script = "hactl config show > /root/now.toml && \
-                              sed -i -e '/^flap_window/d' -e \"s/^flap_budget.*/&\\nflap_window = \\\"$((RANDOM % 500 + 60))s\\\"/\" \
+                              sed -i -e '/^startup_grace/d' \
+                              -e \"s/^flap_budget.*/&\\nstartup_grace = \\\"$((RANDOM % 30 + 60))s\\\"/\" \
                               /root/now.toml && hactl config apply /root/now.toml";
                 self.shell(id, self.turn % 2, format!("bash -c {}", quoted(script)))
             }
@@ -140,10 +141,10 @@ impl<'a> Orders<'a> {
     }
 }
 
-/// The command line of an order; some have nothing to wait for.
+/// The command line of an order; maintenance is the one that does not wait for anything.
 #[must_use]
 pub fn hactl(command: &str) -> String {
-    if command.starts_with("maintenance") || command.starts_with("resource cleanup") {
+    if command.starts_with("maintenance") {
         format!("hactl {command}")
     } else {
         format!("hactl {command} --timeout {PATIENCE_S}")

@@ -29,13 +29,7 @@ pub struct Back {
     pub whole_s: f64,
     /// What had not come back in time, in words.
     pub late: Vec<String>,
-    /// Groups that were down for no other reason than that they had failed on every node: they come back once an
-    /// operator, who has mended the cause, says `hactl resource cleanup`.
-    pub cleaned: Vec<String>,
 }
-
-/// The order that forgets failures.
-const CLEANUP: &str = "resource cleanup";
 
 /// Waits for it, from the instant `begin` of the history's clock at which all was mended; takes back what the operator
 /// ordered as soon as that is possible.
@@ -48,15 +42,9 @@ pub fn wait(
 ) -> Result<Back> {
     let mut back = Back::default();
     let mut to_do = orders.reverse();
-    let mut is_clean = false;
     loop {
         let now = history.clock.now_ms();
         let seconds = now.saturating_sub(begin) as f64 / 1000.0;
-        if !is_clean && let Some(failed) = failures(stage) {
-            back.cleaned = failed;
-            to_do.push(CLEANUP.into());
-            is_clean = true;
-        }
         to_do.retain(|command| !take_back(stage, command));
         for group in GROUPS {
             let acked = load.last_ack_ms(group).filter(|at| *at >= begin);
@@ -85,25 +73,6 @@ fn take_back(stage: &Stage, command: &str) -> bool {
             .sh(&format!("timeout -s KILL 20 {}", hactl(command)))
             .is_ok()
     })
-}
-
-/// Groups that are failed, if failures are recorded that an operator would now have the cluster forget.
-fn failures(stage: &Stage) -> Option<Vec<String>> {
-    let views: Vec<StatusView> = stage
-        .cluster
-        .data()
-        .iter()
-        .filter_map(|machine| status(machine))
-        .collect();
-    // Only a node that leads or follows a leader knows what is agreed.
-    let view = views.into_iter().find(|view| !view.leader.is_empty())?;
-    view.groups
-        .iter()
-        .any(|group| !group.failures.is_empty())
-        .then(|| {
-            let failed = view.groups.iter().filter(|group| group.state == "failed");
-            failed.map(|group| group.name.clone()).collect()
-        })
 }
 
 fn status(machine: &Machine) -> Option<StatusView> {

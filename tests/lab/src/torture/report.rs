@@ -38,8 +38,6 @@ pub struct Report {
     pub outages_without_reason: usize,
     /// Daemons that ended by themselves.
     pub crashes: Vec<String>,
-    /// How often a group came back only after `hactl resource cleanup`, because it had failed on every node.
-    pub cleanups: usize,
     /// What did not come back within the bound.
     pub late: Vec<String>,
     /// Longest time that a group took to serve again: from the end of the faults that kept it from it, or of all.
@@ -79,7 +77,6 @@ impl Report {
             unproven_takeovers: verdict.unproven_takeovers.len(),
             outages_without_reason: verdict.outages_without_reason.len(),
             crashes,
-            cleanups: deeds.cleanups,
             late: deeds.late,
             longest_recovery_s: tenths(longest.max(verdict.longest_recovery_s)),
             recovery_s_by_group: deeds.longest_recovery_s,
@@ -143,12 +140,6 @@ impl Report {
             let opened = self.verdict.openings.get(group).copied().unwrap_or_default();
             text.push_str(&format!(
                 "    {group}: {writes} acknowledged writes, {opened} starts, back at most {back:.1} s after the faults\n"
-            ));
-        }
-        if self.cleanups > 0 {
-            let times = self.cleanups;
-            text.push_str(&format!(
-                "    failed on every node until `hactl resource cleanup`: {times} times\n"
             ));
         }
         text.push_str(&format!(
