@@ -32,8 +32,10 @@ pub fn collect(machines: &[Arc<Machine>], dir: &Path) -> Result<()> {
     let path = power_file(dir);
     fs::write(&path, serde_json::to_vec(&switched)?).with_context(|| path.display().to_string())?;
     for machine in machines {
-        // The older file first; one that is not there yet is no error.
-        let read = "cd /var/lib/holdfast && cat events.jsonl.1 events.jsonl 2>/dev/null; true";
+        // The older file first; one that is not there yet is no error. What `had` could not write to a full disk it still
+        // knows.
+        let read = "cd /var/lib/holdfast && cat events.jsonl.1 events.jsonl 2>/dev/null; \
+                    timeout -s KILL 10 hactl events --json --last 2000 2>/dev/null; true";
         let Ok(text) = machine.sh(read) else { continue };
         let path = file(dir, &machine.name);
         append_new(&path, &text).with_context(|| path.display().to_string())?;
@@ -44,10 +46,10 @@ pub fn collect(machines: &[Arc<Machine>], dir: &Path) -> Result<()> {
 /// Appends those whole lines of `text` that the file does not hold.
 fn append_new(path: &Path, text: &str) -> Result<()> {
     let known = fs::read_to_string(path).unwrap_or_default();
-    let known: BTreeSet<&str> = known.lines().collect();
+    let mut known: BTreeSet<&str> = known.lines().collect();
     let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
     let mut new = String::new();
-    for line in whole.lines().filter(|line| !known.contains(line)) {
+    for line in whole.lines().filter(|line| known.insert(line)) {
         new.push_str(line);
         new.push('\n');
     }
@@ -65,7 +67,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = file(folder.path(), "n1");
         append_new(&path, "a\nb\n").unwrap();
-        append_new(&path, "b\nc\nhal").unwrap();
+        append_new(&path, "b\nc\nc\nhal").unwrap();
         append_new(&path, "").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "a\nb\nc\n");
     }
