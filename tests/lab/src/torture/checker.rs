@@ -40,10 +40,10 @@ pub struct Verdict {
     pub unexplained_outages: Vec<String>,
     /// Each time a group left a node and the journals do not show a proof, and each proof that was no fact.
     pub unproven_takeovers: Vec<String>,
-    /// How often a group left a node, by the proof on which it did.
-    pub releases_by_proof: BTreeMap<String, u64>,
     /// Each outage about which the journals say nothing.
     pub outages_without_reason: Vec<String>,
+    /// How often a group left a node, by the proof on which it did.
+    pub releases_by_proof: BTreeMap<String, u64>,
     /// Longest outage of any group, in seconds, faults included.
     pub longest_outage_s: f64,
     /// Longest time that a group took to come back, in seconds: from the beginning of an outage, or from the instant
@@ -114,6 +114,19 @@ pub fn check(dir: &Path, shared: &Path) -> Result<Verdict> {
             .filter(|record| record.mark == ledger::Mark::Begin);
         verdict.openings.insert(group.into(), begun.count() as u64);
     }
+    judge_writes(&evidence, dir, &mut verdict)?;
+    let releases = proofs::releases(&GROUPS, &evidence.events, &evidence.ledgers["ledger"]);
+    verdict.releases_by_proof = releases.by_proof;
+    verdict.unproven_takeovers = releases.unproven;
+    verdict
+        .unproven_takeovers
+        .extend(power::false_proofs(&evidence.events, &evidence.power));
+    judge_outages(&evidence, &mut verdict);
+    Ok(verdict)
+}
+
+/// Compares what clients were told with what is there.
+fn judge_writes(evidence: &Evidence, dir: &Path, verdict: &mut Verdict) -> Result<()> {
     for (group, attempts) in &evidence.attempts {
         verdict.lost_writes.extend(match content(dir, group)? {
             Some(there) => writes::lost_writes(group, attempts, &there),
@@ -134,14 +147,7 @@ pub fn check(dir: &Path, shared: &Path) -> Result<Verdict> {
     }
     let records = evidence.ledgers["ledger"].records.len() as u64;
     verdict.acknowledged.insert("ledger".into(), records);
-    let releases = proofs::releases(&GROUPS, &evidence.events, &evidence.ledgers["ledger"]);
-    verdict.releases_by_proof = releases.by_proof;
-    verdict.unproven_takeovers = releases.unproven;
-    verdict
-        .unproven_takeovers
-        .extend(power::false_proofs(&evidence.events, &evidence.power));
-    judge_outages(&evidence, &mut verdict);
-    Ok(verdict)
+    Ok(())
 }
 
 /// What was found in the server of `group` at the end; none if it could not be read.
