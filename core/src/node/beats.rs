@@ -287,11 +287,12 @@ impl Node {
         member.silent_since(floor)
     }
 
-    /// When a member counts as lost unless there is contact before: the detection time after the last contact, or the
-    /// startup grace for one that was never heard.
+    /// When a member counts as lost unless there is contact before: the detection time after the last contact; for one that
+    /// was never heard a grace, which is short where this daemon was restarted in the middle of a running cluster.
     pub(super) fn lost_at(&self, node: NodeId) -> Time {
         match self.silent_since(node, self.blame_floor) {
             Some(since) => since + self.spans.lease,
+            None if self.resumed => self.started_at + self.spans.resume_grace,
             None => self.started_at + self.spans.startup_grace,
         }
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use holdfast_proto::ids::{NodeId, VoterSet};
+use holdfast_proto::ids::{Ballot, NodeId, Version, VoterSet};
 use holdfast_proto::time::Time;
 
 use super::election::Round;
@@ -31,6 +31,7 @@ impl Node {
             me: _,
             now: _,
             started_at,
+            resumed,
             config: _,
             spans,
             durable,
@@ -66,25 +67,17 @@ impl Node {
         } = self;
         let memory = self.memory();
         to.instant(now, Some(*started_at), spans.startup_grace);
+        to.flag(*resumed);
         to.flag(durable.is_some());
         if let Some(durable) = durable {
             encode_durable(durable, to);
         }
         encode_persistence(persistence, to);
-        to.flag(acked.is_some());
-        if let Some((ballot, version)) = acked {
-            to.ballot(*ballot);
-            to.version(*version);
-        }
+        encode_acked(*acked, to);
         to.flag(*synced);
         encode_bound(now, bound.as_ref(), to);
         to.deadline(now, Some(*no_promise_until));
-        to.flag(pending_accept.is_some());
-        if let Some(PendingAccept { from, ballot, state }) = pending_accept {
-            to.word(from.0.into());
-            to.ballot(*ballot);
-            to.state(state);
-        }
+        encode_pending(pending_accept.as_ref(), to);
         encode_role(now, role, memory, to);
         for (node, member) in members {
             encode_member(now, *node, member, memory, to);
@@ -130,6 +123,23 @@ impl Node {
     }
 }
 
+fn encode_acked(acked: Option<(Ballot, Version)>, to: &mut Encoder) {
+    to.flag(acked.is_some());
+    if let Some((ballot, version)) = acked {
+        to.ballot(ballot);
+        to.version(version);
+    }
+}
+
+fn encode_pending(pending: Option<&PendingAccept>, to: &mut Encoder) {
+    to.flag(pending.is_some());
+    if let Some(PendingAccept { from, ballot, state }) = pending {
+        to.word(from.0.into());
+        to.ballot(*ballot);
+        to.state(state);
+    }
+}
+
 fn encode_durable(durable: &Durable, to: &mut Encoder) {
     let Durable {
         promised,
@@ -165,6 +175,10 @@ fn encode_persistence(persistence: &Persistence, to: &mut Encoder) {
                 to.word(3);
                 to.ballot(*ballot);
                 to.version(*version);
+            }
+            Deferred::Forced(_, ballot) => {
+                to.word(5);
+                to.ballot(*ballot);
             }
             Deferred::Synced(version) => {
                 to.word(4);

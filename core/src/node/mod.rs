@@ -92,6 +92,8 @@ pub struct Node {
     me: Identity,
     now: Time,
     started_at: Time,
+    /// It was synced when it started: `had` was restarted within a boot.
+    resumed: bool,
     config: Arc<Config>,
     spans: Spans,
     durable: Option<Durable>,
@@ -152,6 +154,7 @@ impl Node {
             me: start.identity,
             now,
             started_at: now,
+            resumed: synced,
             spans,
             config,
             persistence: Persistence::of(start.durable.as_ref()),

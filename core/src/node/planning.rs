@@ -228,6 +228,9 @@ impl Node {
         if entry.disabled {
             return Some(("an operator disabled it".into(), None));
         }
+        if next.config.nodes.iter().all(|section| section.id != owner) {
+            return Some(("its node left the configuration".into(), None));
+        }
         if let Some(intent) = entry.intent.as_ref().filter(|intent| intent.to != owner) {
             let reason = format!("{} moves it to {}", intent.who, self.name(intent.to));
             return Some((reason, Some(intent.to)));

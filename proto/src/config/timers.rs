@@ -31,6 +31,8 @@ pub struct Timers {
     pub witness_grace: Duration,
     /// Time a node may take to appear after our own start before it is fenced.
     pub startup_grace: Duration,
+    /// The same after a restart within a boot: the cluster was up a moment ago.
+    pub resume_grace: Duration,
     /// First pause between attempts of a fence device; doubles up to 16 times this.
     pub fence_retry: Duration,
 }
@@ -57,6 +59,7 @@ impl Timers {
             fence_delay: ms(cluster.fence_delay_ms),
             witness_grace: ms(cluster.witness_grace_ms),
             startup_grace: ms(cluster.startup_grace_ms),
+            resume_grace: ms(cluster.startup_grace_ms).min((lease * 5).max(Duration::from_secs(5))),
             fence_retry: Duration::from_secs(1),
         }
     }
@@ -133,6 +136,11 @@ impl Timers {
                 "startup_grace",
                 self.startup_grace,
                 "time for a node to appear before it is fenced at start-up",
+            ),
+            (
+                "resume_grace",
+                self.resume_grace,
+                "the same after a restart of had within a boot",
             ),
             (
                 "fence_retry",

@@ -283,6 +283,21 @@ fn a_node_never_heard_since_the_start_is_fenced_after_the_startup_grace() {
 }
 
 #[test]
+fn a_had_that_was_restarted_during_a_failover_does_not_wait_for_the_startup_grace() {
+    let (mut cluster, leader, follower) = spread();
+    cluster.power_off(follower);
+    cluster.stop_had(leader);
+    let since = cluster.now;
+    cluster.start_had(leader);
+    let spans = cluster.config.timers();
+    assert!(spans.resume_grace < spans.startup_grace);
+    cluster.run_until(20_000, "it is fenced", |cluster| {
+        cluster.fences.iter().any(|fence| fence.target == follower)
+    });
+    assert!(cluster.fences[0].at >= since + spans.resume_grace);
+}
+
+#[test]
 fn an_owner_whose_agent_stays_away_is_fenced_after_a_while() {
     let (mut cluster, leader, follower) = spread();
     let since = cluster.now;
