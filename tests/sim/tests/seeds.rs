@@ -18,11 +18,11 @@ use holdfast_sim::{Schedule, run_schedule, run_seed};
 fn schedules_that_once_broke_a_promise_keep_all_of_them() {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/schedules");
     let mut files: Vec<PathBuf> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
+        .expect("tests/sim/schedules")
         .map(|entry| entry.expect("an entry").path())
         .collect();
     files.sort();
+    assert!(!files.is_empty());
     for file in files {
         let text = fs::read_to_string(&file).expect("a schedule");
         assert!(
@@ -71,13 +71,9 @@ fn json_is_one_object_with_the_figures() {
     let output = simulate(&["--seeds", "4", "--seed", "20", "--json"]);
     assert!(output.status.success());
     let figures: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
-    let keys: Vec<&str> = figures
-        .as_object()
-        .expect("an object")
-        .keys()
-        .map(String::as_str)
-        .collect();
-    assert_eq!(keys[..4], ["seeds", "violations", "virtual_hours", "wall_s"]);
+    for key in ["seeds", "violations", "virtual_hours", "wall_s"] {
+        assert!(figures[key].is_number(), "{key} in {figures}");
+    }
     assert_eq!(figures["seeds"], 4);
     assert_eq!(figures["violations"], 0);
     assert!(figures["virtual_hours"].as_f64() > Some(0.0));
