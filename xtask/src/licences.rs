@@ -2,13 +2,16 @@
 //!
 //! deny.toml is cargo-deny's file and format; this reads the part of it that needs no network and no third-party tool.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::run;
 use crate::spdx;
+
+/// The workspaces of this repository; the fuzz targets have one of their own.
+const WORKSPACES: [&str; 2] = ["Cargo.toml", "fuzz/Cargo.toml"];
 
 /// The parts of deny.toml that are checked.
 struct Policy {
@@ -19,20 +22,14 @@ struct Policy {
 /// Checks all dependencies; 0 if all is well, 1 if something is not.
 pub fn check() -> Result<u8> {
     let policy = policy(&std::fs::read_to_string(run::root().join("deny.toml")).context("deny.toml")?)?;
-    let metadata = run::output(&mut run::cargo(&[
-        "metadata",
-        "--format-version=1",
-        "--locked",
-        "--filter-platform=x86_64-unknown-linux-gnu",
-    ]))?;
-    let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata")?;
-    let packages = metadata["packages"]
-        .as_array()
-        .context("cargo metadata lists no packages")?;
-    let mut faults = Vec::new();
-    for package in packages {
-        faults.extend(fault(package, &policy));
+    let mut packages = BTreeMap::new();
+    for workspace in WORKSPACES {
+        packages.extend(dependencies(workspace)?);
     }
+    let faults: Vec<String> = packages
+        .values()
+        .filter_map(|package| fault(package, &policy))
+        .collect();
     for fault in &faults {
         eprintln!("{fault}");
     }
@@ -42,6 +39,27 @@ pub fn check() -> Result<u8> {
         faults.len()
     );
     Ok(u8::from(!faults.is_empty()))
+}
+
+/// Every package of a workspace, by its id.
+fn dependencies(workspace: &str) -> Result<Vec<(String, Value)>> {
+    let metadata = run::output(&mut run::cargo(&[
+        "metadata",
+        "--format-version=1",
+        "--locked",
+        "--filter-platform=x86_64-unknown-linux-gnu",
+        "--manifest-path",
+        workspace,
+    ]))?;
+    let mut metadata: Value = serde_json::from_str(&metadata).context("cargo metadata")?;
+    let Value::Array(packages) = metadata["packages"].take() else {
+        bail!("cargo metadata lists no packages of {workspace}");
+    };
+    let id = |package: &Value| package["id"].as_str().unwrap_or("?").to_string();
+    Ok(packages
+        .into_iter()
+        .map(|package| (id(&package), package))
+        .collect())
 }
 
 fn policy(text: &str) -> Result<Policy> {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod deb;
+mod fuzz;
 mod glibc;
 mod leftovers;
 mod licences;
@@ -57,6 +58,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Feed every decoder and parser, and the decision core, with what a fuzzer thinks up.
+    Fuzz(fuzz::Options),
     /// Run scenarios on real systemd nodes; all of them, or those named.
     Lab {
         /// Passed to the lab as they are.
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
             u8::from(tally.failed > 0)
         }),
         Command::Mutants { args } => run::run_package("holdfast-mutants", &args),
+        Command::Fuzz(options) => fuzz::command(&options),
         Command::Lab { args } => tiers::lab(&args),
         Command::Bench { args } => bench::run(&args),
         Command::Torture { args } => torture::run(&args),

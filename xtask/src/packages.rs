@@ -23,6 +23,9 @@ pub const UNIT: &[Need] = &[
     ("fence_ipmilan", "fence-agents"),
 ];
 
+/// For the fuzz targets: libFuzzer is written in C++.
+pub const FUZZ: &[Need] = &[("c++", "g++")];
+
 /// For the demo: the kernel's tools.
 pub const DEMO: &[Need] = &[("ip", "iproute2")];
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::leftovers::Before;
 use crate::tally::Tally;
-use crate::{deb, packages, run, sabotage, torture};
+use crate::{deb, fuzz, packages, run, sabotage, torture};
 
 /// How many of the lab's fence races `test` runs; `cargo xtask lab` runs all of them.
 const TEST_RACES: &str = "4";
@@ -24,6 +24,8 @@ pub enum Tier {
     Unit,
     /// Whole clusters in virtual time.
     Sim,
+    /// Every decoder and parser, and the decision core, with what a fuzzer thinks up.
+    Fuzz,
     /// Real daemons in namespaces, every fault once.
     Demo,
     /// Real systemd nodes with the packages installed.
@@ -33,12 +35,13 @@ pub enum Tier {
 }
 
 impl Tier {
-    const ALL: [Tier; 5] = [Tier::Unit, Tier::Sim, Tier::Demo, Tier::Lab, Tier::Torture];
+    const ALL: [Tier; 6] = [Tier::Unit, Tier::Sim, Tier::Fuzz, Tier::Demo, Tier::Lab, Tier::Torture];
 
     fn run(self) -> Result<Tally> {
         match self {
             Tier::Unit => unit(),
             Tier::Sim => sim(),
+            Tier::Fuzz => fuzz::tier(),
             Tier::Demo => demo(),
             Tier::Lab => lab_tier(),
             Tier::Torture => torture::tier(),
