@@ -1,5 +1,5 @@
 //! Runs scenarios on real systemd nodes: `lab [--races N] [SCENARIO...]`, all of them without a name, `--list` for the
-//! names.
+//! names. `lab torture` is the nemesis ([`torture`]); `lab torture-check DIR` judges once more what a run of it kept.
 //!
 //! Prints one line per scenario and ends with the counts. All it makes is removed again, whatever happens.
 
