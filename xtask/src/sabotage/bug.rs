@@ -26,6 +26,9 @@ pub enum Catcher {
     /// The simulator, within this many seeds. The one that was seen to catch it is tried first; but each change of the
     /// core or the simulator changes what a seed does.
     Sim { seen: u64, within: u64 },
+    /// The simulator, with the schedule in the file of the patch's name and the ending `txt`: faults laid in wait for the
+    /// very moments in which the bug shows, so that it is found whatever else changes.
+    Schedule,
     /// The model checker, in the configuration of this name.
     Model(String),
     /// A unit test of the core: neither of the two gets to where this bug shows, because another rule stands in between.
@@ -77,8 +80,11 @@ fn read(name: &str, text: &str, patch: PathBuf) -> Result<Bug> {
     })
 }
 
-/// Reads `sim, seed 36, within 4000`, `model pair` and `unit node::tests::pair::a_name`.
+/// Reads `sim, seed 36, within 4000`, `schedule`, `model pair` and `unit node::tests::pair::a_name`.
 fn catcher(text: &str) -> Result<Catcher> {
+    if text == "schedule" {
+        return Ok(Catcher::Schedule);
+    }
     if let Some(test) = text.strip_prefix("unit ") {
         return Ok(Catcher::Unit(test.trim().to_string()));
     }
@@ -95,7 +101,9 @@ fn catcher(text: &str) -> Result<Catcher> {
             within: *within,
         }),
         _ => {
-            bail!("`# caught by: {text}` is neither `sim, seed N, within N` nor `model NAME` nor `unit TEST`")
+            bail!(
+                "`# caught by: {text}` is none of `sim, seed N, within N`, `schedule`, `model NAME`, `unit TEST`"
+            )
         }
     }
 }

@@ -5,12 +5,13 @@
 mod bug;
 mod workbench;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::run;
 use crate::tally::Tally;
@@ -19,6 +20,8 @@ use workbench::{Made, Workbench};
 
 /// How long one run of a catcher may take. Some bugs make a cluster decide for ever; such a batch shows nothing.
 const LIMIT: Duration = Duration::from_secs(120);
+/// Dice that a schedule is tried with.
+const DICE_MAX: u64 = 100;
 /// Seeds that are run before their outcome is looked at.
 const BATCH: u64 = 200;
 
@@ -56,7 +59,7 @@ pub fn check(names: &[String]) -> Result<Tally> {
         });
         for bug in &bugs {
             let made = match bug.catcher {
-                Catcher::Sim { .. } => Made::Program("holdfast-sim"),
+                Catcher::Sim { .. } | Catcher::Schedule => Made::Program("holdfast-sim"),
                 Catcher::Model(_) => Made::Program("holdfast-model"),
                 Catcher::Unit(_) => Made::CoreTests,
             };
@@ -87,10 +90,11 @@ fn catch(bug: &Bug, program: &Path) -> Result<String> {
             }
             bail!("none of {within} seeds breaks {}", bug.breaks.join(" or "))
         }
+        Catcher::Schedule => run_schedule(program, bug),
         Catcher::Model(configuration) => {
             let mut command = Command::new(program);
             command.args(["--config", configuration]);
-            let ended = run::bounded(command.stderr(Stdio::inherit()), LIMIT, |_| {})?;
+            let ended = run::bounded(command.stderr(Stdio::null()), LIMIT, |_| {})?;
             let found = ended.stdout.lines().find_map(|line| broken(line, &bug.breaks));
             match found {
                 Some(said) if !ended.success => Ok(format!("the model {configuration}: {said}")),
@@ -112,8 +116,43 @@ fn catch(bug: &Bug, program: &Path) -> Result<String> {
 fn simulate(program: &Path, first: u64, count: u64, promises: &[String]) -> Result<Option<String>> {
     let mut command = Command::new(program);
     command.args(["--seeds", &count.to_string(), "--seed", &first.to_string()]);
-    let ended = run::bounded(command.stderr(Stdio::inherit()), LIMIT, |_| {})?;
+    let ended = run::bounded(command.stderr(Stdio::null()), LIMIT, |_| {})?;
     Ok(ended.stdout.lines().find_map(|line| breaks(line, promises)))
+}
+
+/// Runs the schedule of `bug`, with other dice until they fall so that it shows.
+fn run_schedule(program: &Path, bug: &Bug) -> Result<String> {
+    let file = bug.patch.with_extension("txt");
+    let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let scratch = program.with_extension("txt");
+    for dice in 1..=DICE_MAX {
+        fs::write(
+            &scratch,
+            with_dice(&text, dice).with_context(|| file.display().to_string())?,
+        )?;
+        let mut command = Command::new(program);
+        command.arg("--schedule").arg(&scratch);
+        let ended = run::bounded(command.stderr(Stdio::null()), LIMIT, |_| {})?;
+        let verdict = ended.stdout.lines().next_back().unwrap_or_default();
+        let said = verdict
+            .split_once(".txt: ")
+            .and_then(|(_, said)| broken(said, &bug.breaks));
+        if let Some(said) = said {
+            return Ok(format!("its schedule with dice {dice}: {said}"));
+        }
+    }
+    bail!(
+        "its schedule breaks none of {} with {DICE_MAX} dice",
+        bug.breaks.join(", ")
+    )
+}
+
+/// The schedule `text` with another seed of its dice.
+fn with_dice(text: &str, dice: u64) -> Result<String> {
+    let key = "{\"seed\":";
+    let (before, after) = text.split_once(key).context("it holds no seed")?;
+    let rest = after.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    Ok(format!("{before}{key}{dice}{rest}"))
 }
 
 /// A line such as `seed 12: S1: g0 runs on [node1, node2]`, if it is about one of `promises`.
@@ -135,6 +174,16 @@ fn broken(said: &str, promises: &[String]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_schedule_is_tried_with_other_dice() {
+        let text = "# why\n{\"seed\":12,\"length_us\":5}\n";
+        assert_eq!(
+            with_dice(text, 3).unwrap(),
+            "# why\n{\"seed\":3,\"length_us\":5}\n"
+        );
+        assert!(with_dice("# nothing\n", 3).is_err());
+    }
 
     #[test]
     fn the_line_of_a_broken_promise_names_its_seed() {
