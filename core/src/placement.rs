@@ -35,9 +35,33 @@ pub struct Candidate {
     pub reason: String,
 }
 
+/// How many groups each node owns.
+pub type Loads = BTreeMap<NodeId, usize>;
+
+/// How many groups each node owns in `state`.
+#[must_use]
+pub fn loads(state: &ClusterState) -> Loads {
+    let mut loads = Loads::new();
+    for owner in state.groups.values().filter_map(|entry| entry.assignment.owner()) {
+        *loads.entry(owner).or_default() += 1;
+    }
+    loads
+}
+
 /// Judges every data node for `group`, best first; ineligible ones last.
 #[must_use]
 pub fn candidates(state: &ClusterState, group: &GroupSection, seen: &Observations) -> Vec<Candidate> {
+    candidates_with(state, group, seen, &loads(state))
+}
+
+/// The same with `loads` of `state`, for a caller that judges many groups.
+#[must_use]
+pub fn candidates_with(
+    state: &ClusterState,
+    group: &GroupSection,
+    seen: &Observations,
+    loads: &Loads,
+) -> Vec<Candidate> {
     let entry = state.groups.get(&group.name);
     let mut judged: Vec<(Rank, Candidate)> = state
         .config
@@ -45,7 +69,8 @@ pub fn candidates(state: &ClusterState, group: &GroupSection, seen: &Observation
         .iter()
         .map(|node| {
             let obstacle = obstacle(state, group, entry, node.id, seen);
-            let rank = rank(state, group, entry, node.id, obstacle.is_some());
+            let load = loads.get(&node.id).copied().unwrap_or(0);
+            let rank = rank(state, group, entry, (node.id, load), obstacle.is_some());
             let reason = obstacle.clone().unwrap_or_else(|| merit(&rank));
             (
                 rank,
@@ -67,10 +92,20 @@ pub fn choose(
     group: &GroupSection,
     seen: &Observations,
 ) -> Result<(NodeId, String), String> {
+    choose_with(state, group, seen, &loads(state))
+}
+
+/// The same with `loads` of `state`, for a caller that places many groups.
+pub fn choose_with(
+    state: &ClusterState,
+    group: &GroupSection,
+    seen: &Observations,
+    loads: &Loads,
+) -> Result<(NodeId, String), String> {
     if let Some(waits) = waits_for(state, group, seen) {
         return Err(waits);
     }
-    let judged = candidates(state, group, seen);
+    let judged = candidates_with(state, group, seen, loads);
     match judged.first() {
         Some(best) if best.eligible => Ok((best.node, best.reason.clone())),
         _ => {
@@ -98,7 +133,7 @@ fn rank(
     state: &ClusterState,
     group: &GroupSection,
     entry: Option<&GroupState>,
-    node: NodeId,
+    (node, load): (NodeId, usize),
     ineligible: bool,
 ) -> Rank {
     let asked_for = entry
@@ -111,11 +146,6 @@ fn rank(
         .with
         .iter()
         .all(|other| owner_of(state, other).is_none_or(|owner| owner == node));
-    let load = state
-        .groups
-        .values()
-        .filter(|other| other.assignment.owner() == Some(node))
-        .count();
     Rank {
         ineligible,
         not_asked_for: !(asked_for || toward),

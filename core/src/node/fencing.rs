@@ -6,7 +6,7 @@ use std::time::Duration;
 use holdfast_proto::config::{FenceAction, FenceKind, Requires};
 use holdfast_proto::ids::{BootId, NodeId};
 use holdfast_proto::peer::{RunState, Sender};
-use holdfast_proto::state::{Assignment, ProofKind};
+use holdfast_proto::state::{Assignment, GroupState, ProofKind};
 use holdfast_proto::time::Time;
 
 use super::Node;
@@ -83,8 +83,10 @@ impl Node {
 
     fn reason_to_fence(&self, node: NodeId) -> Option<String> {
         let state = self.committed()?;
-        let unproven = |group: &&holdfast_proto::ids::GroupName| {
-            let entry = &state.groups[*group];
+        let unproven = |(group, entry): &(&holdfast_proto::ids::GroupName, &GroupState)| {
+            if entry.assignment.owner() != Some(node) {
+                return false;
+            }
             let fencing = self
                 .config
                 .group(group)
@@ -94,9 +96,9 @@ impl Node {
                 .proofs
                 .get(&node)
                 .is_some_and(|proof| proof.releases(&entry.assignment).is_some());
-            entry.assignment.owner() == Some(node) && fencing && !proven
+            fencing && !proven
         };
-        let group = state.groups.keys().find(unproven)?;
+        let (group, _) = state.groups.iter().find(unproven)?;
         let name = self.name(node);
         let member = self.members.get(&node);
         if self.is_lost(node) {
@@ -124,10 +126,13 @@ impl Node {
     /// A group that `node` owns and could not stop, with the trouble in words.
     fn stuck_group(&self, node: NodeId) -> Option<(holdfast_proto::ids::GroupName, String)> {
         let state = self.committed()?;
-        state.groups.iter().find_map(|(group, entry)| {
+        let mut owned = state
+            .groups
+            .iter()
+            .filter(|(_, entry)| entry.assignment.owner() == Some(node));
+        owned.find_map(|(group, _)| {
             let seen = self.report_on(node, group)?;
-            let stuck = entry.assignment.owner() == Some(node) && seen.run == RunState::Unknown;
-            stuck.then(|| (group.clone(), seen.detail))
+            (seen.run == RunState::Unknown).then(|| (group.clone(), seen.detail))
         })
     }
 

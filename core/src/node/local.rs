@@ -19,6 +19,9 @@ const REPEAT_TO_LEADER: u64 = 4;
 /// The same for the other members, who only show it.
 const REPEAT_TO_OTHERS: u64 = 40;
 
+/// Groups from which on reports of changes go out with the rounds of heartbeats and not at once.
+const PACED_FROM: usize = 500;
+
 /// What the agent process was last told about a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
@@ -46,6 +49,18 @@ impl Default for LocalGroup {
             detail: String::new(),
             permit: None,
             order: None,
+        }
+    }
+}
+
+impl LocalGroup {
+    /// What the others are told of it.
+    pub(super) fn report(&self) -> GroupReport {
+        GroupReport {
+            epoch: self.epoch,
+            run: self.run,
+            restarts: self.restarts,
+            detail: self.detail.clone(),
         }
     }
 }
@@ -99,21 +114,36 @@ impl Local {
         up.map(|(group, local)| (group.clone(), local.epoch)).collect()
     }
 
+    /// True for a permit that is new, or that gains at least `step`.
+    pub(super) fn is_worth_telling(&self, group: &str, epoch: Epoch, until: Time, step: Duration) -> bool {
+        let held = self.groups.get(group).and_then(|local| local.permit.as_ref());
+        held.is_none_or(|held| held.epoch != epoch || until >= held.until + step)
+    }
+
     /// Takes new permits and returns those that are worth telling: new ones, and those that gained at least their step.
     pub(super) fn renew(&mut self, permits: Vec<(Permit, Duration)>) -> Vec<Permit> {
         let mut fresh = Vec::new();
         for (permit, step) in permits {
-            let local = self.groups.entry(permit.group.clone()).or_default();
-            let worth = match &local.permit {
-                Some(held) if held.epoch == permit.epoch => permit.until >= held.until + step,
-                _ => true,
-            };
-            if worth {
+            if self.is_worth_telling(&permit.group, permit.epoch, permit.until, step) {
+                let local = self.groups.entry(permit.group.clone()).or_default();
                 local.permit = Some(permit.clone());
                 fresh.push(permit);
             }
         }
         fresh
+    }
+
+    /// True when `told` is what these groups are now.
+    fn is_as_told(&self, told: &NodeReport) -> bool {
+        let same =
+            |((name, local), (told_name, told)): ((&GroupName, &LocalGroup), (&GroupName, &GroupReport))| {
+                name == told_name
+                    && local.run == told.run
+                    && local.epoch == told.epoch
+                    && local.restarts == told.restarts
+                    && local.detail == told.detail
+            };
+        self.groups.len() == told.groups.len() && self.groups.iter().zip(&told.groups).all(same)
     }
 }
 
@@ -270,8 +300,15 @@ impl Node {
                 }
             }
         }
-        for (group, _) in self.local.possibly_running() {
-            if !state.groups.contains_key(&group) && !self.runs_by_newer_word(&group, state.next_epoch) {
+        let strays: Vec<GroupName> = self
+            .local
+            .groups
+            .iter()
+            .filter(|(group, local)| !local.run.is_down() && !state.groups.contains_key(*group))
+            .map(|(group, _)| group.clone())
+            .collect();
+        for group in strays {
+            if !self.runs_by_newer_word(&group, state.next_epoch) {
                 self.order_stop(&group, state.next_epoch, "it is not configured any more");
             }
         }
@@ -326,15 +363,8 @@ impl Node {
 
     /// What this node sees of its groups.
     pub(super) fn own_report(&self) -> NodeReport {
-        let groups = self.local.groups.iter().map(|(group, local)| {
-            let report = GroupReport {
-                epoch: local.epoch,
-                run: local.run,
-                restarts: local.restarts,
-                detail: local.detail.clone(),
-            };
-            (group.clone(), report)
-        });
+        let groups = self.local.groups.iter();
+        let groups = groups.map(|(group, local)| (group.clone(), local.report()));
         NodeReport {
             version: self.committed().map_or(0, |state| state.version),
             groups: groups.collect(),
@@ -349,26 +379,32 @@ impl Node {
             return;
         }
         let due = std::mem::take(&mut self.local.report_due);
-        let report = self.own_report();
         let leader = self.bound.map(|bound| bound.leader);
+        let none = self.local.groups.is_empty();
+        // Many groups that start one by one would make as many long reports: those wait for the next round.
+        let waits = !due && self.local.groups.len() >= PACED_FROM;
         let (told, same) = match &self.local.sent_report {
-            Some((told, sent)) => (*told, sent.groups == report.groups),
-            None if report.groups.is_empty() => return,
+            Some((told, sent)) => (*told, self.local.is_as_told(sent)),
+            None if none => return,
             None => (None, false),
         };
-        let repeat = |every: u64| due && !report.groups.is_empty() && self.beat_seq.is_multiple_of(every);
+        let repeat = |every: u64| due && !none && self.beat_seq.is_multiple_of(every);
         let to: Vec<NodeId> = self
             .others()
             .into_iter()
             .filter(|node| {
                 let leads = leader == Some(*node);
                 let new_leader = leads && told != leader;
-                !same || new_leader || repeat(if leads { REPEAT_TO_LEADER } else { REPEAT_TO_OTHERS })
+                (!same && !waits)
+                    || new_leader
+                    || repeat(if leads { REPEAT_TO_LEADER } else { REPEAT_TO_OTHERS })
             })
             .collect();
-        if !to.is_empty() {
-            self.local.sent_report = Some((leader, report.clone()));
+        if to.is_empty() {
+            return;
         }
+        let report = self.own_report();
+        self.local.sent_report = Some((leader, report.clone()));
         for node in to {
             self.send(node, Message::Report(report.clone()));
         }

@@ -31,11 +31,11 @@ impl Node {
             let name = self.name(voter);
             let remaining = state.voters.without(voter);
             let configured = self.config.members().any(|member| member == voter);
-            let owns = state
-                .groups
-                .values()
-                .any(|entry| entry.assignment.owner() == Some(voter));
-            if !configured && !owns {
+            let owns = || {
+                let mut entries = state.groups.values();
+                entries.any(|entry| entry.assignment.owner() == Some(voter))
+            };
+            if !configured && !owns() {
                 return Some((
                     voter,
                     format!("{name} no longer votes, because it left the configuration"),

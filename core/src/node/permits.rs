@@ -72,12 +72,14 @@ impl Node {
             } else {
                 (lease_until, self.spans.heartbeat / 2)
             };
-            let permit = Permit {
-                group: group.clone(),
-                epoch: *epoch,
-                until,
-            };
-            permits.push((permit, step));
+            if self.local.is_worth_telling(group, *epoch, until, step) {
+                let permit = Permit {
+                    group: group.clone(),
+                    epoch: *epoch,
+                    until,
+                };
+                permits.push((permit, step));
+            }
         }
         let fresh = self.local.renew(permits);
         if !fresh.is_empty() {

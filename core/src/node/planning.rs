@@ -7,9 +7,10 @@ use holdfast_proto::ids::{Epoch, GroupName, NodeId};
 use holdfast_proto::peer::{GroupReport, RunState};
 use holdfast_proto::state::{Assignment, ClusterState, Failure, GroupState, ProofKind};
 
+use super::local::LocalGroup;
 use super::{Node, Role};
 use crate::journal::Level;
-use crate::placement::{Observations, Observed, candidates, choose};
+use crate::placement::{Loads, Observations, Observed, candidates, choose_with, loads};
 use crate::proof::ReleaseProof;
 
 impl Node {
@@ -88,7 +89,6 @@ impl Node {
             let node = section.id;
             let own = node == self.me.node;
             let member = self.members.get(&node);
-            let running = self.reports_of(node);
             seen.insert(
                 node,
                 Observed {
@@ -100,32 +100,31 @@ impl Node {
                         member.is_some_and(|member| member.agent_ready)
                     },
                     fencing: !own && (self.is_being_fenced(node) || self.has_proof_against(node)),
-                    running: running
-                        .into_iter()
-                        .filter(|(_, report)| report.run == RunState::Running)
-                        .map(|(group, _)| group)
-                        .collect(),
+                    running: self.running_on(node),
                 },
             );
         }
         seen
     }
 
-    fn reports_of(&self, node: NodeId) -> Vec<(GroupName, GroupReport)> {
-        let report = if node == self.me.node {
-            self.own_report()
-        } else {
-            self.members
-                .get(&node)
-                .map(|member| member.report.clone())
-                .unwrap_or_default()
+    /// Groups that run on `node` by its own report, in the order of their names.
+    fn running_on(&self, node: NodeId) -> Vec<GroupName> {
+        if node == self.me.node {
+            let own = self.local.groups.iter();
+            let own = own.filter(|(_, local)| local.run == RunState::Running);
+            return own.map(|(group, _)| group.clone()).collect();
+        }
+        let Some(member) = self.members.get(&node) else {
+            return Vec::new();
         };
-        report.groups.into_iter().collect()
+        let reported = member.report.groups.iter();
+        let reported = reported.filter(|(_, report)| report.run == RunState::Running);
+        reported.map(|(group, _)| group.clone()).collect()
     }
 
     pub(super) fn report_on(&self, node: NodeId, group: &str) -> Option<GroupReport> {
         if node == self.me.node {
-            return self.own_report().groups.get(group).cloned();
+            return self.local.groups.get(group).map(LocalGroup::report);
         }
         self.members.get(&node)?.report.groups.get(group).cloned()
     }
@@ -253,6 +252,7 @@ impl Node {
     /// Releases every assignment that a proof ends, and places every group that is free.
     fn release_and_place(&mut self, next: &mut ClusterState, seen: &Observations) {
         let names: Vec<GroupName> = next.groups.keys().cloned().collect();
+        let mut loads = loads(next);
         for name in names {
             let assignment = next.groups[&name].assignment.clone();
             let mut cause = None;
@@ -269,7 +269,11 @@ impl Node {
                     }
                 }
             }
-            self.place(next, &name, cause, seen);
+            self.place(next, &name, cause, (seen, &loads));
+            let owner = next.groups.get(&name).and_then(|entry| entry.assignment.owner());
+            if owner != assignment.owner() {
+                count_move(&mut loads, assignment.owner(), owner);
+            }
         }
     }
 
@@ -341,17 +345,20 @@ impl Node {
         next: &mut ClusterState,
         name: &GroupName,
         cause: Option<String>,
-        seen: &Observations,
+        (seen, loads): (&Observations, &Loads),
     ) {
         let freed = cause.is_some();
-        let section = next.config.group(name).cloned();
+        let config = Arc::clone(&next.config);
+        let section = config.group(name);
         let entry = &next.groups[name];
         let wanted = section.is_some() && !entry.disabled && !next.maintenance;
         let committed = self.committed().and_then(|state| state.groups.get(name));
         let moves_before = committed.map_or(0, |entry| entry.automatic_moves);
         let more = entry.automatic_moves.saturating_sub(moves_before);
-        let choice = match &section {
-            Some(section) if wanted && !self.would_flap(name, more) => choose(next, section, seen),
+        let choice = match section {
+            Some(section) if wanted && !self.would_flap(name, more) => {
+                choose_with(next, section, seen, loads)
+            }
             Some(_) if wanted => Err("it is held, because it used up its budget of automatic moves".into()),
             _ => Err("it is not to run".into()),
         };
@@ -439,7 +446,9 @@ impl Node {
                     report.run == RunState::Running && report.epoch == entry.assignment.epoch()
                 });
             if running && !lost {
-                self.was_running.insert(name.clone());
+                if !self.was_running.contains(name) {
+                    self.was_running.insert(name.clone());
+                }
                 if let Some(since) = self.outage_since.remove(name) {
                     self.last_outage.insert(name.clone(), self.now.since(since));
                 }
@@ -460,6 +469,16 @@ impl Node {
             Some(candidate) => Err(format!("{} {}", self.name(node), candidate.reason)),
             None => Err(format!("{} is not a data node", self.name(node))),
         }
+    }
+}
+
+/// A group went from one node to another.
+fn count_move(loads: &mut Loads, from: Option<NodeId>, to: Option<NodeId>) {
+    if let Some(load) = from.and_then(|from| loads.get_mut(&from)) {
+        *load -= 1;
+    }
+    if let Some(to) = to {
+        *loads.entry(to).or_default() += 1;
     }
 }
 

@@ -7,7 +7,7 @@ use holdfast_proto::state::{Assignment, ClusterState, GroupState};
 use holdfast_proto::time::Time;
 
 use super::{Node, Role};
-use crate::placement::{candidates, choose};
+use crate::placement::{Loads, Observations, candidates_with, choose_with, loads};
 use crate::view::{GroupView, PeerView, View};
 
 impl Node {
@@ -159,14 +159,21 @@ impl Node {
     }
 
     fn group_views(&self, state: &ClusterState) -> Vec<GroupView> {
+        let judgement = (self.observations(), loads(state));
         state
             .groups
             .iter()
-            .map(|(name, entry)| self.group_view(state, name, entry))
+            .map(|(name, entry)| self.group_view(state, name, entry, &judgement))
             .collect()
     }
 
-    fn group_view(&self, state: &ClusterState, name: &GroupName, entry: &GroupState) -> GroupView {
+    fn group_view(
+        &self,
+        state: &ClusterState,
+        name: &GroupName,
+        entry: &GroupState,
+        judgement: &Judgement,
+    ) -> GroupView {
         let section = state.config.group(name);
         let owner = entry.assignment.owner();
         let report = owner.and_then(|owner| self.report_on(owner, name));
@@ -194,14 +201,14 @@ impl Node {
             state: shown,
             node: owner,
             epoch: entry.assignment.epoch(),
-            reason: self.group_reason(state, section, name, entry),
+            reason: self.group_reason(state, section, name, entry, judgement),
             local: local.map(|local| local.run),
             permit_until: local
                 .and_then(|local| local.permit.as_ref())
                 .map(|permit| permit.until),
             last_outage: self.last_outage.get(name).copied(),
             candidates: section
-                .map(|section| self.judge(state, section))
+                .map(|section| judge(state, section, judgement))
                 .unwrap_or_default(),
         }
     }
@@ -224,6 +231,7 @@ impl Node {
         section: Option<&GroupSection>,
         name: &str,
         entry: &GroupState,
+        judgement: &Judgement,
     ) -> String {
         if let Some(missing) = self.missing_proof(&entry.assignment) {
             return missing;
@@ -245,18 +253,11 @@ impl Node {
         if !self.is_established() {
             return entry.reason.clone();
         }
-        match section.map(|section| choose(state, section, &self.observations())) {
+        let (seen, loads) = judgement;
+        match section.map(|section| choose_with(state, section, seen, loads)) {
             Some(Err(why)) => why,
             _ => entry.reason.clone(),
         }
-    }
-
-    fn judge(&self, state: &ClusterState, section: &GroupSection) -> Vec<(NodeId, bool, String)> {
-        let judged = candidates(state, section, &self.observations());
-        judged
-            .into_iter()
-            .map(|candidate| (candidate.node, candidate.eligible, candidate.reason))
-            .collect()
     }
 
     fn warnings(&self, state: Option<&ClusterState>) -> Vec<String> {
@@ -283,4 +284,19 @@ impl Node {
         }
         warnings
     }
+}
+
+/// What placement goes by, the same for all groups.
+type Judgement = (Observations, Loads);
+
+fn judge(
+    state: &ClusterState,
+    section: &GroupSection,
+    (seen, loads): &Judgement,
+) -> Vec<(NodeId, bool, String)> {
+    let judged = candidates_with(state, section, seen, loads);
+    judged
+        .into_iter()
+        .map(|candidate| (candidate.node, candidate.eligible, candidate.reason))
+        .collect()
 }

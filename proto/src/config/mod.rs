@@ -99,13 +99,16 @@ fn read(text: &str, problems: &Problems) -> Option<Config> {
             problems,
         );
     }
+    let groups: Vec<GroupSection> = groups.into_iter().map(finished).collect();
+    let names = groups.iter().map(|group| group.name.clone());
     Some(Config {
+        places: names.zip(0..).collect(),
         source: text.to_string(),
         cluster: cluster?,
         nodes: nodes.into_iter().map(|node| node.section).collect(),
         witness: witness.map(|witness| witness.section),
         fences,
-        groups: groups.into_iter().map(finished).collect(),
+        groups,
     })
 }
 

@@ -21,6 +21,8 @@ pub struct Config {
     pub fences: Vec<FenceSection>,
     /// Groups in file order.
     pub groups: Vec<GroupSection>,
+    /// Where each group is in `groups`: a cluster may have thousands.
+    pub(super) places: BTreeMap<GroupName, usize>,
 }
 
 /// `[cluster]`.
@@ -270,7 +272,7 @@ impl Config {
     /// The section of group `name`.
     #[must_use]
     pub fn group(&self, name: &str) -> Option<&GroupSection> {
-        self.groups.iter().find(|group| &*group.name == name)
+        self.places.get(name).and_then(|place| self.groups.get(*place))
     }
 
     /// All members: data nodes and the witness.

@@ -1,6 +1,8 @@
 //! Conversion of the cluster state. Its configuration travels as the operator's text and is parsed here.
 
-use std::sync::Arc;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
 
 use super::schema::{FailureWire, GroupWire, IntentWire, NodeWire, ProofWire, StateWire};
 use super::{FIELDS_MAX, WireError, boot_of, bounded, counted, invalid, node, voters};
@@ -10,10 +12,33 @@ use crate::state::{
     Assignment, ClusterState, Failure, GroupState, MoveIntent, NodeState, ProofKind, ProofRecord,
 };
 
+/// Configurations that are remembered: the one in force, and the one that follows it.
+const REMEMBERED: usize = 2;
+
+thread_local! {
+    /// The latest configurations that this thread parsed and that are still in use: every state carries its
+    /// configuration, nearly always the same, and parsing thousands of groups takes longer than all else about them.
+    static PARSED: RefCell<VecDeque<Weak<Config>>> = const { RefCell::new(VecDeque::new()) };
+}
+
 /// Parses a configuration that came over the wire.
 pub fn parse_config(text: &str) -> Result<Arc<Config>, WireError> {
+    let known = PARSED.with_borrow(|parsed| {
+        let mut used = parsed.iter().filter_map(Weak::upgrade);
+        used.find(|config| config.source == text)
+    });
+    if let Some(config) = known {
+        return Ok(config);
+    }
     match config::parse(text, "cluster state") {
-        Ok(config) => Ok(Arc::new(config)),
+        Ok(config) => {
+            let config = Arc::new(config);
+            PARSED.with_borrow_mut(|parsed| {
+                parsed.truncate(REMEMBERED - 1);
+                parsed.push_front(Arc::downgrade(&config));
+            });
+            Ok(config)
+        }
         Err(diagnostics) => Err(WireError::Config(diagnostics.summary())),
     }
 }

@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(value_enum)]
     parts: Vec<Part>,
     /// Runs of each outage.
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
     /// A look at everything in about three minutes: one run of each, short spans. Figures of no weight.
     #[arg(long)]

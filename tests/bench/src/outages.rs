@@ -11,7 +11,7 @@ use crate::theatre::Stage;
 /// A contender that takes this long to detect anything is struck in fewer rounds, or the run would last for hours.
 const LONG_MS: u32 = 5000;
 /// In how many.
-const LONG_ROUNDS: usize = 3;
+const LONG_ROUNDS: usize = 2;
 /// Strikes fall somewhere within this time, like real ones: not always on the same moment of a heartbeat.
 const WAIT_US: u64 = 1_000_000;
 

@@ -20,7 +20,7 @@ pub struct Schedule {
     pub task: Task,
     /// From the parsed CIB to the transition graph, by its own count.
     pub schedule_ms: Spread,
-    /// Actions in that graph that are no pseudo actions, by `crm_simulate`'s own output.
+    /// Starts, moves and fencings in it: that the task was the same.
     pub actions: usize,
 }
 
@@ -66,17 +66,12 @@ fn profile(folder: &Path) -> anyhow::Result<f64> {
     Ok(seconds * 1000.0)
 }
 
-/// Actions on resources and nodes that the scheduler orders.
+/// Starts, moves and fencings that the scheduler orders.
 fn actions(cib: &Path) -> anyhow::Result<usize> {
-    let output = run(Command::new("crm_simulate")
-        .arg("--xml-file")
-        .arg(cib)
-        .args(["--simulate", "--quiet"]))?;
-    let done = output.lines().filter(|line| {
-        let line = line.trim_start_matches([' ', '*']);
-        line.starts_with("Resource action:") || line.starts_with("Fencing")
-    });
-    Ok(done.count())
+    let output = run(Command::new("crm_simulate").arg("--xml-file").arg(cib).arg("--run"))?;
+    let summary = output.split("Transition Summary:").nth(1).unwrap_or_default();
+    let ordered = summary.lines().filter(|line| line.trim_start().starts_with('*'));
+    Ok(ordered.count())
 }
 
 fn run(command: &mut Command) -> anyhow::Result<String> {
@@ -149,12 +144,13 @@ fn node_state(node: usize, resources: usize, task: Task) -> String {
 
 /// What the executor remembers: a probe that found nothing, and a start where it runs.
 fn history(id: &str, class: &str, provider: &str, kind: &str, runs: bool) -> String {
+    let digest = if class == "ocf" { " op-digest=\"f2317cad3d54cec5d7d7aa7d0bf35cf8\"" } else { "" };
     let operation = |action: &str, call: u8, code: u8| {
         format!(
             "<lrm_rsc_op id=\"{id}_{action}_0\" operation=\"{action}\" crm-debug-origin=\"bench\" \
              crm_feature_set=\"3.16.2\" transition-key=\"1:1:{code}:00000000-0000-0000-0000-000000000000\" \
              transition-magic=\"0:{code};1:1:{code}:00000000-0000-0000-0000-000000000000\" call-id=\"{call}\" \
-             rc-code=\"{code}\" op-status=\"0\" interval=\"0\" op-digest=\"f2317cad3d54cec5d7d7aa7d0bf35cf8\"/>"
+             rc-code=\"{code}\" op-status=\"0\" interval=\"0\"{digest}/>"
         )
     };
     let start = if runs {
