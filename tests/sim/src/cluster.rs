@@ -69,10 +69,11 @@ impl Cluster {
     pub fn draw(rng: &mut Rng) -> Cluster {
         let nodes: u8 = if rng.chance(150) { 3 } else { 2 };
         let crowded = rng.chance(CROWDED_PERMILLE);
-        let groups = if crowded {
-            rng.range(50, 301)
-        } else {
-            rng.range(1, 5)
+        // The cost grows with the square of their number, so the largest are rare.
+        let groups = match (crowded, crowded && rng.chance(50)) {
+            (true, true) => 300,
+            (true, false) => rng.range(50, 151),
+            (false, _) => rng.range(1, 5),
         };
         let witness = rng.chance(600);
         Cluster {
