@@ -164,3 +164,18 @@ fn a_move_without_a_target_leaves_although_the_present_node_is_the_best() {
         cluster.runs_on("db").iter().any(|node| *node != A)
     });
 }
+
+#[test]
+fn a_leader_alerts_about_a_commit_beyond_what_it_knows_and_about_no_other() {
+    let mut cluster = Cluster::formed(3, false, &group("db", "fencing", ""));
+    let known = cluster.node(A).durable().expect("state").accepted.version;
+    let mut told = |version| {
+        let mut state = cluster.state(A).clone();
+        state.version = version;
+        let (ballot, state) = (Ballot::ZERO, Arc::new(state));
+        cluster.say(B, A, Message::Commit { ballot, state });
+        cluster.journal(A, "contradiction").len()
+    };
+    assert_eq!([told(known - 1), told(known), told(known + 2)], [0, 0, 1]);
+    assert_eq!(cluster.leader(), Some(A));
+}
