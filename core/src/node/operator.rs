@@ -14,7 +14,7 @@ use crate::placement::candidates;
 
 /// Where an answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
+pub(super) enum Origin {
     Here(u64),
     Peer(NodeId, u64),
 }
@@ -51,7 +51,7 @@ impl Node {
     /// Queues, forwards or carries out a call; an error is the answer when there is nothing to wait for.
     fn try_call(&mut self, origin: Origin, call: OperatorCall) -> Result<(), OperatorOutcome> {
         match &call.request {
-            OperatorRequest::QuorumForce => return Err(self.force_quorum(&call)),
+            OperatorRequest::QuorumForce => return self.force_quorum(origin, &call),
             OperatorRequest::Restart { group, resource } => {
                 return self.route_restart(origin, &call, group.clone(), resource.clone());
             }
@@ -288,7 +288,7 @@ impl Node {
         }
     }
 
-    fn answer(&mut self, origin: Origin, outcome: OperatorOutcome) {
+    pub(super) fn answer(&mut self, origin: Origin, outcome: OperatorOutcome) {
         match origin {
             Origin::Here(request) => self.outbox.push_back(Effect::Reply { request, outcome }),
             Origin::Peer(node, request) => self.send(node, Message::ForwardReply { request, outcome }),

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use holdfast_proto::ids::NodeId;
-use holdfast_proto::ids::VoterSet;
+use holdfast_proto::ids::{Ballot, NodeId, VoterSet};
 use holdfast_proto::operator::{OperatorCall, OperatorOutcome};
 use holdfast_proto::state::ClusterState;
 
 use super::Node;
+use super::operator::Origin;
 use super::persistence::Deferred;
 use crate::effect::Effect;
 use crate::journal::Level;
@@ -33,14 +33,50 @@ impl Node {
     }
 
     /// Makes this node the only voter, on the operator's word that the others are off.
-    pub(super) fn force_quorum(&mut self, call: &OperatorCall) -> OperatorOutcome {
+    /// It is committed, and the operator told so, once it is on disk: a crash before that must not take back what was said.
+    pub(super) fn force_quorum(
+        &mut self,
+        origin: Origin,
+        call: &OperatorCall,
+    ) -> Result<(), OperatorOutcome> {
+        let state = self.forced_state(call)?;
+        let Some(durable) = &mut self.durable else {
+            return Ok(());
+        };
+        let me = self.me.node;
+        let ballot = durable.promised.next_for(me);
+        durable.promised = ballot;
+        durable.accepted_ballot = ballot;
+        durable.accepted = Arc::clone(&state);
+        self.take_operators_word(&state, call);
+        self.journal(
+            "quorum-forced",
+            Level::Alert,
+            format!("{} forced quorum: this node decides alone", call.who),
+        );
+        self.step_down("quorum is forced");
+        self.persistence.sealing = Some(state);
+        let id = self.persist();
+        self.after(id, Deferred::Forced(origin, ballot));
+        Ok(())
+    }
+
+    /// The state in which this node is the only voter; an error is why it may not be.
+    fn forced_state(&self, call: &OperatorCall) -> Result<Arc<ClusterState>, OperatorOutcome> {
         let Some(durable) = &self.durable else {
-            return OperatorOutcome::Refused(
+            return Err(OperatorOutcome::Refused(
                 "this node has no cluster state, so there is nothing to force".into(),
-            );
+            ));
         };
         if self.is_established() {
-            return OperatorOutcome::Done("this node leads already; nothing had to be forced".into());
+            return Err(OperatorOutcome::Done(
+                "this node leads already; nothing had to be forced".into(),
+            ));
+        }
+        if self.persistence.sealing.is_some() {
+            return Err(OperatorOutcome::Refused(
+                "this node is writing a change of voters to its disk; ask again when that is done".into(),
+            ));
         }
         let me = self.me.node;
         let heard: Vec<String> = durable
@@ -52,48 +88,42 @@ impl Node {
             .map(|voter| self.name(voter))
             .collect();
         if !heard.is_empty() {
-            return OperatorOutcome::Refused(format!(
+            return Err(OperatorOutcome::Refused(format!(
                 "{} can be heard, so quorum is not forced",
                 heard.join(" and ")
-            ));
+            )));
         }
         let mut state = ClusterState::clone(&durable.accepted);
         state.version += 1;
         state.voters = VoterSet::EMPTY.with(me);
         state.survivor = me;
         state.reason = format!("{} forced quorum at {}", call.who, call.at);
-        let ballot = durable.promised.next_for(me);
-        let state = Arc::new(state);
-        for node in self
-            .config
-            .nodes
-            .iter()
-            .map(|node| node.id)
-            .filter(|node| *node != me)
-            .collect::<Vec<_>>()
-        {
+        Ok(Arc::new(state))
+    }
+
+    /// By the operator's word every other data node is off.
+    fn take_operators_word(&mut self, state: &ClusterState, call: &OperatorCall) {
+        let me = self.me.node;
+        let others: Vec<NodeId> = self.config.nodes.iter().map(|node| node.id).collect();
+        for node in others.into_iter().filter(|node| *node != me) {
             let boot = self.members.get(&node).and_then(|member| member.boot);
-            let before_epoch = state.next_epoch;
-            let proof = FenceProof::operator(node, boot, (&call.who, &call.at), self.now, before_epoch);
+            let proof = FenceProof::operator(node, boot, (&call.who, &call.at), self.now, state.next_epoch);
             self.proofs.insert(node, proof);
         }
-        if let Some(durable) = &mut self.durable {
-            durable.promised = ballot;
-            durable.accepted_ballot = ballot;
-            durable.accepted = Arc::clone(&state);
-            durable.committed = state;
+    }
+
+    /// The forced state is on disk: it is committed, and this node goes on alone.
+    pub(super) fn on_forced(&mut self, origin: Origin, ballot: Ballot) {
+        let newest = self.committed().map_or(0, |state| state.version);
+        let sealed = self.persistence.sealing.take();
+        if let Some(state) = sealed.filter(|state| state.version > newest) {
+            self.set_committed(ballot, state);
         }
         self.synced = true;
-        self.journal(
-            "quorum-forced",
-            Level::Alert,
-            format!("{} forced quorum: this node decides alone", call.who),
-        );
-        self.step_down("quorum is forced");
-        let id = self.persist();
-        self.after(id, Deferred::Effect(Effect::MarkSynced));
+        self.outbox.push_back(Effect::MarkSynced);
         self.bound = None;
         self.campaign(None);
-        OperatorOutcome::Done("this node decides alone now; the others join again when they are back".into())
+        let text = "this node decides alone now; the others join again when they are back";
+        self.answer(origin, OperatorOutcome::Done(text.into()));
     }
 }

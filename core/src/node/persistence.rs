@@ -7,6 +7,7 @@ use holdfast_proto::ids::{Ballot, Version};
 use holdfast_proto::state::ClusterState;
 
 use super::Node;
+use super::operator::Origin;
 use crate::durable::Durable;
 use crate::effect::{Effect, PersistId};
 use crate::journal::Level;
@@ -25,6 +26,8 @@ pub(super) enum Deferred {
     Synced(Version),
     /// A change of voters is committed.
     Commit(Ballot, Version),
+    /// A forced state is committed, and whoever asked for it is told.
+    Forced(Origin, Ballot),
 }
 
 /// Book-keeping of records.
@@ -106,6 +109,7 @@ impl Node {
                 Deferred::OwnAccept(ballot, version) => self.on_accepted(self.me.node, ballot, version),
                 Deferred::Synced(version) => self.on_synced(version),
                 Deferred::Commit(ballot, version) => self.on_commit_durable(ballot, version),
+                Deferred::Forced(origin, ballot) => self.on_forced(origin, ballot),
             }
         }
     }

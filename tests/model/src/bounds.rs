@@ -33,6 +33,59 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// Names of the kinds, as on the command line.
+    pub const KINDS: [&str; 10] = [
+        "packets", "links", "power", "wiped", "kills", "stalls", "disks", "fences", "stops", "operator",
+    ];
+
+    /// `total` deviations of any kind; of those that the cluster may be unable to mend alone, one.
+    #[must_use]
+    pub fn any(total: u8) -> Budget {
+        let one = total.min(1);
+        Budget {
+            total,
+            packets: total,
+            links: total,
+            power: total,
+            wiped: one,
+            kills: total,
+            stalls: total,
+            disks: one,
+            fences: total,
+            stops: one,
+            operator: one,
+        }
+    }
+
+    /// Only the kinds named.
+    #[must_use]
+    pub fn only(mut self, names: &[&str]) -> Budget {
+        for name in Budget::KINDS {
+            if !names.contains(&name)
+                && let Some(kind) = self.kind_mut(name)
+            {
+                *kind = 0;
+            }
+        }
+        self
+    }
+
+    fn kind_mut(&mut self, name: &str) -> Option<&mut u8> {
+        Some(match name {
+            "packets" => &mut self.packets,
+            "links" => &mut self.links,
+            "power" => &mut self.power,
+            "wiped" => &mut self.wiped,
+            "kills" => &mut self.kills,
+            "stalls" => &mut self.stalls,
+            "disks" => &mut self.disks,
+            "fences" => &mut self.fences,
+            "stops" => &mut self.stops,
+            "operator" => &mut self.operator,
+            _ => return None,
+        })
+    }
+
     /// Packets are worth a choice each.
     #[must_use]
     pub fn for_packets(&self) -> bool {

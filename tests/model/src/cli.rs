@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::configs;
+use crate::bounds::Budget;
+use crate::configs::{self, Bounds};
 use crate::report::{Counterexample, Limits, Outcome, explore};
 
 const HELP: &str = "\
@@ -14,10 +15,11 @@ Usage: cargo xtask model [--deep] [--config NAME]... [--max-states N] [--seconds
   --deep          larger bounds, for hours
   --config NAME   only this one: pair, witness, witness-lost, voters, cold-start, three
   --total N       deviations on one way, instead of the configuration's own bound
+  --only KINDS    only deviations of these kinds, such as packets,links,power,wiped,kills,stalls,disks,fences,stops,operator
   --max-states N  stop after so many steps; what was not explored is then unknown
   --seconds S     stop after so long
   --threads T     threads (default: one for each processor)
-  --heal-every N  heal one state in N and see that it becomes whole; 0 for none (default 64)
+  --heal-every N  heal one state in N and see that it becomes whole; 0 for none (default 16)
   --story         print everything that happens on the way to a broken promise, not only the deviations
   --json          print one object for each configuration: bounds, states, steps, depth, wall_s, exhausted, broken
 
@@ -30,10 +32,9 @@ Examples:
 ";
 
 struct Options {
-    deep: bool,
     json: bool,
     story: bool,
-    total: Option<u8>,
+    bounds: Bounds,
     heal_every: Option<u64>,
     configs: Vec<String>,
     limits: Limits,
@@ -42,10 +43,9 @@ struct Options {
 fn options(args: &[String]) -> Result<Options, String> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut options = Options {
-        deep: false,
         json: false,
         story: false,
-        total: None,
+        bounds: Bounds::default(),
         heal_every: None,
         configs: Vec::new(),
         limits: Limits {
@@ -61,11 +61,12 @@ fn options(args: &[String]) -> Result<Options, String> {
                 .map_err(|_| format!("{arg} needs a number, not '{text}'"))
         };
         match arg.as_str() {
-            "--deep" => options.deep = true,
+            "--deep" => options.bounds.deep = true,
             "--json" => options.json = true,
             "--story" => options.story = true,
             "--config" => options.configs.push(value()?.clone()),
-            "--total" => options.total = Some(number(value()?)?.min(60) as u8),
+            "--only" => options.bounds.only = kinds(value()?)?,
+            "--total" => options.bounds.total = Some(number(value()?)?.min(60) as u8),
             "--heal-every" => options.heal_every = Some(number(value()?)?),
             "--max-states" => options.limits.states = Some(number(value()?)? as usize),
             "--seconds" => options.limits.time = Some(Duration::from_secs(number(value()?)?)),
@@ -84,6 +85,18 @@ fn options(args: &[String]) -> Result<Options, String> {
         options.configs = configs::NAMES.map(str::to_string).to_vec();
     }
     Ok(options)
+}
+
+/// Kinds of deviations, separated by commas.
+fn kinds(text: &str) -> Result<Vec<String>, String> {
+    let kinds: Vec<String> = text.split(',').map(str::to_string).collect();
+    match kinds.iter().find(|kind| !Budget::KINDS.contains(&kind.as_str())) {
+        None => Ok(kinds),
+        Some(unknown) => Err(format!(
+            "there is no kind '{unknown}'; there are: {}",
+            Budget::KINDS.join(", ")
+        )),
+    }
 }
 
 /// Runs the command line; the result is the exit code.
@@ -116,7 +129,7 @@ pub fn cli(args: &[String]) -> i32 {
 }
 
 fn run(name: &str, options: &Options) -> Option<Outcome> {
-    let (setup, mut exploration) = configs::exploration(name, options.deep, options.total)?;
+    let (setup, mut exploration) = configs::exploration(name, &options.bounds)?;
     exploration.heal_every = options.heal_every.unwrap_or(exploration.heal_every);
     let outcome = explore(&setup, exploration, options.limits);
     if options.json {

@@ -18,19 +18,49 @@ const W: NodeId = NodeId::WITNESS;
 pub const NAMES: [&str; 6] = ["pair", "witness", "witness-lost", "voters", "cold-start", "three"];
 
 /// One state in so many is healed.
-const HEAL_EVERY: u64 = 64;
+const HEAL_EVERY: u64 = 16;
 
-/// Where the exploration of `name` begins, and its bounds: those of CI, or the deep ones.
+/// What the command line asks of the bounds.
+#[derive(Clone, Debug, Default)]
+pub struct Bounds {
+    /// For hours.
+    pub deep: bool,
+    /// Deviations, instead of the configuration's own bound.
+    pub total: Option<u8>,
+    /// Only these kinds of them; all if empty.
+    pub only: Vec<String>,
+}
+
+impl Bounds {
+    fn budget(&self, name: &str) -> Budget {
+        // Free ends make the third configuration large: it begins with two links that may heal at any time.
+        let total = match (name, self.deep) {
+            ("witness-lost", true) => 2,
+            (_, true) => 3,
+            ("witness-lost", false) => 1,
+            (_, false) => 2,
+        };
+        let budget = Budget::any(self.total.unwrap_or(total));
+        let only: Vec<&str> = self.only.iter().map(String::as_str).collect();
+        if only.is_empty() {
+            budget
+        } else {
+            budget.only(&only)
+        }
+    }
+}
+
+/// Where the exploration of `name` begins, and its bounds.
 #[must_use]
-pub fn exploration(name: &str, deep: bool, total: Option<u8>) -> Option<(Arc<Setup>, Exploration)> {
-    let total = |bounded: u8, large: u8| total.unwrap_or(if deep { large } else { bounded });
-    let (setup, initial): (Arc<Setup>, Vec<World>) = match name {
-        "pair" => pair(total(2, 3), deep),
-        "witness" => witness(total(2, 3), deep),
-        "witness-lost" => witness_lost(total(2, 3), deep),
-        "voters" => voters(total(2, 3), deep),
-        "cold-start" => cold_start(total(2, 4), deep),
-        "three" => three(total(1, 2), deep),
+pub fn exploration(name: &str, bounds: &Bounds) -> Option<(Arc<Setup>, Exploration)> {
+    let (budget, deep) = (bounds.budget(name), bounds.deep);
+    let (setup, initial) = match name {
+        "pair" => pair(budget, deep),
+        "witness" => witness(budget, deep),
+        "witness-lost" => witness_lost(budget, deep),
+        "voters" => voters(budget, deep),
+        "cold-start" => cold_start(budget, deep),
+        "three" => three(budget, deep),
         _ => return None,
     };
     let initial = initial.into_iter().map(|mut world| {
@@ -42,28 +72,12 @@ pub fn exploration(name: &str, deep: bool, total: Option<u8>) -> Option<(Arc<Set
     let exploration = Exploration {
         initial: initial.collect(),
         heal_every: HEAL_EVERY,
+        ends_at: None,
     };
     Some((setup, exploration))
 }
 
-/// Every kind of deviation as often as `total` allows.
-fn any(total: u8) -> Budget {
-    Budget {
-        total,
-        packets: total,
-        links: total,
-        power: total,
-        wiped: 1,
-        kills: total,
-        stalls: total,
-        disks: 1,
-        fences: total,
-        stops: 1,
-        operator: 1,
-    }
-}
-
-fn pair(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
+fn pair(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "pair",
         title: "two nodes with fence devices, no witness",
@@ -72,13 +86,13 @@ fn pair(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
         moves: true,
         odd_links: true,
         fine_ends: deep,
-        budget: any(total),
+        budget,
     });
     let world = setup.formed();
     (setup, vec![world])
 }
 
-fn witness(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
+fn witness(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "witness",
         title: "two nodes and a witness; one group requires fencing, one a lease; both nodes have a watchdog",
@@ -87,13 +101,13 @@ fn witness(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
         moves: true,
         odd_links: true,
         fine_ends: deep,
-        budget: any(total),
+        budget,
     });
     let world = setup.formed();
     (setup, vec![world])
 }
 
-fn witness_lost(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
+fn witness_lost(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "witness-lost",
         title: "two nodes and a witness that neither reaches any more, until each link to it heals",
@@ -102,7 +116,7 @@ fn witness_lost(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
         moves: false,
         odd_links: false,
         fine_ends: deep,
-        budget: any(total),
+        budget,
     });
     let mut world = setup.formed();
     world.strike(Action::Cut(W, A));
@@ -110,7 +124,7 @@ fn witness_lost(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
     (setup, vec![world])
 }
 
-fn voters(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
+fn voters(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "voters",
         title: "a pair in which one node was fenced and voted out, and now comes back",
@@ -119,7 +133,7 @@ fn voters(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
         moves: false,
         odd_links: true,
         fine_ends: deep,
-        budget: any(total),
+        budget,
     });
     let mut world = setup.formed();
     world.strike(Action::PowerOff(B));
@@ -133,7 +147,7 @@ fn voters(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
     (setup, vec![world])
 }
 
-fn cold_start(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
+fn cold_start(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "cold-start",
         title: "a pair without power: both nodes current, or the second one voted out; either may start first",
@@ -142,7 +156,7 @@ fn cold_start(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
         moves: false,
         odd_links: true,
         fine_ends: deep,
-        budget: any(total),
+        budget,
     });
     let mut both = setup.formed();
     let mut behind = both.clone();
@@ -159,7 +173,7 @@ fn cold_start(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
     (setup, vec![both, behind])
 }
 
-fn three(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
+fn three(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "three",
         title: "three data nodes; one group requires fencing, one a lease",
@@ -168,7 +182,7 @@ fn three(total: u8, deep: bool) -> (Arc<Setup>, Vec<World>) {
         moves: false,
         odd_links: false,
         fine_ends: deep,
-        budget: any(total),
+        budget,
     });
     let world = setup.formed();
     (setup, vec![world])

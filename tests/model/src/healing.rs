@@ -13,6 +13,10 @@ use crate::world::machine::Machine;
 /// Time within which a healed cluster has to be whole. Longer than every grace and pause of the configurations together.
 const BOUND: Duration = Duration::from_secs(60);
 
+/// Time until somebody switches a machine on again that was fenced on the way: longer than it takes to be missed and
+/// fenced once more, or hands and fence device would undo each other's work for ever.
+const HAND: Duration = Duration::from_secs(5);
+
 impl World {
     /// Ends every deviation: links, disks, stops and devices work, late packets arrive, machines have power.
     pub fn heal(&mut self) {
@@ -107,7 +111,7 @@ impl World {
         let (end, operator_comes) = (self.now + BOUND, self.now + BOUND / 2);
         self.heal();
         while self.now < end {
-            let whole = self.run_until(Duration::from_secs(1), World::is_whole);
+            let whole = self.run_until(HAND, World::is_whole);
             if let Some(broken) = &self.broken {
                 return Err(Broken::clone(broken));
             }

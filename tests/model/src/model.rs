@@ -3,6 +3,7 @@
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use stateright::{Model, Property};
 
@@ -29,6 +30,8 @@ pub struct Exploration {
     pub initial: Vec<World>,
     /// One state in so many is healed and has to become whole; 0 for none.
     pub heal_every: u64,
+    /// When to explore no further. Stateright's own limit of time is noticed between threads only.
+    pub ends_at: Option<Instant>,
 }
 
 impl Exploration {
@@ -77,7 +80,8 @@ impl Model for Exploration {
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
-        if world.broken.is_none() {
+        let in_time = self.ends_at.is_none_or(|at| Instant::now() < at);
+        if world.broken.is_none() && in_time {
             actions.extend(world.choices());
         }
     }

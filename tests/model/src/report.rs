@@ -95,21 +95,20 @@ impl<M: Model> Reporter<M> for Progress {
 
 /// Explores breadth first.
 #[must_use]
-pub fn explore(setup: &Arc<Setup>, exploration: Exploration, limits: Limits) -> Outcome {
+pub fn explore(setup: &Arc<Setup>, mut exploration: Exploration, limits: Limits) -> Outcome {
     let begun = Instant::now();
     let teller = Exploration {
         initial: exploration.initial.clone(),
         heal_every: exploration.heal_every,
+        ends_at: None,
     };
+    exploration.ends_at = limits.time.map(|time| begun + time);
     let mut builder = exploration
         .checker()
         .threads(limits.threads)
         .finish_when(HasDiscoveries::AnyFailures);
     if let Some(states) = limits.states {
         builder = builder.target_state_count(states);
-    }
-    if let Some(time) = limits.time {
-        builder = builder.timeout(time);
     }
     let mut progress = Progress {
         last: begun,

@@ -3,12 +3,19 @@
 use std::collections::BTreeSet;
 
 use holdfast_model::action::Action;
-use holdfast_model::configs;
+use holdfast_model::configs::{self, Bounds};
 use holdfast_model::model::Exploration;
 use holdfast_model::world::World;
 
 /// Looks at so many instants.
 const PATIENCE: usize = 500;
+
+fn bounded(total: u8) -> Bounds {
+    Bounds {
+        total: Some(total),
+        ..Bounds::default()
+    }
+}
 
 /// True if, with nothing done to it, `world` comes back to a state that it was in.
 fn comes_to_rest(exploration: &Exploration, mut world: World) -> bool {
@@ -26,7 +33,7 @@ fn comes_to_rest(exploration: &Exploration, mut world: World) -> bool {
 #[test]
 fn every_configuration_comes_to_rest() {
     for name in configs::NAMES {
-        let (_, exploration) = configs::exploration(name, false, Some(0)).expect("it exists");
+        let (_, exploration) = configs::exploration(name, &bounded(0)).expect("it exists");
         for initial in &exploration.initial {
             assert!(
                 comes_to_rest(&exploration, initial.clone()),
@@ -39,7 +46,7 @@ fn every_configuration_comes_to_rest() {
 #[test]
 fn one_deviation_of_each_kind_comes_to_rest() {
     for name in configs::NAMES {
-        let (_, exploration) = configs::exploration(name, false, Some(1)).expect("it exists");
+        let (_, exploration) = configs::exploration(name, &bounded(1)).expect("it exists");
         for initial in &exploration.initial {
             for action in initial.choices() {
                 let after = exploration.after(initial, action);
