@@ -68,7 +68,10 @@ fn profile(folder: &Path) -> anyhow::Result<f64> {
 
 /// Starts, moves and fencings that the scheduler orders.
 fn actions(cib: &Path) -> anyhow::Result<usize> {
-    let output = run(Command::new("crm_simulate").arg("--xml-file").arg(cib).arg("--run"))?;
+    let output = run(Command::new("crm_simulate")
+        .arg("--xml-file")
+        .arg(cib)
+        .arg("--run"))?;
     let summary = output.split("Transition Summary:").nth(1).unwrap_or_default();
     let ordered = summary.lines().filter(|line| line.trim_start().starts_with('*'));
     Ok(ordered.count())
@@ -144,7 +147,11 @@ fn node_state(node: usize, resources: usize, task: Task) -> String {
 
 /// What the executor remembers: a probe that found nothing, and a start where it runs.
 fn history(id: &str, class: &str, provider: &str, kind: &str, runs: bool) -> String {
-    let digest = if class == "ocf" { " op-digest=\"f2317cad3d54cec5d7d7aa7d0bf35cf8\"" } else { "" };
+    let digest = if class == "ocf" {
+        " op-digest=\"f2317cad3d54cec5d7d7aa7d0bf35cf8\""
+    } else {
+        ""
+    };
     let operation = |action: &str, call: u8, code: u8| {
         format!(
             "<lrm_rsc_op id=\"{id}_{action}_0\" operation=\"{action}\" crm-debug-origin=\"bench\" \

@@ -27,6 +27,7 @@ use crate::contender::{Contender, Manager};
 use crate::order::Order;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::unistd::setsid;
 use team::Team;
 
 /// Does the part of the bench that `words` name: what follows `--internal`.
@@ -48,6 +49,8 @@ pub fn internal(words: &[&str]) -> anyhow::Result<ExitCode> {
         ["outlet"] => power::ask(None),
         ["hog"] => {
             prctl::set_pdeathsig(Signal::SIGKILL)?;
+            // The kernel shares CPU time between sessions first: each hog is one of its own, like a service in its cgroup.
+            setsid()?;
             loop {
                 std::hint::spin_loop();
             }
