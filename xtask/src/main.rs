@@ -6,6 +6,7 @@ mod fuzz;
 mod glibc;
 mod leftovers;
 mod licences;
+mod model;
 mod packages;
 mod run;
 mod sabotage;
@@ -41,6 +42,12 @@ enum Command {
     /// Run the simulator: --seeds N [--seed FIRST] [--trace] [--json].
     Sim {
         /// Passed to the simulator as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Explore small clusters exhaustively: [--deep] [--config NAME] [--max-states N] [--story] [--json].
+    Model {
+        /// Passed to the model checker as they are.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -95,6 +102,7 @@ fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Test { tiers } => tiers::test(&tiers),
         Command::Sim { args } => run::run_bin("holdfast-sim", &args),
+        Command::Model { args } => model::run(&args),
         Command::Sabotage { list: true, .. } => sabotage::list().map(|()| 0),
         Command::Sabotage { names, .. } => sabotage::check(&names).map(|tally| {
             println!("{tally}");

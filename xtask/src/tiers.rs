@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::leftovers::Before;
 use crate::tally::Tally;
-use crate::{deb, fuzz, packages, run, sabotage, torture};
+use crate::{deb, model, fuzz, packages, run, sabotage, torture};
 
 /// How many of the lab's fence races `test` runs; `cargo xtask lab` runs all of them.
 const TEST_RACES: &str = "4";
@@ -22,6 +22,8 @@ const TEST_SEEDS: &str = "10000";
 pub enum Tier {
     /// Unit and property tests of every crate.
     Unit,
+    /// Small clusters, every fault at every instant that matters.
+    Model,
     /// Whole clusters in virtual time.
     Sim,
     /// Every decoder and parser, and the decision core, with what a fuzzer thinks up.
@@ -35,11 +37,12 @@ pub enum Tier {
 }
 
 impl Tier {
-    const ALL: [Tier; 6] = [Tier::Unit, Tier::Sim, Tier::Fuzz, Tier::Demo, Tier::Lab, Tier::Torture];
+    const ALL: [Tier; 7] = [Tier::Unit, Tier::Model, Tier::Sim, Tier::Fuzz, Tier::Demo, Tier::Lab, Tier::Torture];
 
     fn run(self) -> Result<Tally> {
         match self {
             Tier::Unit => unit(),
+            Tier::Model => model::tier(),
             Tier::Sim => sim(),
             Tier::Fuzz => fuzz::tier(),
             Tier::Demo => demo(),
