@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::leftovers::Before;
 use crate::tally::Tally;
-use crate::{deb, model, fuzz, packages, run, sabotage, torture};
+use crate::{deb, fuzz, model, packages, run, sabotage, torture};
 
 /// How many of the lab's fence races `test` runs; `cargo xtask lab` runs all of them.
 const TEST_RACES: &str = "4";
@@ -37,7 +37,15 @@ pub enum Tier {
 }
 
 impl Tier {
-    const ALL: [Tier; 7] = [Tier::Unit, Tier::Model, Tier::Sim, Tier::Fuzz, Tier::Demo, Tier::Lab, Tier::Torture];
+    const ALL: [Tier; 7] = [
+        Tier::Unit,
+        Tier::Model,
+        Tier::Sim,
+        Tier::Fuzz,
+        Tier::Demo,
+        Tier::Lab,
+        Tier::Torture,
+    ];
 
     fn run(self) -> Result<Tally> {
         match self {
