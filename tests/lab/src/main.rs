@@ -48,6 +48,10 @@ fn main() -> ExitCode {
             .and_then(reaper::reap)
             .map(|()| true),
         [ledger::WRITE | ledger::HOLD | ledger::FRESH, ..] => ledger::main(&args).map(|()| true),
+        [options::WORD, "--help"] => {
+            println!("{}", options::USAGE);
+            Ok(true)
+        }
         [options::WORD, ..] => {
             Options::parse(&args[1..]).and_then(|options| inside(|| torture::run(&options)))
         }

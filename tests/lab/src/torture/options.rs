@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 /// The word that makes this program the torture.
 pub const WORD: &str = "torture";
 
-/// What is said if the command line cannot be understood.
-const USAGE: &str = "usage: torture [--minutes M] [--seed S] [--no-witness] [--json] [--keep DIR]\n\n\
+/// What can be said, with examples.
+pub const USAGE: &str = "usage: torture [--minutes M] [--seed S] [--no-witness] [--json] [--keep DIR]\n\n\
   --minutes M    how long faults are injected and mended, 30 unless said\n  \
   --seed S       what the faults are drawn from, 1 unless said\n  \
   --no-witness   two nodes alone\n  \
