@@ -73,15 +73,17 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Torment a cluster of real systemd nodes: [--minutes M] [--seed S] [--no-witness] [--json] [--keep DIR].
-    Torture {
-        /// Passed to the lab as they are.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
-    },
     /// Measure outages beside keepalived and Pacemaker, idle cost, decisions: [PART…] [--runs N] [--quick] [--json FILE].
     Bench {
         /// Passed to the bench as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Torment a cluster of real systemd nodes: [--minutes M] [--seed S] [--no-witness] [--json] [--keep DIR].
+    #[command(after_help = "Examples:\n  cargo xtask torture --minutes 30 --seed 7\n  \
+                            cargo xtask torture --minutes 5 --seed 7 --no-witness --json")]
+    Torture {
+        /// Passed to the lab as they are.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
