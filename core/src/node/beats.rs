@@ -223,14 +223,23 @@ impl Node {
 
     /// Sends the committed state to a member that is behind, at most once per heartbeat. A blank member may learn it only
     /// once it is no voter any more: what it had promised is lost.
+    ///
+    /// That is for the leader to do. Where nobody leads, whoever knows more tells those whom it makes voters: a node that a
+    /// leader voted in as its last deed, and did not tell, would not campaign, and there may be nobody else who can.
     pub(super) fn bring_up_to_date(&mut self, to: NodeId) {
-        if !self.is_established() || self.lease_end() <= self.now {
-            return;
-        }
-        let (Some(durable), Some(ballot)) = (&self.durable, self.leading_ballot()) else {
+        let leads = self.is_established() && self.lease_end() > self.now;
+        let nobody_leads =
+            matches!(self.role, Role::Follower) && self.bound.is_none_or(|bound| bound.until <= self.now);
+        let Some(durable) = self.durable.as_ref().filter(|_| leads || nobody_leads) else {
             return;
         };
         let state = durable.committed.clone();
+        // Chosen under that ballot or an older one: without a leader it is told only if it is the newest this node accepted.
+        let relayed = state.voters.contains(to) && durable.accepted.version == state.version;
+        let relayed = relayed.then_some(durable.accepted_ballot);
+        let Some(ballot) = self.leading_ballot().filter(|_| leads).or(relayed) else {
+            return;
+        };
         let is_voter = state.voters.contains(to) || durable.accepted.voters.contains(to);
         let Some(member) = self.members.get_mut(&to) else {
             return;

@@ -286,6 +286,12 @@ impl Cluster {
         self.queue.insert((self.now + after, self.count), happening);
     }
 
+    /// Loses every message that is on its way to `node`.
+    pub(super) fn lose_messages_to(&mut self, node: NodeId) {
+        self.queue
+            .retain(|_, happening| !matches!(happening, Happening::Message(to, ..) if *to == node));
+    }
+
     // Effects.
 
     fn carry_out(&mut self, node: NodeId) {

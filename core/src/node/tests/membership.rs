@@ -340,6 +340,24 @@ fn a_node_that_the_last_deed_of_a_leader_voted_in_can_lead() {
 }
 
 #[test]
+fn a_node_that_was_voted_in_and_not_told_learns_it_from_the_witness() {
+    let mut cluster = trio();
+    cluster.power_off(B);
+    cluster.host_mut(B).disk = None;
+    cluster.run_for(2_000);
+    cluster.boot(B);
+    cluster.run_until(10_000, "it is dropped", |cluster| {
+        !cluster.state(A).voters.contains(B)
+    });
+    cluster.run_until(10_000, "it is voted in again", |cluster| {
+        cluster.state(A).voters.contains(B)
+    });
+    cluster.power_off(A);
+    cluster.lose_messages_to(B);
+    cluster.run_until(5_000, "it leads", |cluster| cluster.leader() == Some(B));
+}
+
+#[test]
 fn synced_is_claimed_only_after_the_state_is_on_disk() {
     let mut cluster = trio();
     cluster.power_off(B);
