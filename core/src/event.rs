@@ -5,6 +5,7 @@ use std::time::Duration;
 use holdfast_proto::ids::{BootId, Epoch, GroupName, NodeId};
 use holdfast_proto::operator::{OperatorCall, OperatorOutcome};
 use holdfast_proto::peer::{Beat, Message, RunState, Sender};
+use holdfast_proto::time::Time;
 
 use crate::effect::{FenceId, PersistId};
 
@@ -110,6 +111,8 @@ pub struct FenceResult {
     pub evidence: String,
     /// What went wrong; empty on success.
     pub error: String,
+    /// When the status read began, on this node's clock; zero if there was none.
+    pub read_at: Time,
 }
 
 /// A reply to an operator, as in [`crate::effect::Effect::Reply`].

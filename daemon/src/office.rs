@@ -186,15 +186,9 @@ mod tests {
             "{text}"
         );
         assert_eq!(strip_header(&text), config.source);
-        write_config(
-            folder.path(),
-            &Config {
-                source: text,
-                ..config.clone()
-            },
-            5,
-        )
-        .expect("written again");
+        let mut again = config.clone();
+        again.source = text;
+        write_config(folder.path(), &again, 5).expect("written again");
         let text = std::fs::read_to_string(folder.path().join(CONFIG_COPY)).expect("read");
         assert_eq!(strip_header(&text), config.source);
         assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 1);

@@ -233,10 +233,8 @@ mod tests {
             text(&old, &old),
             "nothing changes: this is the configuration in force"
         );
-        let reformatted = Config {
-            source: format!("# a comment\n{}", old.source),
-            ..old.clone()
-        };
+        let mut reformatted = old.clone();
+        reformatted.source = format!("# a comment\n{}", old.source);
         assert_eq!(text(&old, &reformatted), "only comments or formatting change");
     }
 
@@ -281,6 +279,7 @@ mod tests {
         assert!(check(&old, &swapped).is_err_and(|error| error.contains("id = 1")));
         let mut replaced = config();
         replaced.nodes[1].name = "db3".into();
+        replaced.nodes[1].keys.clear();
         assert!(check(&old, &replaced).is_err_and(|error| error.contains("remove db2 first")));
         assert!(check(&old, &old).is_ok());
     }

@@ -209,6 +209,7 @@ fn fence_result(off_read_back: bool) -> FenceResult {
         } else {
             "timeout".into()
         },
+        read_at: Time(1),
     }
 }
 

@@ -331,6 +331,9 @@ pub struct FenceOutcome {
     /// What went wrong; empty on success.
     #[prost(string, tag = "4")]
     pub error: String,
+    /// When the look at the power state began, in microseconds on CLOCK_BOOTTIME; 0 if there was none.
+    #[prost(uint64, tag = "5")]
+    pub read_at_us: u64,
 }
 
 /// A note for the journal.

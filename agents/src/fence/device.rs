@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use holdfast_proto::time::Time;
 use tokio::time::Instant;
 
 use super::Described;
@@ -10,6 +11,7 @@ use super::exit::exit_meaning;
 use super::params::Prepared;
 use super::state::{self, Power};
 use crate::agent::AgentError;
+use crate::clock;
 use crate::program::{self, Run, RunError};
 
 /// Pause between two looks at the power state: the first, and the longest.
@@ -23,6 +25,15 @@ pub(super) struct Device {
     pub args: Vec<String>,
     pub prepared: Prepared,
     pub metadata: Option<Described>,
+}
+
+/// What a separate look at the power state showed.
+pub(super) struct Reading {
+    pub is_off: bool,
+    /// What was seen, in a sentence.
+    pub evidence: String,
+    /// When the look began, on CLOCK_BOOTTIME: a boot that was heard before is over if it says off.
+    pub begun: Time,
 }
 
 impl Device {
@@ -64,7 +75,7 @@ impl Device {
     }
 
     /// Switches off, then reads the power state back until it says off. Ok is the proof's evidence.
-    pub async fn fence(&self, deadline: Instant) -> Result<String, AgentError> {
+    pub async fn fence(&self, deadline: Instant) -> Result<Reading, AgentError> {
         let begun = Instant::now();
         // Half of the time at most: an agent that hangs after it switched off must leave time to see that.
         let half = begun + deadline.saturating_duration_since(begun) / 2;
@@ -80,14 +91,19 @@ impl Device {
             // One look that hangs must leave time for another.
             let left = deadline.saturating_duration_since(Instant::now());
             let look = Instant::now() + (left / 2).max(Duration::from_secs(1)).min(left);
+            let looked = clock::now();
             let last = match self.act("status", look).await {
                 Ok(run) => match state::read(&run) {
                     Power::Off => {
-                        return Ok(format!(
-                            "{acted}; status read after {:.1?} said off ({})",
-                            begun.elapsed(),
-                            self.quote(&run)
-                        ));
+                        return Ok(Reading {
+                            is_off: true,
+                            evidence: format!(
+                                "{acted}; status read after {:.1?} said off ({})",
+                                begun.elapsed(),
+                                self.quote(&run)
+                            ),
+                            begun: looked,
+                        });
                     }
                     Power::On => format!("status still says on ({})", self.quote(&run)),
                     Power::Unknown(why) => {
@@ -115,19 +131,26 @@ impl Device {
         )
     }
 
-    pub async fn report(&self, deadline: Instant) -> Result<(bool, String), AgentError> {
+    pub async fn report(&self, deadline: Instant) -> Result<Reading, AgentError> {
+        let begun = clock::now();
         let run = self.act("status", deadline).await?;
-        match state::read(&run) {
-            Power::Off => Ok((
-                true,
-                format!("{} says {} is off ({})", self.label, self.node, self.quote(&run)),
-            )),
-            Power::On => Ok((
-                false,
-                format!("{} says {} is on ({})", self.label, self.node, self.quote(&run)),
-            )),
-            Power::Unknown(why) => Err(AgentError(format!("{why}: {}", self.complaint("status", &run)))),
-        }
+        let (is_off, word) = match state::read(&run) {
+            Power::Off => (true, "off"),
+            Power::On => (false, "on"),
+            Power::Unknown(why) => {
+                return Err(AgentError(format!("{why}: {}", self.complaint("status", &run))));
+            }
+        };
+        Ok(Reading {
+            is_off,
+            evidence: format!(
+                "{} says {} is {word} ({})",
+                self.label,
+                self.node,
+                self.quote(&run)
+            ),
+            begun,
+        })
     }
 
     /// Checks parameters, asks the agent to check them where it can, and reads the power state.
@@ -153,6 +176,6 @@ impl Device {
                 return Err(AgentError(self.complaint("validate-all", &run)));
             }
         }
-        self.report(deadline).await.map(|(_, evidence)| evidence)
+        self.report(deadline).await.map(|reading| reading.evidence)
     }
 }

@@ -109,12 +109,12 @@ pub fn parse(text: &str) -> Result<Metadata, String> {
             "resource-agent" => is_agent = true,
             "parameter" if found.parameters.len() < ITEMS_MAX => {
                 current = attribute(attributes, "name")
-                    .filter(|name| !name.is_empty())
+                    .filter(|name| is_name(name))
                     .map(|name| Parameter {
                         name,
                         required: is_true(attribute(attributes, "required")),
                         deprecated: is_true(attribute(attributes, "deprecated")),
-                        obsoletes: attribute(attributes, "obsoletes"),
+                        obsoletes: attribute(attributes, "obsoletes").filter(|name| is_name(name)),
                         ..Parameter::default()
                     });
             }
@@ -143,6 +143,14 @@ pub fn parse(text: &str) -> Result<Metadata, String> {
         return Err("it printed no description of a fence agent".to_owned());
     }
     Ok(found)
+}
+
+/// A parameter's name stands at the head of a line of the agent's input: nothing may end that line.
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.'))
 }
 
 impl Metadata {
@@ -206,6 +214,20 @@ mod tests {
         assert!(found.parameter("ipaddr").unwrap().deprecated);
         assert_eq!(found.parameter("auth").unwrap().options, ["md5", "none"]);
         assert_eq!(found.actions, ["on", "off", "status"]);
+    }
+
+    /// Found by fuzzing: a name with a line feed in it added a line to the agent's input.
+    #[test]
+    fn a_name_that_is_no_name_is_left_out() {
+        let text = SAMPLE.replace("name=\"lanplus\"", "name=\"lan\naction=on\nplus\"");
+        let found = parse(&text).unwrap();
+        assert!(
+            found
+                .parameters
+                .iter()
+                .all(|parameter| !parameter.name.contains('\n'))
+        );
+        assert!(found.parameter("ip").is_some() && found.parameter("auth").is_some());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use holdfast_proto::agent::{FenceDevice, FenceOutcome, Note};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
-use self::device::Device;
+use self::device::{Device, Reading};
 use self::metadata::Metadata;
 use crate::agent::AgentError;
 use crate::clock;
@@ -73,7 +73,11 @@ impl Fencer {
             ..FenceOutcome::default()
         };
         match outcome {
-            Ok(evidence) => (answer.off_read_back, answer.evidence) = evidence,
+            Ok(reading) => {
+                answer.off_read_back = reading.is_off;
+                answer.evidence = reading.evidence;
+                answer.read_at_us = reading.begun.0;
+            }
             Err(error) => answer.error = error.0,
         }
         answer
@@ -84,7 +88,12 @@ impl Fencer {
         request: &FenceDevice,
         own: &str,
         deadline: Instant,
-    ) -> Result<(bool, String), AgentError> {
+    ) -> Result<Reading, AgentError> {
+        let not_off = |evidence| Reading {
+            is_off: false,
+            evidence,
+            begun: clock::now(),
+        };
         if request.node.is_empty() {
             return Err(AgentError::new("the request names no node to fence"));
         }
@@ -92,18 +101,18 @@ impl Fencer {
         let turn = self.take_turn(request, deadline).await?;
         let device = self.open(request, deadline).await?;
         match request.action.as_str() {
-            "off" => device.fence(deadline).await.map(|evidence| (true, evidence)),
+            "off" => device.fence(deadline).await,
             "reboot" => {
-                let evidence = device.fence(deadline).await?;
+                let reading = device.fence(deadline).await?;
                 self.switch_on(device, turn);
-                Ok((true, evidence))
+                Ok(reading)
             }
             "on" => {
                 self.switch_on(device, turn);
-                Ok((false, format!("{} is being switched on", request.node)))
+                Ok(not_off(format!("{} is being switched on", request.node)))
             }
             "status" => device.report(deadline).await,
-            "validate" => device.validate(deadline).await.map(|evidence| (false, evidence)),
+            "validate" => device.validate(deadline).await.map(not_off),
             other => Err(AgentError(format!(
                 "there is no fence action {other:?}; use off, reboot, on, status or validate"
             ))),

@@ -149,11 +149,7 @@ pub fn prepare(
         .iter()
         .filter(|(key, _)| !(exec && key.as_str() == EXEC_KEY))
     {
-        if matches!(key.as_str(), "action" | "option" | "nodename") {
-            return Err(AgentError(format!(
-                "parameter {key:?} is set by Holdfast itself; remove it"
-            )));
-        }
+        refuse_ours(key)?;
         let known = |name: &str| metadata.is_some_and(|metadata| metadata.parameter(name).is_some());
         let (key, value, from_file) = match key.strip_suffix("_file").filter(|_| !known(key)) {
             Some(plain) => (plain.to_owned(), read_secret(key, value)?, true),
@@ -167,6 +163,8 @@ pub fn prepare(
         let key = metadata
             .and_then(|metadata| modern(metadata, &key))
             .unwrap_or(key);
+        // The agent decides what the old spelling stands for: not for what is ours to say.
+        refuse_ours(&key)?;
         if prepared.get(&key).is_some() {
             return Err(AgentError(format!(
                 "parameter {key:?} is given twice (in its old and new spelling, or with _file)"
@@ -181,6 +179,16 @@ pub fn prepare(
         prepared.problems = problems(&prepared, metadata);
     }
     Ok(prepared)
+}
+
+/// What is done, and to whom, is never the operator's parameter.
+fn refuse_ours(key: &str) -> Result<(), AgentError> {
+    if matches!(key, "action" | "option" | "nodename") {
+        return Err(AgentError(format!(
+            "parameter {key:?} is set by Holdfast itself; remove it"
+        )));
+    }
+    Ok(())
 }
 
 /// The current spelling of an obsolete key.
@@ -325,6 +333,14 @@ mod tests {
             let error = prepare(&params, Some(&parse(SAMPLE).unwrap())).unwrap_err().0;
             assert!(error.contains(word), "{error}");
         }
+    }
+
+    /// Found by fuzzing: an agent that calls `method` an old spelling of `action` was given two actions.
+    #[test]
+    fn no_old_spelling_stands_for_the_action() {
+        let text = SAMPLE.replace("name=\"action\"", "name=\"action\" obsoletes=\"method\"");
+        let error = prepare(&map(&[("method", "on")]), Some(&parse(&text).unwrap())).unwrap_err();
+        assert!(error.0.contains("set by Holdfast"), "{}", error.0);
     }
 
     #[test]

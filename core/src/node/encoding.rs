@@ -91,6 +91,7 @@ impl Node {
         to.flag(network.any_link_up);
         to.flag(network.ping_answers);
         for (node, run) in fences {
+            to.flag(self.boot_that_ended(*node, run) == run.boot);
             encode_fence(now, *node, run, next_fence_id, to);
         }
         for (node, proof) in proofs {
@@ -396,6 +397,8 @@ fn encode_fence(now: Time, node: NodeId, run: &FenceRun, next_id: &u64, to: &mut
     let FenceRun {
         why: _,
         boot,
+        // What is decided by it, and by when the node was heard, is encoded with the node.
+        all_off_at: _,
         level,
         step,
         outstanding,

@@ -22,6 +22,8 @@ pub(super) struct FenceRun {
     pub(super) why: String,
     /// The boot it is to end.
     pub(super) boot: Option<BootId>,
+    /// When all power devices of the level were, or had been, read as off.
+    pub(super) all_off_at: Option<Time>,
     /// Which level of devices is running.
     pub(super) level: usize,
     /// What its devices are asked for.
@@ -182,6 +184,7 @@ impl Node {
             FenceRun {
                 why: why.clone(),
                 boot,
+                all_off_at: None,
                 level: 0,
                 step: FenceStep::Act,
                 outstanding: BTreeMap::new(),
@@ -303,15 +306,22 @@ impl Node {
 
     /// All devices of a level ended: prove, or go on to the next level, or pause and begin again.
     fn judge_level(&mut self, node: NodeId) {
-        let Some(run) = self.fences.get(&node) else { return };
-        let (boot, step) = (run.boot, run.step);
+        let Some(run) = self.fences.get_mut(&node) else {
+            return;
+        };
+        let step = run.step;
         let all_off = run.results.iter().all(|(_, result)| result.off_read_back);
+        if step != FenceStep::ReadBack {
+            let powers = run.results.iter().filter(|(kind, _)| *kind == FenceKind::Power);
+            run.all_off_at = powers.map(|(_, result)| result.read_at).max();
+        }
         if step == FenceStep::Off && all_off {
             // Another node's fencing may have turned one on again meanwhile. Each read off before and each reads off now,
             // so there was an instant at which all of them were off.
             return self.ask_level(node, FenceStep::ReadBack);
         }
-        let before_epoch = self.next_epoch();
+        let Some(run) = self.fences.get(&node) else { return };
+        let (boot, before_epoch) = (self.boot_that_ended(node, run), self.next_epoch());
         if let Some(proof) = FenceProof::from_devices(node, boot, &run.results, self.now, before_epoch) {
             if step == FenceStep::ReadBack {
                 self.ask_level(node, FenceStep::On);
@@ -347,6 +357,20 @@ impl Node {
             run.retry_at = Some(self.now + pause * (1 << run.attempts.min(5)).min(RETRY_GROWTH_MAX));
             run.attempts += 1;
         }
+    }
+
+    /// The boot that is over once the devices read off: the one that was last heard before they were read. That may be a later
+    /// one than was to be fenced, if the node was heard again before its power went off. To name only the earlier one would
+    /// be to fence the node again for the silence of the later one, and so to kill each boot just as it comes up.
+    pub(super) fn boot_that_ended(&self, node: NodeId, run: &FenceRun) -> Option<BootId> {
+        let member = self.members.get(&node);
+        let heard_before = member.and_then(|member| {
+            let heard_at = member.heard_at?;
+            member
+                .boot
+                .filter(|_| run.all_off_at.is_some_and(|off| heard_at < off))
+        });
+        heard_before.or(run.boot)
     }
 
     fn take_proof(&mut self, node: NodeId, proof: FenceProof) {

@@ -24,6 +24,8 @@ impl Node {
     /// leads; the times are each node's own, because clocks are not shared, and start anew with its `had`.
     pub(super) fn note_moves(&mut self, old: &ClusterState, new: &ClusterState) {
         let kept = self.config.cluster.flap_budget as usize + 1;
+        // A group that left and comes back under the same name is another one.
+        self.moves.retain(|name, _| new.groups.contains_key(name));
         for (name, entry) in &new.groups {
             let before = old.groups.get(name).map_or(0, |entry| entry.automatic_moves);
             if entry.automatic_moves == before {

@@ -27,6 +27,7 @@ fn result(off_read_back: bool) -> FenceResult {
         off_read_back,
         evidence: "exit 0".into(),
         error: String::new(),
+        read_at: Time(9),
     }
 }
 

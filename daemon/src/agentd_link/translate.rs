@@ -8,6 +8,7 @@ use holdfast_proto::agent;
 use holdfast_proto::config::{Config, FenceAction, FenceSection, GroupSection, ProbeKind, ProbeSection};
 use holdfast_proto::ids::NodeId;
 use holdfast_proto::peer::RunState;
+use holdfast_proto::time::Time;
 
 /// What `Attach` says about this node under `config`.
 #[must_use]
@@ -134,6 +135,7 @@ pub fn fenced(outcome: agent::FenceOutcome) -> FenceResult {
         off_read_back: outcome.off_read_back,
         evidence: outcome.evidence,
         error: outcome.error,
+        read_at: Time(outcome.read_at_us),
     }
 }
 

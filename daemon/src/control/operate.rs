@@ -208,13 +208,17 @@ fn resource(
                 .join(", ");
             Err(refusal(
                 "not-found",
-                format!("group {group} has no resource {resource}; it has: {known}"),
+                format!(
+                    "group {group} has no resource {}; it has: {known}",
+                    resource.escape_debug()
+                ),
             ))
         }
         _ => Err(refusal(
             "invalid",
             format!(
-                "{action} is not an action on a resource; there are restart, cleanup, enable and disable"
+                "{} is not an action on a resource; there are restart, cleanup, enable and disable",
+                action.escape_debug()
             ),
         )),
     }
@@ -236,7 +240,7 @@ fn data_node(config: &Config, name: &str) -> Result<NodeId, Refusal> {
                 .join(", ");
             Err(refusal(
                 "not-found",
-                format!("there is no node {name}; there are: {known}"),
+                format!("there is no node {}; there are: {known}", name.escape_debug()),
             ))
         }
     }
@@ -260,7 +264,7 @@ pub fn no_group(config: &Config, name: &str) -> Refusal {
     let known = if known.is_empty() { "none".into() } else { known };
     refusal(
         "not-found",
-        format!("there is no group {name}; there are: {known}"),
+        format!("there is no group {}; there are: {known}", name.escape_debug()),
     )
 }
 
@@ -289,6 +293,26 @@ mod tests {
             translate(&config(), body),
             Ok(OperatorRequest::Cleanup { group: None })
         );
+    }
+
+    /// Found by fuzzing.
+    #[test]
+    fn what_was_asked_is_repeated_without_controls() {
+        let resource = |action: &str, group: &str, resource: &str| {
+            Body::Resource(ResourceRequest {
+                action: action.into(),
+                group: group.into(),
+                resource: resource.into(),
+            })
+        };
+        for body in [
+            resource("\u{1b}[2J", "mysql", ""),
+            resource("restart", "\u{1b}[2J", ""),
+            resource("restart", "mysql", "\u{1b}[2J"),
+        ] {
+            let refused = translate(&config(), body).expect_err("refused").message;
+            assert!(!refused.contains('\u{1b}'), "{refused}");
+        }
     }
 
     #[test]

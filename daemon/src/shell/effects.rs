@@ -8,6 +8,7 @@ use holdfast_core::journal::Entry;
 use holdfast_proto::agent::{self, agent_request::Body};
 use holdfast_proto::config::Config;
 use holdfast_proto::ids::NodeId;
+use holdfast_proto::time::Time;
 
 use super::Shell;
 use super::api::Chore;
@@ -110,6 +111,7 @@ impl Shell {
             off_read_back: false,
             evidence: String::new(),
             error: error.into(),
+            read_at: Time::ZERO,
         };
         self.inbox.push_back(Event::Fenced { id, result });
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use holdfast_core::view::{GroupView, PeerView, View};
-use holdfast_proto::config::{ClusterSection, Config, GroupSection, NodeSection, Requires, WitnessSection};
-use holdfast_proto::ids::{Ballot, BootId, ClusterId, NodeId, VoterSet};
+use holdfast_proto::config::{self, Config};
+use holdfast_proto::ids::{Ballot, BootId, NodeId, VoterSet};
 use holdfast_proto::state::{Assignment, ClusterState, GroupState, NodeState};
 use holdfast_proto::time::Time;
 
@@ -15,46 +15,19 @@ use crate::shell::api::{AgentPicture, Snapshot};
 /// The configuration.
 #[must_use]
 pub fn config() -> Config {
-    let node = |id: u8, name: &str| NodeSection {
-        id: NodeId(id),
-        name: name.into(),
-        links: vec![std::net::IpAddr::from([127, 0, 0, id])],
-        keys: Vec::new(),
-    };
-    Config {
-        source: "[cluster]\nname = \"shop\"\n".into(),
-        cluster: ClusterSection {
-            name: "shop".into(),
-            id: ClusterId(7),
-            detection_ms: 1000,
-            port: 7946,
-            fence_delay_ms: 5000,
-            witness_grace_ms: 10_000,
-            startup_grace_ms: 60_000,
-            ping: Vec::new(),
-            flap_budget: 3,
-            flap_window_ms: 600_000,
-        },
-        nodes: vec![node(1, "db1"), node(2, "db2")],
-        witness: Some(WitnessSection {
-            name: "witness".into(),
-            address: std::net::IpAddr::from([127, 0, 0, 3]),
-            port: 7946,
-            keys: Vec::new(),
-        }),
-        fences: Vec::new(),
-        groups: vec![GroupSection {
-            name: "mysql".into(),
-            prefer: vec![NodeId(1)],
-            requires: Requires::Fencing,
-            with: Vec::new(),
-            apart_from: Vec::new(),
-            after: Vec::new(),
-            max_restarts: 3,
-            restart_window_ms: 600_000,
-            resources: Vec::new(),
-        }],
-    }
+    let pin = |digit: &str| digit.repeat(64);
+    let text = format!(
+        "[cluster]\nname = \"shop\"\nid = \"0000000000000007\"\n\
+         [[node]]\nname = \"db1\"\nlinks = [\"127.0.0.1\"]\nkeys = [\"{}\"]\n\
+         [[node]]\nname = \"db2\"\nlinks = [\"127.0.0.2\"]\nkeys = [\"{}\"]\n\
+         [witness]\naddress = \"127.0.0.3\"\nkeys = [\"{}\"]\n\
+         [[group]]\nname = \"mysql\"\nprefer = [\"db1\"]\nrequires = \"fencing\"\n\
+         [[group.resource]]\nname = \"vip\"\ntype = \"vip\"\naddress = \"10.0.0.100/24\"\n",
+        pin("1"),
+        pin("2"),
+        pin("3"),
+    );
+    config::parse(&text, "fixture.toml").unwrap_or_else(|wrong| panic!("{}", wrong.render(false)))
 }
 
 /// A healthy cluster.

@@ -228,6 +228,7 @@ pub fn agent() -> Seeds {
         off_read_back: true,
         evidence: "off".into(),
         error: String::new(),
+        read_at_us: 1_000_000,
     };
     let reports = [
         agent_report::Body::Attached(attached),

@@ -45,25 +45,22 @@ pub fn render(event: &EventView, paint: Paint, columns: usize) -> Vec<String> {
         _ => Tone::Plain,
     };
     let when = local_time(&event.at);
-    let head = format!(
-        "{when}  {}  {}",
-        pad(&clean(&event.node), 7),
-        pad(&event.level, 5)
-    );
+    let level = clean(&event.level);
+    let head = format!("{when}  {}  {}", pad(&clean(&event.node), 7), pad(&level, 5));
     let text = clean(&event.text);
     if head.chars().count() + 2 + text.chars().count() <= columns {
         return vec![format!(
             "{}  {}  {}  {text}",
             paint.tone(Tone::Faint, &when),
             pad(&clean(&event.node), 7),
-            paint.tone(tone, &pad(&event.level, 5)),
+            paint.tone(tone, &pad(&level, 5)),
         )];
     }
     let mut lines = vec![format!(
         "{}  {}  {}",
         paint.tone(Tone::Faint, &when),
         pad(&clean(&event.node), 7),
-        paint.tone(tone, &event.level),
+        paint.tone(tone, &level),
     )];
     lines.extend(wrap(&text, INDENT, columns));
     lines
@@ -85,6 +82,17 @@ fn local_time(at: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Found by fuzzing.
+    #[test]
+    fn a_level_with_controls_does_not_reach_the_terminal() {
+        let mut odd = event("text");
+        odd.level = "ale\u{1d}rt".into();
+        for columns in [20, 200] {
+            let lines = render(&odd, Paint::new(false), columns);
+            assert!(lines.iter().all(|line| !line.contains('\u{1d}')));
+        }
+    }
 
     fn event(text: &str) -> EventView {
         EventView {

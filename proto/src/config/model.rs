@@ -99,10 +99,14 @@ impl std::str::FromStr for KeyPin {
         if text.len() != 64 || !text.is_ascii() {
             return Err(wrong());
         }
+        let digit = |letter: u8| char::from(letter).to_digit(16);
         let mut pin = [0u8; 32];
-        for (index, byte) in pin.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[index * 2..index * 2 + 2], 16)
-                .map_err(|_| "a key pin is hex digits only".to_string())?;
+        for (byte, pair) in pin.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            // Digit by digit: `from_str_radix` would take a sign, and two spellings would be one key.
+            let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
+                return Err("a key pin is hex digits only".to_string());
+            };
+            *byte = (high << 4 | low) as u8;
         }
         Ok(KeyPin(pin))
     }

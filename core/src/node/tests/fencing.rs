@@ -359,10 +359,11 @@ fn a_proof_about_a_boot_that_is_over_is_not_held_against_the_next() {
     let (mut cluster, owner, other) = fencing();
     let ask = cluster.asked_about(owner)[0];
     cluster.power_off(owner);
+    let read_at = cluster.now;
     cluster.heal();
     cluster.boot(owner);
     cluster.run_until(5_000, "it is synced again", |cluster| cluster.node(owner).synced);
-    cluster.device_answers(ask, true);
+    cluster.device_answers_late(ask, true, read_at);
     assert_eq!(cluster.node(other).fence_proofs().count(), 0);
     cluster.run_for(2_000);
     assert_eq!(cluster.asked_about(owner).len(), 1, "and nobody is fenced again");

@@ -172,6 +172,29 @@ fn a_failure_of_a_boot_that_is_over_no_longer_counts() {
 }
 
 #[test]
+fn a_group_that_left_and_comes_back_is_not_held_for_what_it_did_before() {
+    let of = |groups: &str| config_with(2, true, "flap_budget = 1", groups);
+    let (with, without) = (of(&group("db", "fencing", "")), of(""));
+    let mut cluster = Cluster::of(all_vote(&with));
+    cluster.form();
+    for node in [A, B] {
+        cluster.host_mut(node).starts_fail.insert("db".into());
+    }
+    let epoch = cluster.assignment(A, "db").epoch();
+    cluster.agent_reports(A, "db", epoch, RunState::Failed);
+    cluster.run_for(2_000);
+    let leader = cluster.lead();
+    assert!(cluster.node(leader).is_flapping("db"));
+    for node in [A, B] {
+        cluster.host_mut(node).starts_fail.clear();
+    }
+    cluster.ask_done(leader, OperatorRequest::ApplyConfig { config: without });
+    cluster.run_for(1_000);
+    cluster.ask_done(leader, OperatorRequest::ApplyConfig { config: with });
+    cluster.run_until(2_000, "it runs", |cluster| !cluster.runs_on("db").is_empty());
+}
+
+#[test]
 fn a_group_that_keeps_moving_is_held_when_its_budget_is_used_up() {
     let more = "flap_budget = 2\nflap_window = \"1h\"";
     let mut cluster = Cluster::of(all_vote(&config_with(2, true, more, &group("web", "lease", ""))));

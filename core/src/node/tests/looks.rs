@@ -42,6 +42,11 @@ impl Cluster {
 
     /// The device answers; its target goes on.
     pub(super) fn device_answers(&mut self, ask: FenceAsk, off_read_back: bool) {
+        self.device_answers_late(ask, off_read_back, self.now);
+    }
+
+    /// The device answers now what it was read as at `read_at`.
+    pub(super) fn device_answers_late(&mut self, ask: FenceAsk, off_read_back: bool, read_at: Time) {
         let result = FenceResult {
             off_read_back,
             evidence: if off_read_back {
@@ -51,6 +56,7 @@ impl Cluster {
             }
             .into(),
             error: String::new(),
+            read_at,
         };
         self.event(ask.by, Event::Fenced { id: ask.id, result });
     }

@@ -156,6 +156,30 @@ fn countdowns_prove_nothing_in_a_pair() {
 }
 
 #[test]
+fn a_fence_that_ends_a_later_boot_than_it_was_for_names_that_one() {
+    let mut cluster = pair();
+    cluster.power_off(B);
+    cluster.run_until(5_000, "the survivor fences", |cluster| !cluster.fences.is_empty());
+    let ask = cluster.fences[0];
+    cluster.boot(B);
+    cluster.run_until(2_000, "the new boot is heard", |cluster| {
+        cluster.node(A).boot_of(B) == Some(cluster.host(B).boot)
+    });
+    // Only now does the device act, on a boot that nobody wanted to end; and it takes longer than a lease.
+    cluster.power_off(B);
+    cluster.run_for(1_500);
+    cluster.device_answers(ask, true);
+    cluster.run_until(2_000, "it goes on alone", |cluster| {
+        cluster.state(A).voters == VoterSet::EMPTY.with(A)
+    });
+    assert_eq!(
+        cluster.fences.len(),
+        1,
+        "the node is not fenced again for the silence of that boot"
+    );
+}
+
+#[test]
 fn a_storage_proof_releases_groups_but_does_not_vote() {
     let mut cluster = pair();
     cluster.cut_between(A, B);
@@ -165,6 +189,7 @@ fn a_storage_proof_releases_groups_but_does_not_vote() {
         off_read_back: true,
         evidence: "reservation read back".into(),
         error: String::new(),
+        read_at: at,
     };
     let results = [(holdfast_proto::config::FenceKind::Storage, result)];
     let boot = Some(cluster.host(B).boot);

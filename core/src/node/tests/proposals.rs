@@ -118,7 +118,7 @@ fn returning() -> Cluster {
     cluster.heal();
     cluster.boot(B);
     cluster.host_mut(B).disk_held = true;
-    cluster.run_until(10_000, "node 2 is being added", |cluster| being_added(cluster));
+    cluster.run_until(10_000, "node 2 is being added", being_added);
     cluster
 }
 

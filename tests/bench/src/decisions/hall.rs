@@ -280,6 +280,7 @@ impl Hall {
                     off_read_back: true,
                     evidence: "fence_ipmilan switched off; the power state was read back as off".into(),
                     error: String::new(),
+                    read_at: holdfast_proto::time::Time::ZERO,
                 };
                 self.queue.push_back((from.node, Event::Fenced { id, result }));
             }

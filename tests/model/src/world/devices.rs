@@ -89,6 +89,7 @@ impl World {
             off_read_back: off,
             evidence: evidence.into(),
             error: error.into(),
+            read_at: self.machines[ask.by].local(self.now),
         };
         let event = Event::Fenced { id: ask.id, result };
         self.inbox.push_back(Item::Own {

@@ -4,6 +4,7 @@ use holdfast_core::effect::{FenceId, FenceStep};
 use holdfast_core::event::{Event, FenceResult};
 use holdfast_proto::config::{Config, FenceAction};
 use holdfast_proto::ids::NodeId;
+use holdfast_proto::time::Time;
 
 use super::World;
 use super::happening::Happening;
@@ -75,6 +76,7 @@ impl World {
             off_read_back: false,
             evidence: String::new(),
             error: error.into(),
+            read_at: Time::ZERO,
         };
         let result = match self.mode(command) {
             Some(DeviceMode::Dead) => failed("connection refused"),
@@ -154,6 +156,7 @@ impl World {
             off_read_back,
             evidence: evidence.into(),
             error: error.into(),
+            read_at: self.machines[&by].local(self.now_us),
         }
     }
 

@@ -50,6 +50,11 @@ impl World {
     /// lost it while the other was down. Who knows the newest state goes on alone, with all others off, and then they join.
     pub(super) fn rescue(&mut self) {
         self.set_clocks();
+        // A device that acted late, after its answer was given up, left a machine off for which nobody waits any more.
+        if self.healed && self.repair_from.is_none() && self.devices_busy_until_us + NOTICED_US < self.now_us
+        {
+            self.power_all_on();
+        }
         if self.leader().is_some() {
             self.unled_since_us = self.now_us;
             if self.repair_from.take().is_some() {
