@@ -13,7 +13,7 @@ use super::wait::{Step, ask_and_tell, carry_out, waiting_for};
 use crate::cli::ConfigCommand;
 use crate::client::Endpoint;
 use crate::outcome::{Exit, Failure};
-use crate::ui::text::{clean, pad, widest, wrap};
+use crate::ui::text::{clean, one_line, pad, widest, wrap};
 use crate::ui::{Paint, Tone, Ui};
 
 /// Runs the command.
@@ -215,7 +215,7 @@ pub fn render_timers(view: &TimersView, paint: Paint, columns: usize) -> Vec<Str
         let value = milliseconds(row.value_ms);
         let head = format!("{}  {value:>12}", pad(&row.name, names));
         let indent = names + 16;
-        let meaning = clean(&row.meaning);
+        let meaning = one_line(&row.meaning);
         if indent + meaning.chars().count() <= columns {
             lines.push(format!("{head}  {meaning}"));
         } else {

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use crate::cli::EventsArgs;
 use crate::client::{ASK_TIMEOUT, Endpoint};
-use crate::ui::text::{clean, pad, wrap};
+use crate::ui::text::{one_line, pad, wrap};
 use crate::ui::{Paint, Tone, Ui};
 
 /// Where the text of an event begins: after the time, the node and the level.
@@ -45,21 +45,21 @@ pub fn render(event: &EventView, paint: Paint, columns: usize) -> Vec<String> {
         _ => Tone::Plain,
     };
     let when = local_time(&event.at);
-    let level = clean(&event.level);
-    let head = format!("{when}  {}  {}", pad(&clean(&event.node), 7), pad(&level, 5));
-    let text = clean(&event.text);
+    let level = one_line(&event.level);
+    let head = format!("{when}  {}  {}", pad(&one_line(&event.node), 7), pad(&level, 5));
+    let text = one_line(&event.text);
     if head.chars().count() + 2 + text.chars().count() <= columns {
         return vec![format!(
             "{}  {}  {}  {text}",
             paint.tone(Tone::Faint, &when),
-            pad(&clean(&event.node), 7),
+            pad(&one_line(&event.node), 7),
             paint.tone(tone, &pad(&level, 5)),
         )];
     }
     let mut lines = vec![format!(
         "{}  {}  {}",
         paint.tone(Tone::Faint, &when),
-        pad(&clean(&event.node), 7),
+        pad(&one_line(&event.node), 7),
         paint.tone(tone, &level),
     )];
     lines.extend(wrap(&text, INDENT, columns));
@@ -69,7 +69,7 @@ pub fn render(event: &EventView, paint: Paint, columns: usize) -> Vec<String> {
 /// A time stamp as the operator's clock shows it, with milliseconds; as it came if it does not parse.
 fn local_time(at: &str) -> String {
     at.parse::<Timestamp>().map_or_else(
-        |_| clean(at),
+        |_| one_line(at),
         |stamp| {
             stamp
                 .to_zoned(TimeZone::system())
@@ -88,9 +88,10 @@ mod tests {
     fn a_level_with_controls_does_not_reach_the_terminal() {
         let mut odd = event("text");
         odd.level = "ale\u{1d}rt".into();
+        odd.text = "db2 was\nfenced".into();
         for columns in [20, 200] {
             let lines = render(&odd, Paint::new(false), columns);
-            assert!(lines.iter().all(|line| !line.contains('\u{1d}')));
+            assert!(lines.iter().all(|line| !line.contains(['\u{1d}', '\n'])));
         }
     }
 

@@ -111,6 +111,12 @@ pub fn clean(text: &str) -> String {
         .collect()
 }
 
+/// The same in one line, for what stands beside other things.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    clean(text).replace('\n', " ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,5 +142,6 @@ mod tests {
     #[test]
     fn control_characters_do_not_pass() {
         assert_eq!(clean("a\x1b[2Jb\n"), "a\u{fffd}[2Jb\n");
+        assert_eq!(one_line("db\n2\t"), "db 2\u{fffd}");
     }
 }

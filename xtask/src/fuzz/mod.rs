@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -22,8 +22,11 @@ use finding::Finding;
 
 /// What is built, tried and found stays here, outside the tree: the corpus in the tree is a small, chosen one.
 const HOME: &str = "/var/tmp/holdfast-fuzz";
-/// Seconds for each target in `cargo xtask test`.
-const TIER_SECONDS: u64 = 4;
+/// Executions of each target in `cargo xtask test`: a number and a fixed seed, so that the same commit gives the same
+/// verdict. What is new is found by runs that go on for a time.
+const TIER_RUNS: u64 = 4_000;
+/// Longest time for them.
+const TIER_SECONDS: u64 = 60;
 /// A target that takes longer for one input hangs.
 const INPUT_SECONDS: u64 = 20;
 /// Memory of one target.
@@ -82,7 +85,12 @@ pub fn command(options: &Options) -> Result<u8> {
         }
         return Ok(0);
     }
-    let findings = all(&programs, options.seconds, options.jobs.max(1), !options.json);
+    let findings = all(
+        &programs,
+        Effort::Seconds(options.seconds),
+        options.jobs.max(1),
+        !options.json,
+    );
     let crashes = findings.iter().filter(|finding| finding.crash.is_some()).count();
     if options.json {
         let targets: Vec<_> = findings.iter().map(Finding::json).collect();
@@ -96,11 +104,20 @@ pub fn command(options: &Options) -> Result<u8> {
     Ok(u8::from(crashes > 0))
 }
 
-/// The tier of `cargo xtask test`: each target for a few seconds.
+/// How long a target runs.
+#[derive(Clone, Copy)]
+enum Effort {
+    /// For a time, with whatever earlier runs found.
+    Seconds(u64),
+    /// So many executions of what follows from the corpus of the repository and a fixed seed.
+    Runs(u64),
+}
+
+/// The tier of `cargo xtask test`: each target for a few thousand executions, the same in each run.
 pub fn tier() -> Result<Tally> {
     let programs = build(&[])?;
     let mut tally = Tally::default();
-    for finding in all(&programs, TIER_SECONDS, 2, true) {
+    for finding in all(&programs, Effort::Runs(TIER_RUNS), 2, true) {
         tally += Tally::one(finding.crash.is_none());
     }
     Ok(tally)
@@ -178,7 +195,7 @@ fn seeds() -> Result<u8> {
 }
 
 /// Runs all `programs`, `jobs` at a time; what was found, in their order.
-fn all(programs: &[(String, PathBuf)], seconds: u64, jobs: usize, tell: bool) -> Vec<Finding> {
+fn all(programs: &[(String, PathBuf)], effort: Effort, jobs: usize, tell: bool) -> Vec<Finding> {
     let queue: Mutex<VecDeque<_>> = Mutex::new(programs.iter().collect());
     let findings = Mutex::new(Vec::new());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
@@ -186,7 +203,7 @@ fn all(programs: &[(String, PathBuf)], seconds: u64, jobs: usize, tell: bool) ->
         for _ in 0..jobs {
             scope.spawn(|| {
                 while let Some((target, program)) = next() {
-                    let finding = one(target, program, seconds)
+                    let finding = one(target, program, effort)
                         .unwrap_or_else(|error| Finding::failed(target, format!("{error:#}")));
                     if tell {
                         println!("{finding}");
@@ -205,14 +222,28 @@ fn all(programs: &[(String, PathBuf)], seconds: u64, jobs: usize, tell: bool) ->
 }
 
 /// Runs one target. What it tries and finds new goes to its folder in [`HOME`].
-fn one(target: &str, program: &Path, seconds: u64) -> Result<Finding> {
-    let work = Path::new(HOME).join("found").join(target);
+fn one(target: &str, program: &Path, effort: Effort) -> Result<Finding> {
+    let found = Path::new(HOME).join("found");
+    let (work, args) = match effort {
+        Effort::Seconds(seconds) => (found.join(target), vec![format!("-max_total_time={seconds}")]),
+        Effort::Runs(runs) => {
+            let work = found.join(format!("tier-{target}"));
+            let _ = fs::remove_dir_all(&work);
+            let args = [
+                format!("-runs={runs}"),
+                "-seed=1".into(),
+                format!("-max_total_time={TIER_SECONDS}"),
+            ];
+            (work, args.into())
+        }
+    };
+    let begun = Instant::now();
     fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
     let log = Path::new(HOME).join("found").join(format!("{target}.log"));
     let mut command = Command::new(program);
     command
         .current_dir(folder())
-        .arg(format!("-max_total_time={seconds}"))
+        .args(args)
         .args(limits(target))
         .args(["-print_final_stats=1", "-len_control=0"])
         .arg(&work)
@@ -220,11 +251,15 @@ fn one(target: &str, program: &Path, seconds: u64) -> Result<Finding> {
         .stderr(File::create(&log).with_context(|| log.display().to_string())?)
         .stdout(Stdio::null());
     // It ends by itself, after the corpus was read and the time is over; this is for one that does not.
-    let ended = run::bounded(&mut command, Duration::from_secs(seconds + 120), |_| {})?;
+    let limit = match effort {
+        Effort::Seconds(seconds) => seconds,
+        Effort::Runs(_) => TIER_SECONDS,
+    };
+    let ended = run::bounded(&mut command, Duration::from_secs(limit + 120), |_| {})?;
     let said = fs::read(&log).with_context(|| log.display().to_string())?;
     Ok(Finding::read(
         target,
-        seconds,
+        begun.elapsed().as_secs(),
         ended.success,
         &String::from_utf8_lossy(&said),
         &log,

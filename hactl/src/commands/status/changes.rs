@@ -3,7 +3,7 @@
 use holdfast_proto::control::{GroupView, NodeView, StatusView};
 use jiff::Zoned;
 
-use crate::ui::text::clean;
+use crate::ui::text::one_line;
 
 /// One line per change, with the time it was seen.
 #[must_use]
@@ -11,7 +11,7 @@ pub fn between(old: &StatusView, new: &StatusView) -> Vec<String> {
     let now = Zoned::now().strftime("%H:%M:%S%.3f").to_string();
     differences(old, new)
         .into_iter()
-        .map(|line| format!("{now}  {}", clean(&line)))
+        .map(|line| format!("{now}  {}", one_line(&line)))
         .collect()
 }
 

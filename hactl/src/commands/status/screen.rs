@@ -3,7 +3,7 @@
 use holdfast_proto::control::{GroupView, LinkView, NodeView, StatusView};
 
 use crate::ui::paint::tone_of_state;
-use crate::ui::text::{clean, pad, span_ms, widest, wrap};
+use crate::ui::text::{one_line, pad, span_ms, widest, wrap};
 use crate::ui::{Paint, Tone};
 
 /// Groups listed one by one; more are counted, those that need attention first.
@@ -26,7 +26,7 @@ pub fn render(view: &StatusView, paint: Paint, columns: usize) -> Vec<String> {
     if !view.warnings.is_empty() {
         lines.push(String::new());
         for warning in &view.warnings {
-            lines.extend(marked(paint.tone(Tone::Warn, "!"), &clean(warning), columns));
+            lines.extend(marked(paint.tone(Tone::Warn, "!"), &one_line(warning), columns));
         }
     }
     lines.push(String::new());
@@ -46,9 +46,9 @@ fn headline(view: &StatusView, paint: Paint, columns: usize) -> Vec<String> {
     let cluster = if view.cluster.is_empty() {
         "no cluster yet".into()
     } else {
-        clean(&view.cluster)
+        one_line(&view.cluster)
     };
-    let plain = format!("{mark} {cluster}: {}", clean(&view.summary));
+    let plain = format!("{mark} {cluster}: {}", one_line(&view.summary));
     let mut lines = wrap(&plain, 0, columns);
     if let Some(first) = lines.first_mut() {
         let rest = first.strip_prefix(mark).unwrap_or("").to_string();
@@ -96,20 +96,20 @@ fn node_lines(node: &NodeView, name_columns: usize, paint: Paint, columns: usize
     let state_columns = 8;
     let head = format!(
         "  {}  {}",
-        pad(&clean(&node.name), name_columns),
-        paint.tone(tone_of_state(&node.state), &pad(&node.state, state_columns)),
+        pad(&one_line(&node.name), name_columns),
+        paint.tone(tone_of_state(&node.state), &pad(&one_line(&node.state), state_columns)),
     );
     let head_columns = 2 + name_columns + 2 + state_columns.max(node.state.chars().count());
     let mut lines = beside(&head, head_columns, &tail, columns);
     let indent = name_columns + 4;
-    lines.extend(wrap(&clean(&node.detail), indent, columns));
+    lines.extend(wrap(&one_line(&node.detail), indent, columns));
     lines.extend(
         node.links
             .iter()
             .filter(|link| link.state != "up")
             .flat_map(|link| {
                 wrap(
-                    &format!("link {} is {}", clean(&link.address), link.state),
+                    &format!("link {} is {}", one_line(&link.address), one_line(&link.state)),
                     indent,
                     columns,
                 )
@@ -174,12 +174,12 @@ fn group_lines(group: &GroupView, name_columns: usize, paint: Paint, columns: us
     let place = if group.node.is_empty() {
         String::new()
     } else {
-        format!("on {}", clean(&group.node))
+        format!("on {}", one_line(&group.node))
     };
     let head = format!(
         "  {}  {}",
-        pad(&clean(&group.name), name_columns),
-        paint.tone(tone_of_state(&group.state), &pad(&group.state, 8)),
+        pad(&one_line(&group.name), name_columns),
+        paint.tone(tone_of_state(&group.state), &pad(&one_line(&group.state), 8)),
     );
     let head_columns = 2 + name_columns + 2 + group.state.chars().count().max(8);
     let mut tail = place;
@@ -191,7 +191,7 @@ fn group_lines(group: &GroupView, name_columns: usize, paint: Paint, columns: us
     }
     let mut lines = beside(&head, head_columns, tail.trim_start_matches([' ', ',']), columns);
     let indent = name_columns + 4;
-    lines.extend(wrap(&clean(&group.reason), indent, columns));
+    lines.extend(wrap(&one_line(&group.reason), indent, columns));
     for resource in group
         .resources
         .iter()
@@ -201,10 +201,10 @@ fn group_lines(group: &GroupView, name_columns: usize, paint: Paint, columns: us
             "{} ({}) is {}. {}",
             resource.name, resource.kind, resource.state, resource.detail
         );
-        lines.extend(wrap(&clean(&text), indent, columns));
+        lines.extend(wrap(&one_line(&text), indent, columns));
     }
     for failure in &group.failures {
-        lines.extend(wrap(&clean(failure), indent, columns));
+        lines.extend(wrap(&one_line(failure), indent, columns));
     }
     lines
 }
@@ -213,12 +213,12 @@ fn group_lines(group: &GroupView, name_columns: usize, paint: Paint, columns: us
 fn footer(view: &StatusView) -> String {
     let mut parts = Vec::new();
     if !view.quorum.is_empty() {
-        parts.push(clean(&view.quorum).trim_end_matches('.').to_string());
+        parts.push(one_line(&view.quorum).trim_end_matches('.').to_string());
     }
     parts.push(format!("lease {}", span_ms(view.lease_ms.into())));
     parts.push(format!("state {}", view.version));
     if !view.scheduling.is_empty() {
-        parts.push(clean(&view.scheduling));
+        parts.push(one_line(&view.scheduling));
     }
-    format!("Seen by {}: {}.", clean(&view.node), parts.join("; "))
+    format!("Seen by {}: {}.", one_line(&view.node), parts.join("; "))
 }
