@@ -48,7 +48,7 @@ pub fn wrap(text: &str, indent: usize, columns: usize) -> Vec<String> {
     let room = columns.saturating_sub(indent).max(8);
     let margin = " ".repeat(indent);
     let mut lines = Vec::new();
-    for paragraph in text.lines() {
+    for paragraph in clean(text).lines() {
         let mut line = String::new();
         let mut used = 0;
         for word in paragraph.split_whitespace() {
@@ -70,9 +70,10 @@ pub fn wrap(text: &str, indent: usize, columns: usize) -> Vec<String> {
     lines
 }
 
-/// `text` filled up with spaces to `columns` characters.
+/// `text` in one line without controls, filled up with spaces to `columns` characters.
 #[must_use]
 pub fn pad(text: &str, columns: usize) -> String {
+    let text = one_line(text);
     let missing = columns.saturating_sub(text.chars().count());
     format!("{text}{}", " ".repeat(missing))
 }

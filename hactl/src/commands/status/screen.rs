@@ -97,7 +97,10 @@ fn node_lines(node: &NodeView, name_columns: usize, paint: Paint, columns: usize
     let head = format!(
         "  {}  {}",
         pad(&one_line(&node.name), name_columns),
-        paint.tone(tone_of_state(&node.state), &pad(&one_line(&node.state), state_columns)),
+        paint.tone(
+            tone_of_state(&node.state),
+            &pad(&one_line(&node.state), state_columns)
+        ),
     );
     let head_columns = 2 + name_columns + 2 + state_columns.max(node.state.chars().count());
     let mut lines = beside(&head, head_columns, &tail, columns);
