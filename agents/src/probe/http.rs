@@ -15,8 +15,10 @@ pub fn split_url(url: &str) -> Result<(String, &str, &str), AgentError> {
             "probe http {url:?}: it takes a URL that begins with http://"
         ))
     })?;
-    let (host, path) = rest.find(['/', '?']).map_or((rest, "/"), |at| rest.split_at(at));
-    if host.is_empty() || url.contains(|c: char| c.is_ascii_control() || c == ' ' || c == '@') {
+    let (host, path) = rest
+        .find(['/', '?', '#'])
+        .map_or((rest, "/"), |at| rest.split_at(at));
+    if host.is_empty() || host.contains('@') || url.contains(|c: char| c.is_ascii_control() || c == ' ') {
         return Err(AgentError(format!(
             "probe http {url:?}: the URL needs a host and no blanks or passwords"
         )));
@@ -118,5 +120,7 @@ mod tests {
         );
         assert_eq!(split_url("http://[::1]:81").unwrap().0, "[::1]:81");
         assert!(split_url("http://user:secret@a/").is_err());
+        // Found by fuzzing: the configuration takes it, and it is no password.
+        assert_eq!(split_url("http://h:80/p@/q").unwrap().2, "/p@/q");
     }
 }

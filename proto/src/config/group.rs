@@ -304,7 +304,10 @@ fn http_fault(url: &str) -> Option<&'static str> {
     let Some(rest) = url.strip_prefix("http://") else {
         return Some("the URL must begin with http://");
     };
-    if url.chars().any(|c| c.is_whitespace() || !c.is_ascii()) {
+    if url
+        .chars()
+        .any(|c| c.is_whitespace() || c.is_ascii_control() || !c.is_ascii())
+    {
         return Some("the URL holds a blank or a character that is not ASCII");
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
