@@ -129,7 +129,10 @@ pub fn parse(text: &str) -> Result<Metadata, String> {
                     .as_mut()
                     .filter(|parameter| parameter.options.len() < ITEMS_MAX)
                 {
-                    parameter.options.extend(attribute(attributes, "value"));
+                    let value = attribute(attributes, "value");
+                    parameter
+                        .options
+                        .extend(value.filter(|value| !value.contains(char::is_control)));
                 }
             }
             "/parameter" => found.parameters.extend(current.take()),
