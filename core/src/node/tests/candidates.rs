@@ -96,6 +96,22 @@ fn a_node_that_does_not_vote_takes_no_leadership_over() {
 }
 
 #[test]
+fn a_node_that_was_voted_in_lets_a_lease_pass_before_it_campaigns() {
+    let mut state = trio();
+    state.voters = voters(&[A, C]);
+    let mut solo = Solo::free_voter(B, state.clone());
+    state.version += 1;
+    state.voters = trio().voters;
+    let (ballot, state) = (BALLOT, Arc::new(state));
+    solo.hear(A, Message::Commit { ballot, state });
+    assert!(
+        asked(&solo.advance(LEASE), true).is_empty(),
+        "its leader may be well"
+    );
+    assert_eq!(asked(&solo.advance(LEASE / 4), true).len(), 1);
+}
+
+#[test]
 fn leadership_is_taken_over_from_its_holder_under_its_present_ballot_only() {
     let takes = |from, ballot| {
         let mut solo = following();

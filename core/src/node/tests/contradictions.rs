@@ -46,6 +46,44 @@ fn a_commit_under_a_higher_ballot_ends_a_leadership() {
 }
 
 #[test]
+fn a_leader_that_was_deposed_by_a_commit_leaves_its_successor_a_lease() {
+    let (mut cluster, leader, other, ballot) = led();
+    cluster.isolate(leader);
+    commit(&mut cluster, leader, other, ballot.next_for(other), 1);
+    let since = cluster.now;
+    cluster.run_until(3_000, "it campaigns", |cluster| {
+        let asks = |sent: &(Time, NodeId, NodeId, Message)| {
+            sent.0 >= since && sent.1 == leader && matches!(sent.3, Message::PreVote { .. })
+        };
+        cluster.sent.iter().any(asks)
+    });
+    assert!(cluster.now.since(since) >= LEASE);
+}
+
+#[test]
+fn a_leader_that_hears_late_that_what_it_adopted_is_committed_takes_it_and_alerts_nobody() {
+    let (mut cluster, old, new, ballot) = led();
+    let on = OperatorRequest::Maintenance { on: true };
+    cluster.ask_done(old, on);
+    cluster.run_until(500, "it is committed", |cluster| cluster.state(old).maintenance);
+    // The word of it is still under way when contact is lost.
+    for node in cluster.members() {
+        cluster.lose_messages_to(node);
+    }
+    cluster.isolate(old);
+    let state = Arc::new(cluster.state(old).clone());
+    assert!(!cluster.state(new).maintenance);
+    cluster.run_until(5_000, "the other was elected and proposes it", |cluster| {
+        cluster.node(new).leading_ballot().is_some()
+    });
+    cluster.say(old, new, Message::Commit { ballot, state });
+    assert!(cluster.state(new).maintenance);
+    assert!(cluster.journal(new, "contradiction").is_empty());
+    cluster.run_for(2_000);
+    assert_eq!(cluster.leader(), Some(new), "and leads on");
+}
+
+#[test]
 fn promises_that_fall_short_of_what_is_committed_elect_nobody() {
     let state = all_vote(&config(2, true, &group("db", "fencing", "")));
     let config = Arc::clone(&state.config);
@@ -64,8 +102,9 @@ fn promises_that_fall_short_of_what_is_committed_elect_nobody() {
         promised: Ballot::ZERO,
         voters,
     };
-    solo.hear(B, granted);
+    let effects = solo.hear(B, granted);
     assert_eq!(solo.durable().promised, ballot, "it opened its ballot");
+    solo.event(Event::Persisted(records(&effects)[0]));
     let committed = later(&state, 7);
     let told = Message::Commit {
         ballot: Ballot::ZERO,
@@ -78,8 +117,17 @@ fn promises_that_fall_short_of_what_is_committed_elect_nobody() {
         accepted: state,
         voters,
     };
-    solo.hear(B, promise);
-    solo.advance(Duration::from_millis(10));
+    let effects = solo.hear(B, promise);
     assert!(solo.node.leading_ballot().is_none());
     assert_eq!(solo.durable().committed.version, committed.version);
+    let alert = |effect: &Effect| matches!(effect, Effect::Journal(entry) if entry.kind == "contradiction");
+    assert!(effects.iter().any(alert), "somebody said something wrong");
+    let asks = |effects: &[Effect]| {
+        let said = messages(effects).into_iter();
+        said.filter(|(_, message)| matches!(message, Message::PreVote { .. }))
+            .count()
+    };
+    let before = solo.advance(LEASE - Duration::from_millis(1));
+    assert_eq!(asks(&before), 0, "whoever knows more goes first");
+    assert!(asks(&solo.advance(Duration::from_millis(1))) > 0);
 }
