@@ -111,6 +111,32 @@ async fn reboot_proves_before_it_switches_on() {
 }
 
 #[tokio::test]
+async fn a_test_changes_nothing_and_holds_up_no_fencing() {
+    let script = Script::new(WORKS);
+    let outcome = script.run("test", 20_000).await;
+    assert!(outcome.error.is_empty() && !outcome.off_read_back, "{outcome:?}");
+    assert_eq!(
+        (script.read("actions"), script.read("power")),
+        ("status\n".into(), "on\n".into())
+    );
+    // The first look never ends by itself.
+    let body = format!("[ \"$(wc -l <actions)\" != 1 ] || sleep 300\n{WORKS}");
+    let script = Script::new(&body);
+    let fencing = async {
+        while script.read("actions").is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        script.run("off", 60_000).await
+    };
+    let (test, fenced) = tokio::join!(script.run("test", 60_000), fencing);
+    assert!(
+        test.error.contains("gave way to a fencing") && test.took_ms < 60_000,
+        "{test:?}"
+    );
+    assert!(fenced.off_read_back, "{fenced:?}");
+}
+
+#[tokio::test]
 async fn a_liar_does_not_prove() {
     for body in [
         "exit 0",
@@ -380,11 +406,11 @@ async fn fence_ipmilan_on_a_simulated_bmc() {
         }
     }
     assert!(outcome.error.is_empty() && !outcome.off_read_back, "{outcome:?}");
-    let mut wrong = bmc.request("validate");
+    let mut wrong = bmc.request("test");
     wrong.params.insert("pasword".into(), "x".into());
     let outcome = fencer.run(&wrong, "db1").await;
     assert!(outcome.error.contains("did you mean \"password\""), "{outcome:?}");
-    let outcome = fencer.run(&bmc.request("validate"), "db1").await;
+    let outcome = fencer.run(&bmc.request("test"), "db1").await;
     assert!(outcome.error.is_empty(), "{outcome:?}");
     let outcome = fencer.run(&bmc.request("off"), "db1").await;
     eprintln!("{}", outcome.evidence);

@@ -200,7 +200,7 @@ pub struct FenceDevice {
     /// Its parameters. Values of `*_file` keys are read by agentd and passed without the suffix.
     #[prost(btree_map = "string, string", tag = "4")]
     pub params: BTreeMap<String, String>,
-    /// `off` or `reboot`; `status` and `validate` change nothing.
+    /// `off`, `reboot` or `on`; `status` and `test` change nothing, and `test` gives way to all others.
     #[prost(string, tag = "5")]
     pub action: String,
     /// Whole time allowed, read-back included.
@@ -322,7 +322,7 @@ pub struct FenceOutcome {
     /// Number of the request.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    /// True only when the action was done *and* a separate status said off (or, for `status`, says off now).
+    /// True only when the action was done *and* a separate status said off (or, for `status` and `test`, says off now).
     #[prost(bool, tag = "2")]
     pub off_read_back: bool,
     /// What was seen, in one sentence, without secrets.
@@ -334,6 +334,9 @@ pub struct FenceOutcome {
     /// When the look at the power state began, in microseconds on CLOCK_BOOTTIME; 0 if there was none.
     #[prost(uint64, tag = "5")]
     pub read_at_us: u64,
+    /// How long it took.
+    #[prost(uint32, tag = "6")]
+    pub took_ms: u32,
 }
 
 /// A note for the journal.

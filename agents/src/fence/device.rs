@@ -153,8 +153,8 @@ impl Device {
         })
     }
 
-    /// Checks parameters, asks the agent to check them where it can, and reads the power state.
-    pub async fn validate(&self, deadline: Instant) -> Result<String, AgentError> {
+    /// Checks parameters, asks the agent to check them where it can, and reads the power state. Changes nothing.
+    pub async fn test(&self, deadline: Instant) -> Result<Reading, AgentError> {
         if let Some(Err(why)) = &self.metadata {
             return Err(AgentError(format!(
                 "{} does not describe itself: {why}",
@@ -176,6 +176,6 @@ impl Device {
                 return Err(AgentError(self.complaint("validate-all", &run)));
             }
         }
-        self.report(deadline).await.map(|reading| reading.evidence)
+        self.report(deadline).await
     }
 }

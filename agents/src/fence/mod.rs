@@ -12,6 +12,7 @@ pub mod locate;
 pub mod metadata;
 pub mod params;
 pub mod state;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,11 +20,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use holdfast_proto::agent::{FenceDevice, FenceOutcome, Note};
-use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use self::device::{Device, Reading};
 use self::metadata::Metadata;
+use self::turn::{Turn, Turns};
 use crate::agent::AgentError;
 use crate::clock;
 
@@ -46,7 +47,7 @@ pub struct Fencer {
 
 struct Shared {
     notes: Box<dyn Fn(Note) + Send + Sync>,
-    devices: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    turns: Turns,
     described: Mutex<BTreeMap<(PathBuf, SystemTime), Arc<Metadata>>>,
 }
 
@@ -56,7 +57,7 @@ impl Fencer {
         Fencer {
             shared: Arc::new(Shared {
                 notes: Box::new(notes),
-                devices: Mutex::default(),
+                turns: Turns::default(),
                 described: Mutex::default(),
             }),
         }
@@ -65,9 +66,9 @@ impl Fencer {
     /// Carries out `request`; `own` is the name of this node. Ends within the request's timeout, whatever the agent
     /// does.
     pub async fn run(&self, request: &FenceDevice, own: &str) -> FenceOutcome {
+        let begun = Instant::now();
         let limit = Duration::from_millis(request.timeout_ms.into()).min(TIMEOUT_MAX);
-        let deadline = Instant::now() + limit;
-        let outcome = self.try_run(request, own, deadline).await;
+        let outcome = self.try_run(request, own, begun + limit).await;
         let mut answer = FenceOutcome {
             id: request.id,
             ..FenceOutcome::default()
@@ -80,6 +81,7 @@ impl Fencer {
             }
             Err(error) => answer.error = error.0,
         }
+        answer.took_ms = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
         answer
     }
 
@@ -98,6 +100,9 @@ impl Fencer {
             return Err(AgentError::new("the request names no node to fence"));
         }
         refuse_ourselves(request, own)?;
+        if request.action == "test" {
+            return self.test(request, deadline).await;
+        }
         let turn = self.take_turn(request, deadline).await?;
         let device = self.open(request, deadline).await?;
         match request.action.as_str() {
@@ -112,32 +117,44 @@ impl Fencer {
                 Ok(not_off(format!("{} is being switched on", request.node)))
             }
             "status" => device.report(deadline).await,
-            "validate" => device.validate(deadline).await.map(not_off),
             other => Err(AgentError(format!(
-                "there is no fence action {other:?}; use off, reboot, on, status or validate"
+                "there is no fence action {other:?}; use off, reboot, on, status or test"
             ))),
         }
     }
 
-    /// Waits until no other action runs on the same device.
-    async fn take_turn(
-        &self,
-        request: &FenceDevice,
-        deadline: Instant,
-    ) -> Result<OwnedMutexGuard<()>, AgentError> {
-        let lock = {
-            let mut devices = self.shared.devices.lock().unwrap_or_else(PoisonError::into_inner);
-            devices.retain(|_, lock| Arc::strong_count(lock) > 1);
-            devices.entry(device_key(request)).or_default().clone()
-        };
-        tokio::time::timeout_at(deadline, lock.lock_owned())
-            .await
-            .map_err(|_| {
+    /// Logs in and reads the power state, without touching it. A fencing that comes meanwhile does not wait for it.
+    async fn test(&self, request: &FenceDevice, deadline: Instant) -> Result<Reading, AgentError> {
+        let turn = self
+            .shared
+            .turns
+            .take_if_idle(device_key(request))
+            .ok_or_else(|| {
                 AgentError(format!(
-                    "the fence device of {} was busy with another action all the time",
+                    "the fence device of {} is busy with another action, so it was not tested",
                     request.node
                 ))
-            })
+            })?;
+        let look = async { self.open(request, deadline).await?.test(deadline).await };
+        tokio::select! {
+            biased;
+            () = turn.is_wanted() => Err(AgentError(format!(
+                "the test of {}'s fence device gave way to a fencing",
+                request.node
+            ))),
+            looked = look => looked,
+        }
+    }
+
+    /// Waits until no other action runs on the same device.
+    async fn take_turn(&self, request: &FenceDevice, deadline: Instant) -> Result<Turn, AgentError> {
+        let turn = self.shared.turns.take(device_key(request), deadline).await;
+        turn.ok_or_else(|| {
+            AgentError(format!(
+                "the fence device of {} was busy with another action all the time",
+                request.node
+            ))
+        })
     }
 
     async fn open(&self, request: &FenceDevice, deadline: Instant) -> Result<Device, AgentError> {
@@ -207,7 +224,7 @@ impl Fencer {
     }
 
     /// The second half of `reboot`, after the proof was handed on: a takeover does not wait for it.
-    fn switch_on(&self, device: Device, turn: OwnedMutexGuard<()>) {
+    fn switch_on(&self, device: Device, turn: Turn) {
         let shared = self.shared.clone();
         tokio::spawn(async move {
             let _turn = turn;
