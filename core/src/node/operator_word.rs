@@ -49,11 +49,6 @@ impl Node {
         durable.accepted_ballot = ballot;
         durable.accepted = Arc::clone(&state);
         self.take_operators_word(&state, call);
-        self.journal(
-            "quorum-forced",
-            Level::Alert,
-            format!("{} forced quorum: this node decides alone", call.who),
-        );
         self.step_down("quorum is forced");
         self.persistence.sealing = Some(state);
         let id = self.persist();
@@ -93,7 +88,13 @@ impl Node {
                 heard.join(" and ")
             )));
         }
-        let mut state = ClusterState::clone(&durable.accepted);
+        // A commit under a ballot below the promised one is learned and not accepted, so either may be the newer.
+        let newest = if durable.accepted.version > durable.committed.version {
+            &durable.accepted
+        } else {
+            &durable.committed
+        };
+        let mut state = ClusterState::clone(newest);
         state.version += 1;
         state.voters = VoterSet::EMPTY.with(me);
         state.survivor = me;
@@ -112,13 +113,18 @@ impl Node {
         }
     }
 
-    /// The forced state is on disk: it is committed, and this node goes on alone.
+    /// The forced state is on disk: it is committed, and this node goes on alone. Unless word of a newer commit came in while
+    /// it was written, under way since before the others went off: what was forced knows nothing of that.
     pub(super) fn on_forced(&mut self, origin: Origin, ballot: Ballot) {
         let newest = self.committed().map_or(0, |state| state.version);
         let sealed = self.persistence.sealing.take();
-        if let Some(state) = sealed.filter(|state| state.version > newest) {
-            self.set_committed(ballot, state);
-        }
+        let Some(state) = sealed.filter(|state| state.version > newest) else {
+            let text = "word of a newer version came in while this was written to disk; look at hactl status and ask again";
+            return self.answer(origin, OperatorOutcome::Refused(text.into()));
+        };
+        let text = format!("{}: this node decides alone", state.reason);
+        self.journal("quorum-forced", Level::Alert, text);
+        self.set_committed(ballot, state);
         self.synced = true;
         self.outbox.push_back(Effect::MarkSynced);
         self.bound = None;

@@ -10,6 +10,7 @@ mod election;
 mod encoding;
 mod fence_runs;
 mod fencing;
+mod forced_quorum;
 mod grants;
 mod guards;
 mod harness;
