@@ -111,6 +111,14 @@ fn an_elected_node_leads_only_once_it_committed_what_it_adopted() {
         !solo.node.holds_lease(solo.now),
         "backed, but nothing is committed under its ballot"
     );
+    let mut behind = leaders_beat(1, Ballot::ZERO);
+    (behind.leading, behind.committed) = (false, 0);
+    let told = messages(&solo.beat(B, behind));
+    let commit = |(_, message): &(NodeId, Message)| matches!(message, Message::Commit { .. });
+    assert!(
+        !told.iter().any(commit),
+        "under its ballot the older state would take the place of the adopted one"
+    );
     let written = *records(&effects).last().expect("it accepts its own proposal");
     solo.event(Event::Persisted(written));
     solo.hear(B, Message::Accepted { ballot, version: 2 });

@@ -162,6 +162,51 @@ fn a_member_that_is_behind_is_sent_the_state_once_a_heartbeat() {
     assert_eq!(told(&cluster, C), before + 2);
 }
 
+/// Node 2 hears a heartbeat of node 3, which knows nothing; the ballots under which it is told what is committed.
+fn told_by(solo: &mut Solo, seq: u64) -> Vec<Ballot> {
+    let mut beat = leaders_beat(seq, Ballot::ZERO);
+    (beat.leading, beat.committed) = (false, 0);
+    let told = |(to, message)| match message {
+        Message::Commit { ballot, .. } if to == C => Some(ballot),
+        _ => None,
+    };
+    let said = messages(&solo.beat(C, beat)).into_iter();
+    said.filter_map(told).collect()
+}
+
+#[test]
+fn what_is_committed_is_told_by_the_leader_and_by_others_only_where_nobody_leads() {
+    let mut solo = restarted(BALLOT);
+    assert!(acks(&solo.beat(A, leaders_beat(1, BALLOT)))[0].backs);
+    assert!(told_by(&mut solo, 1).is_empty(), "its leader does");
+    solo.advance(LEASE);
+    assert_eq!(told_by(&mut solo, 2), [Ballot::ZERO], "nobody leads any more");
+    solo.advance(LEASE);
+    assert!(!matches!(solo.node.role, Role::Follower));
+    assert!(
+        told_by(&mut solo, 3).is_empty(),
+        "a candidate asks, and tells when it leads"
+    );
+}
+
+#[test]
+fn without_a_leader_only_voters_are_told_and_nothing_older_than_what_was_accepted() {
+    let of = |state: ClusterState, accepted: u64| {
+        let mut durable = Durable::initial(state.clone());
+        let mut newer = state;
+        newer.version += accepted;
+        (durable.accepted, durable.accepted_ballot) = (Arc::new(newer), BALLOT);
+        let config = Arc::clone(&durable.committed.config);
+        told_by(&mut Solo::start(B, Some(durable), &config), 1)
+    };
+    assert_eq!(of(trio(), 0), [BALLOT]);
+    // Under that ballot it would take the place of what node 3 accepted, and that may have been chosen.
+    assert!(of(trio(), 1).is_empty());
+    let mut stranger = trio();
+    stranger.voters = voters(&[A, B]);
+    assert!(of(stranger, 0).is_empty());
+}
+
 #[test]
 fn a_blank_voter_is_not_sent_the_state() {
     let mut cluster = Cluster::formed(3, false, &group("db", "fencing", ""));
