@@ -9,6 +9,7 @@ pub mod agentd_link;
 pub mod args;
 pub mod clock;
 pub mod control;
+pub mod fence_tests;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod in_force;

@@ -101,6 +101,7 @@ Groups do not move back by themselves: `hactl move GROUP db1` does.")]
         args_conflicts_with_subcommands = true,
         subcommand_negates_reqs = true,
         after_help = "Examples:
+  hactl fence test db1        would it work? Changes nothing
   hactl fence db1             power db1 off by its fence devices, with proof
   hactl fence confirm db1     db1 is off: I looked"
     )]
@@ -264,9 +265,20 @@ pub struct FenceArgs {
     pub wait: Wait,
 }
 
-/// `hactl fence confirm`.
+/// Below `hactl fence`.
 #[derive(Subcommand, Debug)]
 pub enum FenceCommand {
+    /// Try the fence devices of a node from this one: login, right machine, power state. Changes nothing.
+    #[command(after_help = "Examples:
+  hactl fence test db2
+  hactl fence test db2 --json | jq .ok
+
+Run it on the node that would fence: on db1 for db2. had does the same by itself every
+`fence_test_interval`, and `hactl status` shows when it last succeeded. Exit code 1 if a device fails.")]
+    Test {
+        /// The node whose devices are tried
+        node: String,
+    },
     /// Give your word that a node is off. If it is not, data is lost.
     #[command(after_help = "Example:
   hactl fence confirm db1

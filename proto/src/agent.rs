@@ -337,6 +337,9 @@ pub struct FenceOutcome {
     /// How long it took.
     #[prost(uint32, tag = "6")]
     pub took_ms: u32,
+    /// A test that was not done, because the device was or became busy: it says nothing about the device.
+    #[prost(bool, tag = "7")]
+    pub skipped: bool,
 }
 
 /// A note for the journal.

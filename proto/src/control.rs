@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ControlRequest {
     /// What is asked.
-    #[prost(oneof = "control_request::Body", tags = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15")]
+    #[prost(
+        oneof = "control_request::Body",
+        tags = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16"
+    )]
     pub body: Option<control_request::Body>,
 }
 
@@ -64,6 +67,9 @@ pub mod control_request {
         /// A [`super::TimersView`], with what was measured.
         #[prost(message, tag = "15")]
         Timers(super::Empty),
+        /// Test the fence devices of a node, which changes nothing: a [`super::FenceTestView`].
+        #[prost(message, tag = "16")]
+        FenceTest(super::NodeRequest),
     }
 }
 
@@ -165,7 +171,7 @@ pub struct JoinTokenRequest {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ControlReply {
     /// The answer.
-    #[prost(oneof = "control_reply::Body", tags = "1,2,3,4,5,6,7")]
+    #[prost(oneof = "control_reply::Body", tags = "1,2,3,4,5,6,7,8")]
     pub body: Option<control_reply::Body>,
 }
 
@@ -199,6 +205,9 @@ pub mod control_reply {
         /// Timers.
         #[prost(message, tag = "7")]
         Timers(super::TimersView),
+        /// What fence devices showed.
+        #[prost(message, tag = "8")]
+        FenceTest(super::FenceTestView),
     }
 }
 
@@ -308,6 +317,55 @@ pub struct NodeView {
     /// Fence devices, `agent (state)`.
     #[prost(string, repeated, tag = "11")]
     pub fences: Vec<String>,
+    /// The same with what tests from this node showed.
+    #[prost(message, repeated, tag = "12")]
+    pub fence_devices: Vec<FenceDeviceView>,
+}
+
+/// One fence device, as tests from this node showed it.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+pub struct FenceDeviceView {
+    /// Its agent.
+    #[prost(string, tag = "1")]
+    pub agent: String,
+    /// Its level.
+    #[prost(uint32, tag = "2")]
+    pub level: u32,
+    /// `power` or `storage`.
+    #[prost(string, tag = "3")]
+    pub kind: String,
+    /// `proven`, `failing` or `untested`.
+    #[prost(string, tag = "4")]
+    pub state: String,
+    /// Age of the last test; absent if there was none since `had` started.
+    #[prost(uint64, optional, tag = "5")]
+    pub tested_s_ago: Option<u64>,
+    /// Age of the last test that succeeded.
+    #[prost(uint64, optional, tag = "6")]
+    pub proven_s_ago: Option<u64>,
+    /// How long the last test took.
+    #[prost(uint32, tag = "7")]
+    pub took_ms: u32,
+    /// What the device said, or what went wrong; one sentence.
+    #[prost(string, tag = "8")]
+    pub detail: String,
+}
+
+/// What the fence devices of a node showed.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+pub struct FenceTestView {
+    /// The node they fence.
+    #[prost(string, tag = "1")]
+    pub node: String,
+    /// The node that tested them.
+    #[prost(string, tag = "2")]
+    pub from: String,
+    /// True if every one is proven.
+    #[prost(bool, tag = "3")]
+    pub ok: bool,
+    /// The devices.
+    #[prost(message, repeated, tag = "4")]
+    pub devices: Vec<FenceDeviceView>,
 }
 
 /// One link.

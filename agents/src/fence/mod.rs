@@ -68,16 +68,19 @@ impl Fencer {
     pub async fn run(&self, request: &FenceDevice, own: &str) -> FenceOutcome {
         let begun = Instant::now();
         let limit = Duration::from_millis(request.timeout_ms.into()).min(TIMEOUT_MAX);
-        let outcome = self.try_run(request, own, begun + limit).await;
         let mut answer = FenceOutcome {
             id: request.id,
             ..FenceOutcome::default()
         };
-        match outcome {
-            Ok(reading) => {
+        match self.try_run(request, own, begun + limit).await {
+            Ok(Some(reading)) => {
                 answer.off_read_back = reading.is_off;
                 answer.evidence = reading.evidence;
                 answer.read_at_us = reading.begun.0;
+            }
+            Ok(None) => {
+                answer.skipped = true;
+                answer.error = format!("the fence device of {} was used for something else", request.node);
             }
             Err(error) => answer.error = error.0,
         }
@@ -85,24 +88,24 @@ impl Fencer {
         answer
     }
 
+    /// `None` for a test that was not done.
     async fn try_run(
         &self,
         request: &FenceDevice,
         own: &str,
         deadline: Instant,
-    ) -> Result<Reading, AgentError> {
-        let not_off = |evidence| Reading {
-            is_off: false,
-            evidence,
-            begun: clock::now(),
-        };
+    ) -> Result<Option<Reading>, AgentError> {
         if request.node.is_empty() {
             return Err(AgentError::new("the request names no node to fence"));
         }
         refuse_ourselves(request, own)?;
-        if request.action == "test" {
-            return self.test(request, deadline).await;
+        match request.action.as_str() {
+            "test" => self.test(request, deadline).await,
+            _ => self.act(request, deadline).await.map(Some),
         }
+    }
+
+    async fn act(&self, request: &FenceDevice, deadline: Instant) -> Result<Reading, AgentError> {
         let turn = self.take_turn(request, deadline).await?;
         let device = self.open(request, deadline).await?;
         match request.action.as_str() {
@@ -114,7 +117,11 @@ impl Fencer {
             }
             "on" => {
                 self.switch_on(device, turn);
-                Ok(not_off(format!("{} is being switched on", request.node)))
+                Ok(Reading {
+                    is_off: false,
+                    evidence: format!("{} is being switched on", request.node),
+                    begun: clock::now(),
+                })
             }
             "status" => device.report(deadline).await,
             other => Err(AgentError(format!(
@@ -123,26 +130,17 @@ impl Fencer {
         }
     }
 
-    /// Logs in and reads the power state, without touching it. A fencing that comes meanwhile does not wait for it.
-    async fn test(&self, request: &FenceDevice, deadline: Instant) -> Result<Reading, AgentError> {
-        let turn = self
-            .shared
-            .turns
-            .take_if_idle(device_key(request))
-            .ok_or_else(|| {
-                AgentError(format!(
-                    "the fence device of {} is busy with another action, so it was not tested",
-                    request.node
-                ))
-            })?;
+    /// Logs in and reads the power state, without touching it. A fencing that comes meanwhile does not wait for it: `None`
+    /// if it gave way, or if the device was busy.
+    async fn test(&self, request: &FenceDevice, deadline: Instant) -> Result<Option<Reading>, AgentError> {
+        let Some(turn) = self.shared.turns.take_if_idle(device_key(request)) else {
+            return Ok(None);
+        };
         let look = async { self.open(request, deadline).await?.test(deadline).await };
         tokio::select! {
             biased;
-            () = turn.is_wanted() => Err(AgentError(format!(
-                "the test of {}'s fence device gave way to a fencing",
-                request.node
-            ))),
-            looked = look => looked,
+            () = turn.is_wanted() => Ok(None),
+            looked = look => looked.map(Some),
         }
     }
 

@@ -93,6 +93,15 @@ pub fn fence(id: u64, node: &str, device: &FenceSection, step: FenceStep) -> age
     }
 }
 
+/// A test of a fence device under the wire number `id`: it changes nothing.
+#[must_use]
+pub fn fence_test(id: u64, node: &str, device: &FenceSection) -> agent::FenceDevice {
+    agent::FenceDevice {
+        action: "test".into(),
+        ..fence(id, node, device, FenceStep::ReadBack)
+    }
+}
+
 /// What the agent process reported at `Attach`.
 #[must_use]
 pub fn attached(report: &agent::Attached) -> AgentEvent {

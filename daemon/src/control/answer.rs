@@ -4,7 +4,7 @@ use holdfast_proto::control::control_request::Body;
 use holdfast_proto::control::{ControlRequest, control_reply};
 use holdfast_proto::operator::OperatorRequest;
 
-use super::{Client, Control, Refusal, apply, force, operate, refusal, watch};
+use super::{Client, Control, Refusal, apply, fence_test, force, operate, refusal, watch};
 use crate::status;
 
 /// Events that explain a group.
@@ -44,6 +44,7 @@ pub async fn answer(
             client.send(control_reply::Body::Timers(view)).await;
             Ok(String::new())
         }
+        Body::FenceTest(request) => fence_test::fence_test(control, client, &request.node).await,
         Body::ConfigShow(_) => Ok(control.snapshot().await?.config.source.clone()),
         Body::ConfigApply(request) => apply::apply(control, client, who, &request).await,
         Body::QuorumForce(request) => force::force(control, client, who, &request.token).await,

@@ -7,6 +7,7 @@ mod admit;
 mod answer;
 mod apply;
 mod credentials;
+mod fence_test;
 mod force;
 pub(crate) mod operate;
 mod watch;

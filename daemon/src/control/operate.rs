@@ -224,7 +224,7 @@ fn resource(
     }
 }
 
-fn data_node(config: &Config, name: &str) -> Result<NodeId, Refusal> {
+pub(super) fn data_node(config: &Config, name: &str) -> Result<NodeId, Refusal> {
     match config.node_by_name(name) {
         Some(node) if node.is_witness() => Err(refusal(
             "refused",

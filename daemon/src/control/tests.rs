@@ -2,7 +2,7 @@ use super::*;
 use crate::journal::Record;
 use crate::status::fixture::healthy;
 use holdfast_proto::control::{
-    Empty, EventsRequest, GroupRequest, MoveRequest, StatusView, TokenRequest, control_request,
+    Empty, EventsRequest, GroupRequest, MoveRequest, NodeRequest, StatusView, TokenRequest, control_request,
 };
 use holdfast_proto::operator::{OperatorOutcome, OperatorRequest};
 
@@ -35,6 +35,11 @@ impl Bench {
             while let Some(ask) = queue.recv().await {
                 match ask {
                     Ask::Snapshot(reply) => drop(reply.send(picture.lock().expect("picture").clone())),
+                    Ask::FenceTest { node, reply } => {
+                        let mut tests = picture.lock().expect("picture").fence_tests.clone();
+                        tests.retain(|test| test.section.node == node);
+                        drop(reply.send(tests));
+                    }
                     Ask::Operator { call, reply } => drop(reply.send(match call.request {
                         OperatorRequest::Move { .. } => OperatorOutcome::Refused("db2 is in standby".into()),
                         _ => OperatorOutcome::Done(format!("done for {}", call.who)),
@@ -359,5 +364,44 @@ fn a_live_socket_is_not_taken_over_and_a_dead_one_is() {
         let dead = bench.path.with_extension("dead");
         drop(std::os::unix::net::UnixListener::bind(&dead).expect("bound"));
         bind(&dead).expect("replaced");
+    });
+}
+
+#[test]
+fn a_fence_test_says_what_each_device_showed() {
+    block_on(async {
+        let bench = Bench::start();
+        let request = |node: &str| {
+            control_request::Body::FenceTest(NodeRequest {
+                node: node.into(),
+                on: true,
+            })
+        };
+        let error = bench.ask(request("db2")).await.error().await;
+        assert!(error.message.contains("db2 has no fence device"), "{error:?}");
+        {
+            let mut snapshot = bench.summary.lock().expect("picture");
+            let config = crate::status::fixture::with_fences();
+            snapshot.fence_tests =
+                crate::fence_tests::FenceTests::new(&config, snapshot.view.node, snapshot.now).picture();
+            snapshot.config = Arc::new(config);
+        }
+        let view = match bench.ask(request("db2")).await.next().await {
+            Some(control_reply::Body::FenceTest(view)) => view,
+            other => panic!("no answer but {other:?}"),
+        };
+        assert_eq!(
+            (view.node.as_str(), view.from.as_str(), view.ok),
+            ("db2", "db1", false)
+        );
+        assert_eq!(
+            (view.devices.len(), view.devices[0].state.as_str()),
+            (1, "untested")
+        );
+        bench.summary.lock().expect("picture").agent.attached = false;
+        let error = bench.ask(request("db2")).await.error().await;
+        assert!(error.message.contains("had-agentd"), "{error:?}");
+        let error = bench.ask(request("witness")).await.error().await;
+        assert!(error.message.contains("never fenced"), "{error:?}");
     });
 }

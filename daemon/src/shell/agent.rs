@@ -23,6 +23,8 @@ impl Shell {
                         id,
                         result: translate::fenced(outcome),
                     });
+                } else {
+                    self.fence_tested(&outcome);
                 }
             }
             LinkEvent::Note(note) => self.record(note.into()),
@@ -57,6 +59,7 @@ impl Shell {
         for (_, id) in std::mem::take(&mut self.fences) {
             self.fence_failed(id, "had-agentd went away while it ran the device");
         }
+        self.abort_fence_tests();
         self.feed(Event::Agent(AgentEvent::Detached));
     }
 

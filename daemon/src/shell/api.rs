@@ -11,6 +11,7 @@ use holdfast_proto::operator::{OperatorCall, OperatorOutcome};
 use holdfast_proto::time::Time;
 use tokio::sync::oneshot;
 
+use crate::fence_tests::DeviceTest;
 use crate::join::JoinRequest;
 use crate::journal::Record;
 use crate::rt::Scheduling;
@@ -19,6 +20,13 @@ use crate::rt::Scheduling;
 pub enum Ask {
     /// Everything that status output needs.
     Snapshot(oneshot::Sender<Snapshot>),
+    /// Test the fence devices of a node, and say what each showed.
+    FenceTest {
+        /// The node.
+        node: NodeId,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<DeviceTest>>,
+    },
     /// A request of an operator; dropped unanswered when the core never answers.
     Operator {
         /// The call.
@@ -60,6 +68,8 @@ pub struct Snapshot {
     pub links: Vec<LinkSample>,
     /// What the agent process last said.
     pub agent: AgentPicture,
+    /// What the tests of fence devices showed, in the order of the configuration.
+    pub fence_tests: Vec<DeviceTest>,
     /// How the deciding thread runs.
     pub scheduling: Scheduling,
     /// This machine's boot.

@@ -13,6 +13,7 @@ impl Shell {
                 // Whoever asked may be gone.
                 let _ = reply.send(self.snapshot());
             }
+            Ask::FenceTest { node, reply } => self.test_fences_of(node, reply),
             Ask::Operator { call, reply } => {
                 // Of requests that were given up, the core may answer late or never.
                 self.replies.retain(|_, reply| !reply.is_closed());
@@ -34,6 +35,7 @@ impl Shell {
             config: self.parts.node.config().clone(),
             links: self.links(),
             agent: self.agent.clone(),
+            fence_tests: self.fence_tests.picture(),
             scheduling: self.parts.scheduling.clone(),
             boot: self.parts.identity.boot,
             disk_trouble: self.disk_trouble.clone(),

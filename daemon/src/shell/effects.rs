@@ -85,7 +85,7 @@ impl Shell {
     }
 
     /// Sends to the agent process. While it is away there is nobody to send to, and the core knows.
-    fn to_agentd(&self, body: Body) {
+    pub(super) fn to_agentd(&self, body: Body) {
         if self.agent.attached
             && let Some(link) = &self.parts.link
         {
@@ -118,6 +118,7 @@ impl Shell {
 
     fn follow_config(&mut self, config: Arc<Config>) {
         self.parts.net.reconfigure(Arc::clone(&config));
+        self.fence_tests.follow(&config, crate::clock::now());
         if let Some(link) = &self.parts.link {
             link.follow(translate::attach(&config, self.parts.identity.node));
         }

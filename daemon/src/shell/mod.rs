@@ -4,6 +4,7 @@ mod agent;
 pub mod api;
 mod ask;
 mod effects;
+mod fence_tests;
 mod peers;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::agentd_link::{AgentdLink, LinkEvent};
 use crate::clock::{self, Alarm};
+use crate::fence_tests::FenceTests;
 use crate::journal::Record;
 use crate::net::{NetEvent, NetHandle};
 use crate::notify::{self, Notifier};
@@ -71,6 +73,8 @@ pub struct Shell {
     /// `had`: the answer to a command of an earlier run must not be taken for one of this run.
     fences: BTreeMap<u64, FenceId>,
     next_fence: u64,
+    fence_tests: FenceTests,
+    asked_tests: Vec<fence_tests::Asked>,
     replies: BTreeMap<u64, oneshot::Sender<OperatorOutcome>>,
     next_request: u64,
     /// Events that arise while effects are carried out.
@@ -94,11 +98,14 @@ impl Shell {
             wanted: parts.link.is_some(),
             ..AgentPicture::default()
         };
+        let now = clock::now();
         Shell {
+            fence_tests: FenceTests::new(parts.node.config(), parts.identity.node, now),
+            asked_tests: Vec::new(),
             agent,
             parts,
             fences: BTreeMap::new(),
-            next_fence: clock::now().0,
+            next_fence: now.0,
             replies: BTreeMap::new(),
             next_request: 0,
             inbox: VecDeque::new(),
@@ -190,6 +197,7 @@ impl Shell {
                 _ => break,
             }
         }
+        self.test_fences();
         if self.end_at.is_some_and(|at| at <= clock::now()) {
             self.ended = true;
         }
@@ -245,11 +253,12 @@ impl Shell {
         }
     }
 
-    /// The earliest of the core's deadline, the next petting, and the end.
+    /// The earliest of the core's deadline, the next petting, the next test of a fence device, and the end.
     fn next_alarm(&self) -> Option<Time> {
         let core = self.parts.node.poll_timeout().map(|(at, _)| at);
         let pet = self.pet_every.map(|every| self.pet_at + every);
-        [core, pet, self.end_at].into_iter().flatten().min()
+        let test = self.fence_tests.next_due();
+        [core, pet, test, self.end_at].into_iter().flatten().min()
     }
 
     /// Pets systemd's watchdog: only this loop does.

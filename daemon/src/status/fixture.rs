@@ -30,6 +30,16 @@ pub fn config() -> Config {
     config::parse(&text, "fixture.toml").unwrap_or_else(|wrong| panic!("{}", wrong.render(false)))
 }
 
+/// The same with a fence device for each node.
+#[must_use]
+pub fn with_fences() -> Config {
+    let device = |node: &str| {
+        format!("[[fence]]\nnode = \"{node}\"\nagent = \"exec\"\nparams = {{ program = \"/sbin/{node}\" }}\n")
+    };
+    let text = config().source + &device("db1") + &device("db2");
+    config::parse(&text, "fixture.toml").unwrap_or_else(|wrong| panic!("{}", wrong.render(false)))
+}
+
 /// A healthy cluster.
 #[must_use]
 pub fn healthy() -> Snapshot {
@@ -105,6 +115,7 @@ pub fn healthy() -> Snapshot {
             attached: true,
             ..AgentPicture::default()
         },
+        fence_tests: Vec::new(),
         scheduling: Scheduling {
             sentence: "SCHED_FIFO 10, memory locked".into(),
             full: true,

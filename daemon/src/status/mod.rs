@@ -1,5 +1,6 @@
 //! The status view: what an operator reads at three in the morning.
 
+pub mod fences;
 mod summary;
 mod timers;
 mod why;
@@ -95,11 +96,8 @@ fn node(snapshot: &Snapshot, member: NodeId) -> NodeView {
         links: links(snapshot, member),
         boot: boot.map(|boot| boot.to_string()).unwrap_or_default(),
         watchdog_ms: watchdog,
-        fences: config
-            .fences_of(member)
-            .iter()
-            .map(|fence| format!("{} (level {})", fence.agent, fence.level))
-            .collect(),
+        fences: fences::lines(snapshot, member),
+        fence_devices: fences::devices(snapshot, member),
     }
 }
 
@@ -220,6 +218,7 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
     if !snapshot.disk_trouble.is_empty() {
         warnings.push(snapshot.disk_trouble.clone());
     }
+    warnings.extend(fences::warnings(snapshot));
     let down = snapshot.links.iter().filter(|link| !link.up);
     for link in down {
         let others = snapshot

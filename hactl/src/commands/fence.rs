@@ -1,4 +1,4 @@
-//! `hactl fence`, `hactl fence confirm` and `hactl quorum force`.
+//! `hactl fence`, what is below it, and `hactl quorum force`.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -23,6 +23,7 @@ const ANSWER_BYTES_MAX: u64 = 256;
 /// When the cluster refuses, the node cannot be fenced, or the time is over.
 pub fn run(had: &Endpoint, args: FenceArgs, ui: &Ui) -> anyhow::Result<()> {
     match (args.command, args.node) {
+        (Some(FenceCommand::Test { node }), _) => super::fence_test::run(had, &node, ui),
         (Some(FenceCommand::Confirm { node, yes }), _) => confirm(had, &node, yes, ui),
         (None, Some(node)) => fence(had, &node, &args.wait, ui),
         (None, None) => Err(Failure::new(Exit::Usage, "which node? hactl fence NODE").into()),

@@ -53,6 +53,7 @@ pub(super) fn read_cluster(root: &Table) -> Option<ClusterSection> {
         "fence_delay",
         "witness_grace",
         "startup_grace",
+        "fence_test_interval",
         "ping",
         "flap_budget",
         "flap_window",
@@ -70,6 +71,9 @@ pub(super) fn read_cluster(root: &Table) -> Option<ClusterSection> {
         fence_delay_ms: read_fence_delay(&table, detection_ms),
         witness_grace_ms: read_witness_grace(&table, detection_ms),
         startup_grace_ms: read_startup_grace(&table, detection_ms),
+        fence_test_interval_ms: table
+            .duration_ms("fence_test_interval", 60_000..=7 * 24 * HOUR_MS)
+            .map_or(HOUR_MS, |ms| ms.value),
         ping: read_addresses(&table, "ping")
             .into_iter()
             .map(|address| address.value)

@@ -42,6 +42,8 @@ pub struct ClusterSection {
     pub witness_grace_ms: u32,
     /// How long a node that was not heard since our own boot may take to appear before it is fenced (default 60000).
     pub startup_grace_ms: u32,
+    /// How often each node tests the fence devices of the others (default 3600000).
+    pub fence_test_interval_ms: u32,
     /// Addresses of which at least one must answer before this node fences anybody.
     pub ping: Vec<IpAddr>,
     /// Automatic moves of one group within `flap_window_ms` before the group is held stopped (default 3).

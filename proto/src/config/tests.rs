@@ -102,7 +102,7 @@ fn the_documentation_names_every_key() {
     let kinds = RESOURCE_KINDS
         .iter()
         .flat_map(|kind| kind.params.iter().map(|param| param.key));
-    let keys = "name id profile detection port fence_delay witness_grace startup_grace ping flap_budget flap_window \
+    let keys = "name id profile detection port fence_delay witness_grace startup_grace fence_test_interval ping flap_budget flap_window \
                 links keys address node agent params level kind timeout action prefer requires with apart_from after \
                 max_restarts restart_window type start_timeout stop_timeout tcp http exec interval failures of";
     for key in keys.split_whitespace().chain(kinds) {
@@ -119,6 +119,7 @@ fn defaults_follow_the_detection_time() {
     assert_eq!(cluster.id, ClusterId(0xff));
     assert_eq!((cluster.detection_ms, cluster.port), (1000, 7946));
     assert_eq!((cluster.fence_delay_ms, cluster.witness_grace_ms), (5000, 10_000));
+    assert_eq!(cluster.fence_test_interval_ms, 3_600_000);
     assert_eq!(
         (
             cluster.startup_grace_ms,

@@ -18,6 +18,10 @@ pub fn render(view: &StatusView, paint: Paint, columns: usize) -> Vec<String> {
     let (witness, data): (Vec<_>, Vec<_>) = view.nodes.iter().partition(|node| node.role == "witness");
     for node in data.into_iter().chain(witness) {
         lines.extend(node_lines(node, name_columns, paint, columns));
+        if node.name != view.node {
+            let shown = node.fences.iter();
+            lines.extend(shown.flat_map(|fence| wrap(&one_line(fence), name_columns + 4, columns)));
+        }
     }
     if !view.groups.is_empty() {
         lines.push(String::new());
