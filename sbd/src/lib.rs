@@ -22,11 +22,29 @@ pub use layout::{Command, Header, Mail, Slot, Timeouts};
 pub use mark::Mark;
 pub use volume::Volume;
 
-/// Most disks of one cluster, as in SBD.
-pub const DISKS_MAX: usize = 3;
-
-/// How many of `disks` have to agree: any two sets of so many share a disk.
+/// On how many of `disks` an order has to stand.
 #[must_use]
-pub fn majority(disks: usize) -> usize {
+pub fn write_quorum(disks: usize) -> usize {
     disks / 2 + 1
+}
+
+/// How many of `disks` a node has to read its mailbox on, so that it meets every order that stands on enough of them:
+/// one of one or two, two of three.
+#[must_use]
+pub fn read_quorum(disks: usize) -> usize {
+    disks + 1 - write_quorum(disks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reads_enough_disks_meets_every_order() {
+        let quorums: Vec<_> = (1..=3)
+            .map(|disks| (write_quorum(disks), read_quorum(disks)))
+            .collect();
+        assert_eq!(quorums, [(1, 1), (2, 1), (2, 2)]);
+        assert!((1..=3).all(|disks| write_quorum(disks) + read_quorum(disks) > disks));
+    }
 }

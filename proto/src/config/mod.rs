@@ -12,6 +12,7 @@ mod group;
 mod model;
 mod reader;
 mod redact;
+mod sbd;
 mod schema;
 mod suggest;
 mod timers;
@@ -30,6 +31,7 @@ pub use fence::{EXEC_AGENT, STORAGE_AGENTS};
 pub use findings::{Finding, findings, warnings};
 pub use group::{PROBES_MAX, RESOURCES_MAX};
 pub use model::*;
+pub use sbd::{SBD_DISKS_MAX, SBD_IO_TIMEOUT_MS, SbdTimeouts};
 pub use schema::{KindSpec, ParamForm, ParamSpec, RESOURCE_KEYS, RESOURCE_KINDS};
 pub use timers::Timers;
 
@@ -75,7 +77,7 @@ fn read(text: &str, problems: &Problems) -> Option<Config> {
         return None;
     }
     let root = Table::new("the configuration", document.get_ref(), 0..0, problems);
-    root.only(&["cluster", "node", "witness", "fence", "group"]);
+    root.only(&["cluster", "node", "witness", "sbd", "fence", "group"]);
     let cluster = cluster::read_cluster(&root);
     let nodes = cluster::read_nodes(&root);
     let port = cluster.as_ref().map_or(PORT_DEFAULT, |cluster| cluster.port);
@@ -84,6 +86,7 @@ fn read(text: &str, problems: &Problems) -> Option<Config> {
         .iter()
         .map(|node| (node.name.value.as_str(), node.section.id))
         .collect();
+    let sbd = sbd::read_sbd(&root);
     let fences = fence::read_fences(&root, &by_name);
     let groups = group::read_groups(&root, &by_name);
     check::check_members(&nodes, witness.as_ref(), problems);
@@ -107,6 +110,7 @@ fn read(text: &str, problems: &Problems) -> Option<Config> {
         cluster: cluster?,
         nodes: nodes.into_iter().map(|node| node.section).collect(),
         witness: witness.map(|witness| witness.section),
+        sbd,
         fences,
         groups,
     })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::Timers;
+use super::{SbdTimeouts, Timers};
 use crate::ids::{ClusterId, GroupName, NodeId};
 
 /// A whole, validated configuration.
@@ -17,6 +17,8 @@ pub struct Config {
     pub nodes: Vec<NodeSection>,
     /// The witness, if there is one.
     pub witness: Option<WitnessSection>,
+    /// The disks that nodes are fenced by, if there are any.
+    pub sbd: Option<SbdSection>,
     /// Fence devices in file order.
     pub fences: Vec<FenceSection>,
     /// Groups in file order.
@@ -112,6 +114,17 @@ impl std::str::FromStr for KeyPin {
         }
         Ok(KeyPin(pin))
     }
+}
+
+/// `[sbd]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SbdSection {
+    /// Paths of the disks, the same on every node.
+    pub devices: Vec<String>,
+    /// For disks that are still to be made; what stands on a disk overrides them.
+    pub timeouts: SbdTimeouts,
+    /// Time allowed for one read or write (default 3000).
+    pub io_timeout_ms: u32,
 }
 
 /// What a fence device cuts, which decides what its proof is valid for.

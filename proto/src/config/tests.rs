@@ -1,5 +1,6 @@
 mod hostile;
 mod rules;
+mod sbd;
 mod shown;
 
 use super::*;
@@ -104,7 +105,8 @@ fn the_documentation_names_every_key() {
         .flat_map(|kind| kind.params.iter().map(|param| param.key));
     let keys = "name id profile detection port fence_delay witness_grace startup_grace fence_test_interval ping flap_budget flap_window \
                 links keys address node agent params level kind timeout action prefer requires with apart_from after \
-                max_restarts restart_window type start_timeout stop_timeout tcp http exec interval failures of";
+                max_restarts restart_window type start_timeout stop_timeout tcp http exec interval failures of devices watchdog_timeout \
+                allocate_timeout loop_timeout msgwait_timeout io_timeout";
     for key in keys.split_whitespace().chain(kinds) {
         assert!(
             DOCS.contains(&format!("| `{key}` |")),

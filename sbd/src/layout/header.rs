@@ -1,7 +1,8 @@
 //! The header: magic, version, number of slots, timeouts in whole seconds, and a UUID.
 
 use std::fmt;
-use std::time::Duration;
+
+use holdfast_proto::config::SbdTimeouts as Timeouts;
 
 use super::{Damage, long_enough};
 
@@ -25,82 +26,6 @@ mod at {
     pub const MSGWAIT: usize = 28;
     pub const MINOR_VERSION: usize = 32;
     pub const UUID: usize = 33;
-}
-
-/// The timeouts of a disk. They override what is configured, so that all nodes count alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// Within so much the watchdog ends a node that cannot read its mailbox.
-    pub watchdog_s: u32,
-    /// Who claims a slot waits so long before it looks whether it still has it.
-    pub allocate_s: u32,
-    /// Time between two looks into the mailbox.
-    pub loop_s: u32,
-    /// Who wrote an order waits so long before it counts as carried out.
-    pub msgwait_s: u32,
-}
-
-impl Default for Timeouts {
-    /// As `sbd create` chooses them.
-    fn default() -> Self {
-        Timeouts {
-            watchdog_s: 5,
-            allocate_s: 2,
-            loop_s: 1,
-            msgwait_s: 10,
-        }
-    }
-}
-
-impl Timeouts {
-    /// Time a node may go on for after it last began to read its mailbox on a majority of disks: a round, and the I/O
-    /// of the next.
-    #[must_use]
-    pub fn patience(&self, io_timeout: Duration) -> Duration {
-        seconds(self.loop_s) + io_timeout
-    }
-
-    /// Contradictions: each sentence names two timeouts that cannot both be.
-    #[must_use]
-    pub fn contradictions(&self, io_timeout: Duration) -> Vec<String> {
-        let mut found = Vec::new();
-        let Timeouts {
-            watchdog_s,
-            loop_s,
-            msgwait_s,
-            ..
-        } = *self;
-        if watchdog_s == 0 || loop_s == 0 || msgwait_s == 0 {
-            found.push(
-                "a timeout of 0 s: watchdog, loop and msgwait timeouts are at least 1 s each".to_string(),
-            );
-            return found;
-        }
-        if self.patience(io_timeout) >= seconds(watchdog_s) {
-            found.push(format!(
-                "the loop timeout ({loop_s} s) and the I/O timeout ({} s) together must be shorter than the watchdog \
-                 timeout ({watchdog_s} s): one slow read would reset the node",
-                io_timeout.as_secs_f64()
-            ));
-        }
-        if u64::from(msgwait_s) < 2 * u64::from(watchdog_s) {
-            found.push(format!(
-                "the msgwait timeout ({msgwait_s} s) must be at least twice the watchdog timeout ({watchdog_s} s): a node \
-                 would be taken for dead before its watchdog has fired"
-            ));
-        }
-        found
-    }
-
-    /// The shortest time that a fence device with these timeouts needs: msgwait, and a fifth of it for the I/O.
-    #[must_use]
-    pub fn fence_least(&self) -> Duration {
-        seconds(self.msgwait_s) * 6 / 5
-    }
-}
-
-fn seconds(count: u32) -> Duration {
-    Duration::from_secs(count.into())
 }
 
 /// The header of a disk.
@@ -271,25 +196,5 @@ mod tests {
         sector[32] = 0;
         let header = Header::read(&sector).unwrap();
         assert_eq!((header.uuid, header.uuid_text().as_str()), (None, ""));
-    }
-
-    #[test]
-    fn timeouts_that_contradict_each_other_are_named() {
-        let io = Duration::from_secs(3);
-        assert!(Timeouts::default().contradictions(io).is_empty());
-        let with = |watchdog_s, loop_s, msgwait_s| {
-            let timeouts = Timeouts {
-                watchdog_s,
-                loop_s,
-                msgwait_s,
-                allocate_s: 2,
-            };
-            timeouts.contradictions(io)
-        };
-        assert!(with(5, 2, 10)[0].contains("must be shorter than the watchdog"));
-        assert!(with(5, 1, 9)[0].contains("at least twice"));
-        assert_eq!(with(4, 1, 7).len(), 2);
-        assert_eq!(with(0, 1, 10).len(), 1);
-        assert_eq!(with(u32::MAX, 1, u32::MAX).len(), 1);
     }
 }

@@ -5,7 +5,8 @@ mod header;
 mod mail;
 mod slot;
 
-pub use header::{Header, SECTOR_SIZES, SLOTS, Timeouts};
+pub use header::{Header, SECTOR_SIZES, SLOTS};
+pub use holdfast_proto::config::SbdTimeouts as Timeouts;
 pub use mail::{Command, Mail};
 pub use slot::{NAME_BYTES_MAX, Slot, name_fault};
 
