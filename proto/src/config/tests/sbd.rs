@@ -32,7 +32,7 @@ fn disks_are_up_to_three_and_each_counts_once() {
     assert!(with("[]").contains("needs the key `devices`"));
     let four = with("[\"/dev/a\", \"/dev/b\", \"/dev/c\", \"/dev/d\"]");
     assert_eq!(four, "17:42: 4 disks: SBD has at most 3");
-    assert!(with("[\"/dev/a\", \"/dev/a\"]").starts_with("17:23: the same disk twice"));
+    assert!(with("[\"/dev/a\", \"/dev/a\"]").starts_with("17:22: the same disk twice"));
     assert!(with("[\"sdb\"]").starts_with("17:12: \"sdb\" is no disk: the path must be absolute"));
     assert!(error_of(&sbd(&format!("{ONE}\nwatchdog = \"5s\""))).contains("unknown key `watchdog`"));
 }
