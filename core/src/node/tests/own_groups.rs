@@ -268,6 +268,30 @@ fn a_change_is_told_to_all_at_once() {
 }
 
 #[test]
+fn changes_of_hundreds_of_groups_are_told_with_the_heartbeats_and_not_one_by_one() {
+    let reports = |effects: &[Effect]| {
+        let said = messages(effects).into_iter();
+        said.filter(|(to, message)| *to == A && matches!(message, Message::Report(_)))
+            .count()
+    };
+    for (many, at_once) in [(3, 1), (500, 0)] {
+        let mut solo = permitted(LEASE);
+        let names: Vec<String> = (0..many).map(|number| format!("g{number}")).collect();
+        // Of later word than this node knows, so they are left alone.
+        let runs: Vec<_> = names
+            .iter()
+            .map(|name| (&**name, 99, RunState::Running))
+            .collect();
+        attach(&mut solo, &runs);
+        solo.advance(BEAT * 2);
+        let failed = observation("g1", 99, RunState::Failed);
+        let effects = solo.event(Event::Agent(AgentEvent::Group(failed)));
+        assert_eq!(reports(&effects), at_once, "{many} groups");
+        assert_eq!(reports(&solo.advance(BEAT)), 1 - at_once, "{many} groups");
+    }
+}
+
+#[test]
 fn a_member_whose_had_restarted_is_told_anew() {
     let mut cluster = reporting();
     cluster.stop_had(C);
