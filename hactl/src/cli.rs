@@ -1,6 +1,7 @@
 //! Commands and options.
 
 mod cluster;
+mod sbd;
 
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use self::cluster::{ClusterCommand, InitArgs, JoinArgs, Places, ProfileName};
+pub use self::sbd::{CreateArgs, DiskArgs, MessageArgs, SbdArgs, SbdCommand};
 use crate::demo::DemoArgs;
 use crate::outcome::EXIT_CODES;
 
@@ -109,6 +111,8 @@ Groups do not move back by themselves: `hactl move GROUP db1` does.")]
     /// Bring a cluster without a majority back
     #[command(subcommand)]
     Quorum(QuorumCommand),
+    /// Look at shared disks in the format of SBD, make them, write messages; needs root, but no cluster
+    Sbd(SbdArgs),
     /// Check, show and change the configuration
     #[command(subcommand)]
     Config(ConfigCommand),

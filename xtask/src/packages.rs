@@ -13,7 +13,7 @@ pub type Need = (&'static str, &'static str);
 /// For packages: `dpkg-deb`, `strip`.
 pub const DEB: &[Need] = &[("dpkg-deb", "dpkg"), ("strip", "binutils")];
 
-/// For the tests of the crates: namespaces, and a real fence agent with a simulated BMC. They skip what is not there.
+/// For the tests of the crates: namespaces, a real fence agent with a simulated BMC, and SBD for its disks. They skip what is not there.
 pub const UNIT: &[Need] = &[
     ("ip", "iproute2"),
     ("unshare", "util-linux"),
@@ -21,6 +21,8 @@ pub const UNIT: &[Need] = &[
     ("ipmi_sim", "openipmi"),
     ("ipmitool", "ipmitool"),
     ("fence_ipmilan", "fence-agents"),
+    ("sbd", "sbd"),
+    ("losetup", "mount"),
 ];
 
 /// For the fuzz targets: libFuzzer is written in C++.

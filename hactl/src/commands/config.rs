@@ -119,7 +119,8 @@ fn print_errors(file: &Path, errors: &Diagnostics, ui: &Ui) -> std::io::Result<(
 
 fn check(file: &Path, ui: &Ui) -> anyhow::Result<()> {
     let valid = load(file, ui)?;
-    let warnings = config::warnings(&valid);
+    let mut warnings = config::warnings(&valid);
+    warnings.extend(super::sbd::warnings(&valid));
     if ui.json() {
         let file = file.display().to_string();
         ui.document(&CheckJson {

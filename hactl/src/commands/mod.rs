@@ -8,6 +8,7 @@ pub mod fence;
 mod fence_test;
 pub mod init;
 pub mod join;
+pub mod sbd;
 pub mod status;
 pub mod template;
 pub mod wait;
@@ -44,6 +45,7 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Resource(command) => act::resource(&had, command, ui)?,
         Command::Fence(args) => fence::run(&had, args, ui)?,
         Command::Quorum(command) => fence::quorum(&had, command, ui)?,
+        Command::Sbd(args) => sbd::run(args, ui)?,
         Command::Config(command) => config::run(&had, command, ui)?,
         Command::Why(args) => why::run(&had, &args.group, ui)?,
         Command::Events(args) => events::run(&had, &args, ui)?,

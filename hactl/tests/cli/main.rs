@@ -4,4 +4,5 @@ mod acting;
 mod demo;
 mod files;
 mod looking;
+mod sbd;
 mod support;
