@@ -133,6 +133,9 @@ pub struct AgentContext {
     pub saved: String,
     /// A folder for this had-agentd's files (root only, gone after a reboot).
     pub state_dir: std::path::PathBuf,
+    /// What silences addresses to the millisecond. Only for groups whose successor waits for the end of the permit and
+    /// for nothing else, and not where the operator does without.
+    pub gate: Option<crate::vip::gate::Gate>,
 }
 
 /// A health event of one resource.
@@ -276,6 +279,7 @@ pub(crate) mod tests {
             events: EventSink::new(0, notes, failures),
             saved: String::new(),
             state_dir: std::env::temp_dir(),
+            gate: None,
         }
     }
 

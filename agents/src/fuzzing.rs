@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use crate::agent::{AgentContext, AgentError, EventSink, PermitView};
 
 pub use crate::exec::fuzzing::{last_line, stat};
-pub use crate::vip::fuzzing::{example, read_netlink, through_netlink};
+pub use crate::vip::fuzzing::{example, example_batch, read_netlink, through_netlink};
 
 /// Whether the agent `kind` takes `params`. Builds it and touches nothing.
 ///
@@ -31,6 +31,7 @@ pub fn accepts(kind: &str, params: &BTreeMap<String, String>, saved: &str) -> Re
         events: EventSink::new(0, notes, failures),
         saved: saved.into(),
         state_dir: "/nonexistent".into(),
+        gate: None,
     };
     crate::registry::build(kind, context).map(drop)
 }

@@ -9,6 +9,7 @@ use clap::Parser;
 use holdfast_agents::group::{Surroundings, store};
 use holdfast_agents::guard::{self, Command, Parts};
 use holdfast_agents::supervisor::{self, Supervisor};
+use holdfast_agents::vip::gate::{self, Gate};
 use holdfast_agents::watchdog::{Device, Watchdog};
 use holdfast_agents::{exec, registry, rt};
 use nix::fcntl::{Flock, FlockArg};
@@ -31,6 +32,13 @@ struct Args {
     /// Watchdog device to hold (/dev/watchdog). Without it none is opened.
     #[arg(long)]
     watchdog: Option<PathBuf>,
+    /// Do without the nftables tables `holdfast`, which silence the virtual addresses of groups that only require a lease
+    /// in the instant that their permit ends, even if all of Holdfast hangs. Their lifetime, in whole seconds, stays.
+    #[arg(long)]
+    no_lease_filter: bool,
+    /// Remove the nftables tables that an earlier had-agentd left, and end.
+    #[arg(long)]
+    remove_lease_filter: bool,
     /// Timeout asked of the watchdog, in milliseconds; devices count whole seconds.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1000..))]
     watchdog_timeout_ms: u32,
@@ -46,6 +54,9 @@ fn main() -> anyhow::Result<()> {
         .with_ansi(false)
         .init();
     rt::narrow_capabilities();
+    if args.remove_lease_filter {
+        return gate::remove_tables(&args.state_dir).map_err(|error| anyhow::anyhow!(error));
+    }
     rt::lock_memory();
     let _lock = lock_state_dir(&args.state_dir)?;
     exec::remove_empty_cgroups();
@@ -60,11 +71,13 @@ fn main() -> anyhow::Result<()> {
     let (commands, command_receiver) = mpsc::unbounded_channel();
     let (request_sender, requests) = mpsc::channel(guard::REQUESTS_MAX);
     let maintenance = supervisor::saved_maintenance(&args.state_dir);
+    let gate = open_gate(&args, &loaded, maintenance)?;
     let around = Surroundings {
         guard: commands,
         state_dir: args.state_dir.clone(),
         maintenance,
         watchdog: watchdog.as_ref().map(|device| device.timeout()),
+        gate: gate.clone(),
     };
     let guard = guard::spawn(Parts {
         listener,
@@ -76,6 +89,7 @@ fn main() -> anyhow::Result<()> {
         maintenance,
         groups: supervisor::first_report(&loaded),
         state_dir: args.state_dir,
+        gate,
     })?;
     rt::prefer_agents();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -86,6 +100,18 @@ fn main() -> anyhow::Result<()> {
         Ok(outcome) => outcome.context("the thread that enforces permits failed"),
         Err(_) => bail!("the thread that enforces permits panicked"),
     }
+}
+
+/// The gate, unless it is not wanted: then no tables are left behind either.
+fn open_gate(args: &Args, loaded: &[store::Loaded], maintenance: bool) -> anyhow::Result<Option<Gate>> {
+    if args.no_lease_filter {
+        if let Err(error) = gate::remove_tables(&args.state_dir) {
+            tracing::error!("the nftables tables `holdfast` cannot be removed: {error}");
+        }
+        return Ok(None);
+    }
+    let inherited = gate::inherit(loaded, &args.state_dir, maintenance);
+    Ok(Some(Gate::start(&args.state_dir, inherited)?))
 }
 
 /// Runs agents until a signal or the end of the guard.

@@ -8,6 +8,9 @@ use crate::sys;
 /// Priority of the guard: below `had`, whose renewals it waits for.
 const GUARD_PRIORITY: i32 = 9;
 
+/// Priority of the gate: below the guard, which wakes it.
+const GATE_PRIORITY: i32 = 8;
+
 /// Nice value of the agents' thread.
 const AGENTS_NICE: i32 = -15;
 
@@ -93,5 +96,14 @@ pub fn schedule_guard() {
         Err(error) => {
             tracing::warn!("guard runs without SCHED_FIFO ({error}): under load permits may be enforced late")
         }
+    }
+}
+
+/// Puts the calling thread, which renews what the guard has taken, under SCHED_FIFO.
+pub fn schedule_gate() {
+    if let Err(error) = sys::schedule_fifo(GATE_PRIORITY) {
+        tracing::warn!(
+            "gate runs without SCHED_FIFO ({error}): under load addresses may fall silent for a moment"
+        );
     }
 }

@@ -43,6 +43,7 @@ fn context(params: &[(&str, &str)]) -> (AgentContext, Rest) {
         events: EventSink::new(0, note_sender, failure_sender),
         saved: String::new(),
         state_dir: std::env::temp_dir(),
+        gate: None,
     };
     (
         context,

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 use crate::agent::{AgentEvent, PermitView};
 use crate::clock;
 use crate::guard::Command;
+use crate::vip::gate::Gate;
 use member::Member;
 use store::SavedGroup;
 
@@ -112,6 +113,8 @@ pub struct Surroundings {
     pub maintenance: bool,
     /// Timeout of the armed watchdog, if any.
     pub watchdog: Option<Duration>,
+    /// What silences the addresses of groups that only require a lease, if anything does.
+    pub gate: Option<Gate>,
 }
 
 /// Orders, with those that came while another was carried out.

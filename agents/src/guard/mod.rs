@@ -25,6 +25,7 @@ use tokio::time::MissedTickBehavior;
 use crate::group::Order;
 use crate::permits::PermitTable;
 use crate::permits::saved::SavedPermits;
+use crate::vip::gate::Gate;
 use crate::watchdog::Watchdog;
 use crate::{clock, rt, sys};
 use book::Book;
@@ -58,6 +59,8 @@ pub struct Parts {
     pub groups: Vec<GroupStatus>,
     /// Folder of state files.
     pub state_dir: PathBuf,
+    /// Woken when permits were renewed.
+    pub gate: Option<Gate>,
 }
 
 /// Starts the thread. It ends on [`Command::Shutdown`].
@@ -95,6 +98,7 @@ struct Guard {
     node: String,
     petting: bool,
     pulse: Pulse,
+    gate: Option<Gate>,
 }
 
 enum Wake {
@@ -134,6 +138,7 @@ impl Guard {
             node: String::new(),
             petting: true,
             pulse: Pulse::begin(clock::now()),
+            gate: parts.gate,
         })
     }
 
@@ -239,6 +244,12 @@ impl Guard {
         }
     }
 
+    fn wake_gate(&self) {
+        if let Some(gate) = &self.gate {
+            gate.wake();
+        }
+    }
+
     /// Tells `had` that this thread lives, and when the other one last did.
     fn show_life(&mut self) {
         let now = clock::now();
@@ -299,6 +310,7 @@ impl Guard {
                         .permits
                         .iter()
                         .for_each(|permit| self.permits.offer(permit, now));
+                    self.wake_gate();
                     self.show_life();
                     continue;
                 }
@@ -307,6 +319,7 @@ impl Guard {
                         let now = clock::now();
                         self.permits.offer(&permit, now);
                         self.permits.raise(&permit, now);
+                        self.wake_gate();
                         Request::Start {
                             permit,
                             spec,
@@ -340,6 +353,7 @@ impl Guard {
                 },
                 Some(Body::Maintenance(maintenance)) => {
                     self.permits.set_maintenance(maintenance.on);
+                    self.wake_gate();
                     Request::Maintenance(maintenance.on)
                 }
                 None => {

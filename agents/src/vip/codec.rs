@@ -15,7 +15,7 @@ pub(super) struct Message<'a> {
     pub payload: &'a [u8],
 }
 
-fn put_attribute(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(super) fn put_attribute(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = 4 + value.len() as u16;
     out.extend(length.to_ne_bytes());
     out.extend(kind.to_ne_bytes());
@@ -106,7 +106,7 @@ pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
 }
 
 /// Splits attributes. Stops at the first whose length is impossible.
-fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let header = rest.get(..4)?;

@@ -2,6 +2,7 @@
 
 use super::address::Vip;
 use super::codec;
+use super::gate::{self, codec::Family};
 use super::netlink::{Assigned, Change, Event};
 
 /// Reads a route netlink datagram in every way it can be read; the number of messages in it.
@@ -15,6 +16,8 @@ pub fn read_netlink(datagram: &[u8]) -> usize {
         let _ = codec::decode_address(message.payload);
         let _ = codec::decode_neighbour(message.payload);
         let _ = codec::error_code(&message);
+        let _ = gate::codec::generation(message.payload);
+        let _ = gate::codec::is_ours(message.payload);
     }
     count
 }
@@ -39,4 +42,16 @@ pub fn example(vip: Vip) -> Vec<u8> {
         prefix_route: true,
     };
     codec::encode_change(Assigned { index: 7, vip }, change, 3)
+}
+
+/// A batch of nf_tables messages, which its answers resemble.
+#[must_use]
+pub fn example_batch() -> Vec<u8> {
+    let structure = gate::rules::structure(Family::Inet);
+    [
+        gate::codec::begin(Some(9)),
+        structure.concat(),
+        gate::codec::end(),
+    ]
+    .concat()
 }

@@ -8,7 +8,8 @@
 //!   renews, announces, and restores what was deleted by hand.
 //!
 //! Every address carries a lifetime in the kernel, a little longer than the permit and renewed with it: when
-//! had-agentd dies or hangs, the kernel removes the address by itself.
+//! had-agentd dies or hangs, the kernel removes the address by itself. [`gate`] silences it to the millisecond for
+//! groups whose successor waits for nothing but the end of the permit.
 
 pub mod address;
 mod ahead;
@@ -18,6 +19,7 @@ pub mod conflict;
 mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+pub mod gate;
 pub mod hold;
 pub mod keeper;
 pub mod link;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_proto::time::Time;
+use tokio::sync::oneshot;
 
 use self::address::{Vip, summary};
 use self::ahead::{Ahead, Checked};
@@ -48,6 +51,8 @@ use crate::clock;
 const PREDECESSOR: Duration = Duration::from_secs(3);
 /// Pause between questions while waiting.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// How long the addresses wait for the gate, which takes less than a millisecond: a service that moves waits with them.
+const GATE_WAIT: Duration = Duration::from_millis(50);
 /// Builds the agent for one resource. Touches nothing.
 ///
 /// # Errors
@@ -191,7 +196,12 @@ impl VipAgent {
         let begun = clock::now();
         let (placement, _) = self.place()?;
         link::check_usable(&placement.link)?;
+        let gate = self.enter_gate();
         let wire = self.checked_wire(&placement, deadline).await?;
+        if let Some(ready) = gate {
+            // If not, the gate says so itself, and the address has its lifetime.
+            let _ = tokio::time::timeout(GATE_WAIT, ready).await;
+        }
         let checked = clock::now();
         let keeper = self.prepare_keeper(&placement, wire)?;
         self.hold.arm(placement);
@@ -217,6 +227,29 @@ impl VipAgent {
         Ok(())
     }
 
+    /// From here on the addresses pass only while the permit lives.
+    fn enter_gate(&self) -> Option<oneshot::Receiver<Result<(), String>>> {
+        let gate = self.context.gate.as_ref()?;
+        let ips = self.settings.vips.iter().map(|vip| vip.ip);
+        Some(gate.admit(
+            self.key(),
+            ips,
+            self.context.permit.clone(),
+            self.context.events.clone(),
+        ))
+    }
+
+    /// The addresses are gone.
+    fn leave_gate(&self) {
+        if let Some(gate) = &self.context.gate {
+            gate.dismiss(&self.key());
+        }
+    }
+
+    fn key(&self) -> gate::Key {
+        (self.context.group.clone(), self.context.resource.clone())
+    }
+
     /// Ends the keeper, so that nothing puts an address back.
     fn release(&mut self) {
         self.keeper = None;
@@ -232,6 +265,7 @@ impl VipAgent {
             let (_, addresses) = link::survey()?;
             left = addresses.into_iter().filter(held).collect();
             if left.is_empty() {
+                self.leave_gate();
                 return Ok(());
             }
             netlink::apply(&left, Change::Remove)
@@ -288,6 +322,8 @@ impl VipAgent {
         let (placement, _) = self.place()?;
         let wire = self.wire(&placement)?;
         let keeper = self.prepare_keeper(&placement, wire)?;
+        // It was admitted by the had-agentd before this one, so there is nothing to wait for.
+        drop(self.enter_gate());
         self.hold.arm(placement);
         self.hold.set_all()?;
         self.keeper = Some(keeper.start()?);
@@ -331,6 +367,19 @@ impl ResourceAgent for VipAgent {
             .keeper
             .as_ref()
             .map_or(String::new(), |_| self.claimed.text());
-        format!("{} on {interface}{claimed}", summary(&self.settings.vips))
+        let trouble = self
+            .context
+            .gate
+            .as_ref()
+            .map_or(String::new(), gate::Gate::trouble);
+        let trouble = if trouble.is_empty() {
+            trouble
+        } else {
+            format!(", {trouble}")
+        };
+        format!(
+            "{} on {interface}{claimed}{trouble}",
+            summary(&self.settings.vips)
+        )
     }
 }

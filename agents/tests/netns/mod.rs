@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // Each test binary uses its part.
 
+pub mod echo;
+
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
@@ -124,14 +126,21 @@ impl Pair {
         self.right.run(command)
     }
 
+    /// Does `work` in the right namespace. Sockets that it makes stay there.
+    pub fn in_right<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let namespace = self.right.namespace();
+        let thread = std::thread::spawn(move || {
+            enter(&namespace);
+            work()
+        });
+        thread.join().unwrap()
+    }
+
     /// Connects to `address` from the right namespace.
     pub fn connect_right(&self, address: SocketAddr) {
-        let namespace = self.right.namespace();
-        let client = std::thread::spawn(move || {
-            enter(&namespace);
-            TcpStream::connect_timeout(&address, std::time::Duration::from_secs(10)).map(|_| ())
-        });
-        client.join().unwrap().unwrap();
+        let patience = std::time::Duration::from_secs(10);
+        self.in_right(move || TcpStream::connect_timeout(&address, patience).map(|_| ()))
+            .unwrap();
     }
 
     /// MAC of the left end.
