@@ -259,6 +259,7 @@ pub fn netlink() -> Seeds {
         }
     }
     seeds.push(link());
+    seeds.push(fuzzing::example_batch());
     seeds.push(b"77 (a) b) S 1 70 60 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987 1 2".to_vec());
     seeds
 }
