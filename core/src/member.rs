@@ -36,6 +36,9 @@ pub struct Member {
     pub seen_state: bool,
     /// Latest committed version it knows.
     pub committed: Version,
+    /// The committed version that its first answer named: what it commits beyond that, it commits after it heard this boot
+    /// of ours.
+    pub first_answer: Option<Version>,
     /// Its promised ballot.
     pub ballot: Ballot,
     /// Its armed watchdog.

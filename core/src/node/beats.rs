@@ -175,6 +175,7 @@ impl Node {
         // Votes rest on this word, so it is taken from answers alone: a heartbeat may have been under way for long.
         member.blank = ack.blank && !member.seen_state;
         member.seen_state |= !ack.blank;
+        member.first_answer.get_or_insert(ack.committed);
         if from.is_witness() {
             member.committed = ack.committed;
         }

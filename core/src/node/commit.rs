@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_proto::ids::{Ballot, Version};
+use holdfast_proto::ids::{Ballot, NodeId, Version};
 use holdfast_proto::peer::Message;
 use holdfast_proto::state::ClusterState;
 
@@ -168,14 +168,22 @@ impl Node {
     /// restart within the boot resumes as synced and must not resume with an older state. In a pair that would be one
     /// from before this node was voted out.
     fn note_synced(&mut self, ballot: Ballot, version: Version) {
-        let acked = self
-            .acked
-            .is_some_and(|(acked_ballot, acked_version)| acked_ballot == ballot && acked_version <= version);
+        let acked = self.acked.is_some_and(|(acked_ballot, acked)| {
+            acked_ballot == ballot && acked <= version && self.could_count(ballot.leader(), acked)
+        });
         if acked && !self.synced && !self.persistence.syncing {
             self.persistence.syncing = true;
             let id = self.persist();
             self.after(id, Deferred::Synced(version));
         }
+    }
+
+    /// Whether `leader` had heard this boot before it committed `version`. If not, a proof about an earlier boot may have
+    /// stood in for this node's vote, then and afterwards. The witness gets no answers; no proof stands in for it.
+    fn could_count(&self, leader: NodeId, version: Version) -> bool {
+        let first_answer = self.members.get(&leader).and_then(|member| member.first_answer);
+        let alone = leader == self.me.node || self.me.node.is_witness();
+        alone || first_answer.is_some_and(|known| known < version)
     }
 
     pub(super) fn on_synced(&mut self, version: Version) {

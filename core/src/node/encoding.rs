@@ -79,13 +79,14 @@ impl Node {
         to.deadline(now, Some(*no_promise_until));
         encode_pending(pending_accept.as_ref(), to);
         encode_role(now, role, memory, to);
+        let committed = durable.as_ref().map_or(0, |durable| durable.committed.version);
         for (node, member) in members {
             encode_member(now, *node, member, memory, to);
+            encode_first_answer(member.first_answer.filter(|_| !synced), committed, to);
         }
         to.instant(now, Some(*blame_floor), memory);
         to.instant(now, Some(*lease_rules_since), memory);
         encode_grant(now, grant.as_ref(), to);
-        let committed = durable.as_ref().map_or(0, |durable| durable.committed.version);
         to.flag(*asked_for_grant < committed);
         encode_local(now, local, memory, to);
         to.flag(network.any_link_up);
@@ -305,6 +306,8 @@ fn encode_member(now: Time, node: NodeId, member: &Member, memory: Duration, to:
         blank,
         seen_state,
         committed,
+        // Encoded with the node.
+        first_answer: _,
         ballot,
         watchdog,
         agent_ready,
@@ -334,6 +337,12 @@ fn encode_member(now: Time, node: NodeId, member: &Member, memory: Duration, to:
         to.word(seen.run as u64);
     }
     to.instant(now, *updated_at, Duration::from_millis(250));
+}
+
+/// All versions before the committed one count alike.
+fn encode_first_answer(first_answer: Option<Version>, committed: Version, to: &mut Encoder) {
+    to.flag(first_answer.is_some());
+    to.version(first_answer.unwrap_or(0).max(committed.saturating_sub(1)));
 }
 
 fn encode_grant(now: Time, grant: Option<&Grant>, to: &mut Encoder) {

@@ -1,6 +1,7 @@
 //! The configurations that are explored.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use holdfast_proto::ids::NodeId;
 
@@ -15,7 +16,15 @@ const B: NodeId = NodeId(2);
 const W: NodeId = NodeId::WITNESS;
 
 /// Names of all configurations, in the order in which they are run.
-pub const NAMES: [&str; 6] = ["pair", "witness", "witness-lost", "voters", "cold-start", "three"];
+pub const NAMES: [&str; 7] = [
+    "pair",
+    "witness",
+    "witness-lost",
+    "voters",
+    "returning",
+    "cold-start",
+    "three",
+];
 
 /// One state in so many is healed.
 const HEAL_EVERY: u64 = 16;
@@ -35,7 +44,7 @@ impl Bounds {
     fn budget(&self, name: &str) -> Budget {
         // Where deviations may end at any time from the beginning on (a link that heals, a machine that gets power), one
         // more of them makes many times as many states.
-        let begins_hurt = matches!(name, "witness-lost" | "voters" | "cold-start");
+        let begins_hurt = matches!(name, "witness-lost" | "voters" | "returning" | "cold-start");
         let total = match (begins_hurt, self.deep) {
             (true, false) => 1,
             (false, false) | (true, true) => 2,
@@ -60,6 +69,7 @@ pub fn exploration(name: &str, bounds: &Bounds) -> Option<(Arc<Setup>, Explorati
         "witness" => witness(budget, deep),
         "witness-lost" => witness_lost(budget, deep),
         "voters" => voters(budget, deep),
+        "returning" => returning(budget, deep),
         "cold-start" => cold_start(budget, deep),
         "three" => three(budget, deep),
         _ => return None,
@@ -144,6 +154,26 @@ fn voters(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
             .newest()
             .is_some_and(|state| !state.voters.contains(B))
     });
+    world.strike(Action::PowerOn(B));
+    (setup, vec![world])
+}
+
+fn returning(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
+    let setup = Arc::new(Setup {
+        name: "returning",
+        title: "a pair in which one node lost power, and is back, unheard, before the other could write down its takeover",
+        config: cluster(2, false, &[("db", "fencing", 1)]),
+        watchdogs: vec![],
+        moves: false,
+        odd_links: true,
+        fine_ends: deep,
+        budget,
+    });
+    let mut world = setup.formed();
+    world.strike(Action::PowerOff(B));
+    world.strike(Action::StallDisk(A));
+    world.strike(Action::CutOneWay(B, A));
+    world.run_until(Duration::from_millis(1500), |_| false);
     world.strike(Action::PowerOn(B));
     (setup, vec![world])
 }

@@ -253,6 +253,7 @@ fn a_node_is_synced_by_a_commit_that_it_hears_again_after_its_acceptance() {
         version: 2,
         ..now.clone()
     };
+    solo.is_answered(A);
     let effects = solo.hear(A, commit(BALLOT, &next));
     write(&mut solo, &effects);
     let effects = solo.hear(A, accept(BALLOT, &next));
@@ -260,6 +261,37 @@ fn a_node_is_synced_by_a_commit_that_it_hears_again_after_its_acceptance() {
     assert!(!solo.node.synced, "heard before it voted");
     let effects = solo.hear(A, commit(BALLOT, &next));
     write(&mut solo, &effects);
+    assert!(solo.node.synced);
+}
+
+/// A proof about an earlier boot may have stood in for the vote (found by the model, configuration returning).
+#[test]
+fn a_vote_syncs_nobody_for_what_was_committed_before_the_leader_heard_this_boot() {
+    let now = state(
+        1,
+        Assignment::Stopped { epoch: 0 },
+        Assignment::Stopped { epoch: 0 },
+    );
+    let mut solo = voter(&now, &[]);
+    let [second, third] = [2, 3].map(|version| ClusterState {
+        version,
+        ..now.clone()
+    });
+    for message in [accept(BALLOT, &second), commit(BALLOT, &second)] {
+        let effects = solo.hear(A, message);
+        write(&mut solo, &effects);
+    }
+    assert!(!solo.node.synced, "the leader heard nothing of this boot");
+    solo.is_answered(A);
+    solo.hear(A, commit(BALLOT, &second));
+    assert!(
+        !solo.node.synced,
+        "it had committed that when it first heard this boot"
+    );
+    for message in [accept(BALLOT, &third), commit(BALLOT, &third)] {
+        let effects = solo.hear(A, message);
+        write(&mut solo, &effects);
+    }
     assert!(solo.node.synced);
 }
 
@@ -271,6 +303,9 @@ fn a_commit_of_another_ballot_syncs_nobody() {
         Assignment::Stopped { epoch: 0 },
     );
     let mut solo = voter(&now, &[]);
+    for leader in [A, C] {
+        solo.is_answered(leader);
+    }
     let [second, third] = [2, 3].map(|version| ClusterState {
         version,
         ..now.clone()

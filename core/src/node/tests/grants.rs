@@ -26,6 +26,7 @@ fn mine() -> Assignment {
 fn taught(solo: &mut Solo, state: ClusterState) -> Vec<Effect> {
     let (ballot, state) = (BALLOT, Arc::new(state));
     let accepted = Arc::clone(&state);
+    solo.is_answered(A);
     let mut effects = solo.hear(
         A,
         Message::Accept {

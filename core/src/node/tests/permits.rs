@@ -239,6 +239,7 @@ fn a_grant_counts_for_the_version_it_was_made_at() {
         epoch: 1,
     };
     let state = Arc::new(next);
+    solo.is_answered(A);
     let mut effects = solo.hear(
         A,
         Message::Accept {

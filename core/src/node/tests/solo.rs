@@ -57,6 +57,27 @@ impl Solo {
         })
     }
 
+    /// `by` answers this node's latest heartbeat and grants nothing; it knows what this node knows.
+    pub(super) fn is_answered(&mut self, by: NodeId) {
+        let (seq, sent_at) = *self.node.rounds.back().expect("it beats");
+        let ack = HeartbeatAck {
+            seq,
+            sent_at,
+            ballot: Ballot::ZERO,
+            backs: false,
+            lease_left: Duration::ZERO,
+            granted: 0,
+            withheld: Default::default(),
+            withhold_all: true,
+            committed: self.durable().committed.version,
+            blank: false,
+        };
+        self.event(Event::Beat {
+            from: sender(by),
+            beat: Beat::Ack(ack),
+        });
+    }
+
     /// Lets time pass, with every timeout in its time.
     pub(super) fn advance(&mut self, span: Duration) -> Vec<Effect> {
         let end = self.now + span;
