@@ -115,6 +115,18 @@ pub struct FenceResult {
     pub read_at: Time,
 }
 
+impl FenceResult {
+    /// What was seen, or else what went wrong.
+    #[must_use]
+    pub fn sentence(&self) -> &str {
+        if self.error.is_empty() {
+            &self.evidence
+        } else {
+            &self.error
+        }
+    }
+}
+
 /// A reply to an operator, as in [`crate::effect::Effect::Reply`].
 pub type Reply = (u64, OperatorOutcome);
 

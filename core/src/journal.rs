@@ -1,6 +1,9 @@
 //! Events for operators: one sentence each, with a stable kind.
 
-use holdfast_proto::ids::{Epoch, GroupName};
+use std::time::Duration;
+
+use holdfast_proto::ids::{BootId, Epoch, GroupName, NodeId, Version};
+use holdfast_proto::state::ProofKind;
 use holdfast_proto::time::Time;
 
 /// How much attention an entry wants.
@@ -41,4 +44,23 @@ pub struct Entry {
     pub group: Option<GroupName>,
     /// The epoch it concerns; 0 for none.
     pub epoch: Epoch,
+    /// What the ledger of proofs is to hold about it.
+    pub account: Option<Account>,
+}
+
+/// One entry of the ledger of proofs: what was done about a node, what was seen, and what that proves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The node that was to be ended.
+    pub node: NodeId,
+    /// What it proves; absent if it proves nothing.
+    pub proof: Option<ProofKind>,
+    /// The boot that is over by it.
+    pub ended_boot: Option<BootId>,
+    /// What was seen: one sentence for each device, countdown or operator.
+    pub evidence: Vec<String>,
+    /// From the decision to fence to this entry; absent if nothing was fenced.
+    pub took: Option<Duration>,
+    /// The committed state that rests on it; 0 for none.
+    pub version: Version,
 }

@@ -54,24 +54,23 @@ impl FenceProof {
         })
     }
 
-    /// The operator's word.
+    /// The operator's word, in one sentence that says who gave it and when.
     #[must_use]
-    pub fn operator(
-        node: NodeId,
-        boot: Option<BootId>,
-        (who, when): (&str, &str),
-        at: Time,
-        before_epoch: Epoch,
-    ) -> Self {
-        let evidence = format!("{who} confirmed at {when} that it is off");
+    pub fn operator(node: NodeId, boot: Option<BootId>, word: String, at: Time, before_epoch: Epoch) -> Self {
         FenceProof {
             kind: ProofKind::Operator,
             node,
             ended_boot: boot,
-            evidence,
+            evidence: word,
             at,
             before_epoch,
         }
+    }
+
+    /// The node it is about.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
     }
 
     /// When it was established.
@@ -134,6 +133,10 @@ pub struct Countdown {
     pub lapsed_at: Time,
     /// When its armed watchdog has certainly fired; absent without one.
     pub fired_at: Option<Time>,
+    /// When a leader in this run of `had` last answered a heartbeat of the node; absent if none did.
+    pub answered: Option<Time>,
+    /// When this leader was elected.
+    pub elected_at: Time,
 }
 
 impl Countdown {
@@ -157,14 +160,28 @@ impl Countdown {
                 evidence,
             })
         };
+        let ago = |at: Time| format!("{:.3} s ago", at.until(now).as_secs_f64());
+        let answered = match self.answered {
+            Some(at) => format!("its last heartbeat was answered {}", ago(at)),
+            None => format!(
+                "it was answered nothing since this leader was elected {}",
+                ago(self.elected_at)
+            ),
+        };
         match self.fired_at {
             Some(fired_at) if now >= fired_at => proof(
                 ProofKind::Watchdog,
-                "its permits lapsed and its armed watchdog must have fired".into(),
+                format!(
+                    "{answered}, and its armed watchdog fired {} at the latest",
+                    ago(fired_at)
+                ),
             ),
             _ if requires != Requires::Fencing && now >= self.lapsed_at => proof(
                 ProofKind::Lapsed,
-                "its permit lapsed, and the margin passed".into(),
+                format!(
+                    "{answered}, and its permit lapsed, margin included, {} at the latest",
+                    ago(self.lapsed_at)
+                ),
             ),
             _ => None,
         }

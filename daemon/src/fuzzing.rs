@@ -49,7 +49,7 @@ pub fn translate(config: &Config, body: control_request::Body) -> Result<Operato
 #[must_use]
 pub fn read_journal(text: &[u8]) -> (VecDeque<EventView>, u64) {
     let mut ring = VecDeque::new();
-    crate::journal::read_entries(text, &mut ring);
+    crate::journal::read_entries(text, &mut ring, crate::journal::RING_ENTRIES);
     let next = crate::journal::next_id(&ring);
     (ring, next)
 }

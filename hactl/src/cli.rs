@@ -105,7 +105,8 @@ Groups do not move back by themselves: `hactl move GROUP db1` does.")]
         after_help = "Examples:
   hactl fence test db1        would it work? Changes nothing
   hactl fence db1             power db1 off by its fence devices, with proof
-  hactl fence confirm db1     db1 is off: I looked"
+  hactl fence confirm db1     db1 is off: I looked
+  hactl fence history         what was fenced, how it was proven, who said what"
     )]
     Fence(FenceArgs),
     /// Bring a cluster without a majority back
@@ -283,16 +284,35 @@ Run it on the node that would fence: on db1 for db2. had does the same by itself
         /// The node whose devices are tried
         node: String,
     },
-    /// Give your word that a node is off. If it is not, data is lost.
-    #[command(after_help = "Example:
-  hactl fence confirm db1
+    /// The ledger: every fencing, what was seen, and which takeover rests on it
+    #[command(after_help = "Examples:
+  hactl fence history
+  hactl fence history db1 --last 5
+  hactl fence history --json | jq 'select(.proof.kind == \"operator\")'
 
-Only after you saw that the machine is off or unplugged. It is recorded with your name.")]
+Each node keeps its own: what it did itself, and every proof that the cluster's state rests on.")]
+    History {
+        /// Only what is about this node
+        node: Option<String>,
+        /// Number of past entries
+        #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
+        last: u32,
+    },
+    /// Give your word that a node is off. If it is not, data is lost.
+    #[command(after_help = "Examples:
+  hactl fence confirm db1
+  hactl fence confirm db1 --reason 'unplugged, stands beside me' --yes
+
+Only after you saw that the machine is off or unplugged. It is recorded with your name and reason, and
+counts for the boot that is over: when db1 boots again it has to be confirmed anew.")]
     Confirm {
         /// The node
         node: String,
+        /// How you know; asked for if left out
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
         /// Do not ask
-        #[arg(long)]
+        #[arg(long, requires = "reason")]
         yes: bool,
     },
 }

@@ -12,7 +12,7 @@ pub struct ControlRequest {
     /// What is asked.
     #[prost(
         oneof = "control_request::Body",
-        tags = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16"
+        tags = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"
     )]
     pub body: Option<control_request::Body>,
 }
@@ -70,6 +70,9 @@ pub mod control_request {
         /// Test the fence devices of a node, which changes nothing: a [`super::FenceTestView`].
         #[prost(message, tag = "16")]
         FenceTest(super::NodeRequest),
+        /// The ledger of proofs: [`super::EventView`]s.
+        #[prost(message, tag = "17")]
+        FenceHistory(super::FenceHistoryRequest),
     }
 }
 
@@ -84,6 +87,17 @@ pub struct EventsRequest {
     #[prost(bool, tag = "1")]
     pub follow: bool,
     /// Number of past events to begin with.
+    #[prost(uint32, tag = "2")]
+    pub last: u32,
+}
+
+/// Parameters of `FenceHistory`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FenceHistoryRequest {
+    /// Only what is about this node; empty for all.
+    #[prost(string, tag = "1")]
+    pub node: String,
+    /// Number of past entries.
     #[prost(uint32, tag = "2")]
     pub last: u32,
 }
@@ -116,6 +130,9 @@ pub struct NodeRequest {
     /// For standby: true to enter it.
     #[prost(bool, tag = "2")]
     pub on: bool,
+    /// Why, where that is recorded.
+    #[prost(string, tag = "3")]
+    pub reason: String,
 }
 
 /// On or off.
@@ -470,6 +487,33 @@ pub struct EventView {
     /// Epoch it concerns; 0 for none.
     #[prost(uint64, tag = "9")]
     pub epoch: u64,
+    /// What the ledger of proofs holds about it.
+    #[prost(message, optional, tag = "10")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ProofView>,
+}
+
+/// What was seen of a node that had to be ended, and what that proves.
+#[derive(Clone, PartialEq, Eq, prost::Message, Serialize, Deserialize)]
+pub struct ProofView {
+    /// The node.
+    #[prost(string, tag = "1")]
+    pub node: String,
+    /// `power`, `storage`, `watchdog`, `lapsed`, `reset`, `operator`; empty if it proves nothing.
+    #[prost(string, tag = "2")]
+    pub kind: String,
+    /// First digits of the boot that is over by it; empty if none is known.
+    #[prost(string, tag = "3")]
+    pub ended_boot: String,
+    /// What was seen: one sentence for each device, countdown or operator.
+    #[prost(string, repeated, tag = "4")]
+    pub evidence: Vec<String>,
+    /// From the decision to fence to this entry; absent if nothing was fenced.
+    #[prost(uint64, optional, tag = "5")]
+    pub took_ms: Option<u64>,
+    /// Version of the committed state that rests on it; 0 for none.
+    #[prost(uint64, tag = "6")]
+    pub version: u64,
 }
 
 /// Why a group is where it is.

@@ -55,6 +55,8 @@ pub enum OperatorRequest {
     FenceConfirm {
         /// The node.
         node: NodeId,
+        /// How they know, in their own words; recorded.
+        reason: String,
     },
     /// Make this node the only voter. The shell has checked the one-time token.
     QuorumForce,

@@ -33,6 +33,8 @@ impl Node {
             node,
             lapsed_at,
             fired_at,
+            answered: member.and_then(|member| member.answered_at),
+            elected_at: leading.elected_at,
         })
     }
 

@@ -405,6 +405,7 @@ fn encode_local(now: Time, local: &Local, memory: Duration, to: &mut Encoder) {
 fn encode_fence(now: Time, node: NodeId, run: &FenceRun, next_id: &u64, to: &mut Encoder) {
     let FenceRun {
         why: _,
+        begun_at: _,
         boot,
         // What is decided by it, and by when the node was heard, is encoded with the node.
         all_off_at: _,

@@ -12,7 +12,7 @@ use holdfast_proto::time::Time;
 use super::Node;
 use crate::effect::{Effect, FenceId, FenceStep};
 use crate::event::{FenceResult, NetworkHealth};
-use crate::journal::Level;
+use crate::journal::{Account, Level};
 use crate::proof::FenceProof;
 use crate::timer::Timer;
 
@@ -20,6 +20,7 @@ use crate::timer::Timer;
 #[derive(Clone, Debug)]
 pub(super) struct FenceRun {
     pub(super) why: String,
+    pub(super) begun_at: Time,
     /// The boot it is to end.
     pub(super) boot: Option<BootId>,
     /// When all power devices of the level were, or had been, read as off.
@@ -183,6 +184,7 @@ impl Node {
             node,
             FenceRun {
                 why: why.clone(),
+                begun_at: self.now,
                 boot,
                 all_off_at: None,
                 level: 0,
@@ -326,24 +328,13 @@ impl Node {
             if step == FenceStep::ReadBack {
                 self.ask_level(node, FenceStep::On);
             }
-            self.fences.remove(&node);
+            if let Some(run) = self.fences.remove(&node) {
+                self.account_for_proof(&run, &proof);
+            }
             self.take_proof(node, proof);
             return;
         }
-        let errors: Vec<String> = run
-            .results
-            .iter()
-            .filter(|(_, result)| !result.off_read_back)
-            .map(|(_, result)| {
-                if result.error.is_empty() {
-                    result.evidence.clone()
-                } else {
-                    result.error.clone()
-                }
-            })
-            .collect();
-        let text = format!("{} is not proven off: {}", self.name(node), errors.join("; "));
-        self.journal("fence-failed", Level::Alert, text);
+        self.account_for_failure(node);
         let levels = self.levels_of(node);
         let pause = self.spans.fence_retry;
         let Some(run) = self.fences.get_mut(&node) else {
@@ -379,8 +370,6 @@ impl Node {
             .members
             .get(&node)
             .is_some_and(|member| member.boot != proof.ended_boot());
-        let text = format!("{} is fenced: {}", self.name(node), proof.evidence());
-        self.journal("fence-proved", Level::Warn, text);
         if !returned || proof.ended_boot().is_none() {
             self.proofs.insert(node, proof);
         }
@@ -435,7 +424,15 @@ impl Node {
                 ),
             ),
         };
-        self.journal("proof-refuted", level, text);
+        let account = Account {
+            node,
+            proof: None,
+            ended_boot: proof.ended_boot(),
+            evidence: vec![proof.evidence().to_string()],
+            took: None,
+            version: 0,
+        };
+        self.journal_proof("proof-refuted", level, text, account);
     }
 
     /// Retries devices, and drops runs whose reason is gone.

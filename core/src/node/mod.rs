@@ -13,6 +13,7 @@ mod encoding;
 mod fencing;
 mod flapping;
 mod handover;
+mod ledger;
 mod local;
 mod membership;
 mod operator;
@@ -40,7 +41,7 @@ use holdfast_proto::time::Time;
 use crate::durable::Durable;
 use crate::effect::Effect;
 use crate::event::{Event, Identity, NetworkHealth};
-use crate::journal::{Entry, Level};
+use crate::journal::{Account, Entry, Level};
 use crate::member::{Heard, Member};
 use crate::proof::FenceProof;
 use crate::quorum::is_pair;
@@ -413,6 +414,20 @@ impl Node {
             text,
             group,
             epoch,
+            account: None,
+        }));
+    }
+
+    /// Journals what the ledger of proofs is to hold as well.
+    fn journal_proof(&mut self, kind: &'static str, level: Level, text: String, account: Account) {
+        self.outbox.push_back(Effect::Journal(Entry {
+            at: self.now,
+            kind,
+            level,
+            text,
+            group: None,
+            epoch: 0,
+            account: Some(account),
         }));
     }
 

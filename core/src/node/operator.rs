@@ -82,7 +82,7 @@ impl Node {
         }
         match &call.request {
             OperatorRequest::Fence { node } => Err(self.fence_on_request(*node, &call)),
-            OperatorRequest::FenceConfirm { node } => Err(self.confirm_fence(*node, &call)),
+            OperatorRequest::FenceConfirm { node, reason } => Err(self.confirm_fence(*node, reason, &call)),
             _ => {
                 let done = self.check_call(&call)?;
                 self.calls.push(PendingCall {

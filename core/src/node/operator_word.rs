@@ -7,6 +7,7 @@ use holdfast_proto::operator::{OperatorCall, OperatorOutcome};
 use holdfast_proto::state::ClusterState;
 
 use super::Node;
+use super::ledger::word_of;
 use super::operator::Origin;
 use super::persistence::Deferred;
 use crate::effect::Effect;
@@ -14,18 +15,27 @@ use crate::journal::Level;
 use crate::proof::FenceProof;
 
 impl Node {
-    pub(super) fn confirm_fence(&mut self, node: NodeId, call: &OperatorCall) -> OperatorOutcome {
+    pub(super) fn confirm_fence(
+        &mut self,
+        node: NodeId,
+        reason: &str,
+        call: &OperatorCall,
+    ) -> OperatorOutcome {
         let name = self.name(node);
         if self.is_online(node) {
             return OperatorOutcome::Refused(format!("{name} is heard by this node, so it is not off"));
         }
-        let boot = self.members.get(&node).and_then(|member| member.boot);
-        let proof = FenceProof::operator(node, boot, (&call.who, &call.at), self.now, self.next_epoch());
-        self.journal(
-            "fence-confirmed",
-            Level::Alert,
-            format!("{name}: {}", proof.evidence()),
-        );
+        let boot = self.boot_of(node);
+        let known = self.proofs.get(&node).filter(|proof| proof.ended_boot() == boot);
+        if let Some(known) = known.filter(|proof| proof.before_epoch() == self.next_epoch()) {
+            return OperatorOutcome::Done(format!(
+                "{name} counts as off already, nothing was recorded: {}",
+                known.evidence()
+            ));
+        }
+        let word = word_of(call, reason);
+        let proof = FenceProof::operator(node, boot, word, self.now, self.next_epoch());
+        self.account_for_word("fence-confirmed", format!("{name}: {}", proof.evidence()), &proof);
         self.proofs.insert(node, proof);
         OperatorOutcome::Done(format!(
             "recorded that {name} is off; its groups may start elsewhere"
@@ -107,8 +117,8 @@ impl Node {
         let me = self.me.node;
         let others: Vec<NodeId> = self.config.nodes.iter().map(|node| node.id).collect();
         for node in others.into_iter().filter(|node| *node != me) {
-            let boot = self.members.get(&node).and_then(|member| member.boot);
-            let proof = FenceProof::operator(node, boot, (&call.who, &call.at), self.now, state.next_epoch);
+            let word = word_of(call, "by hactl quorum force");
+            let proof = FenceProof::operator(node, self.boot_of(node), word, self.now, state.next_epoch);
             self.proofs.insert(node, proof);
         }
     }

@@ -409,6 +409,7 @@ impl Node {
             let text = format!("voters are now {}: {}", names.join(", "), new.reason);
             self.journal("voters-changed", Level::Info, text);
         }
+        self.account_for_releases(old, new);
         for (name, entry) in &new.groups {
             let before = old.groups.get(name);
             let failed_before = before.into_iter().flat_map(|before| before.failures.keys());

@@ -1,7 +1,7 @@
 //! One request, one answer.
 
 use holdfast_proto::control::control_request::Body;
-use holdfast_proto::control::{ControlRequest, control_reply};
+use holdfast_proto::control::{ControlRequest, FenceHistoryRequest, control_reply};
 use holdfast_proto::operator::OperatorRequest;
 
 use super::{Client, Control, Refusal, apply, fence_test, force, operate, refusal, watch};
@@ -44,6 +44,7 @@ pub async fn answer(
             client.send(control_reply::Body::Timers(view)).await;
             Ok(String::new())
         }
+        Body::FenceHistory(request) => fence_history(control, client, &request).await,
         Body::FenceTest(request) => fence_test::fence_test(control, client, &request.node).await,
         Body::ConfigShow(_) => Ok(control.snapshot().await?.config.source.clone()),
         Body::ConfigApply(request) => apply::apply(control, client, who, &request).await,
@@ -64,6 +65,24 @@ pub async fn answer(
             operate::operate(control, client, who, request).await
         }
     }
+}
+
+async fn fence_history(
+    control: &Control,
+    client: &mut Client,
+    request: &FenceHistoryRequest,
+) -> Result<String, Refusal> {
+    if !request.node.is_empty() {
+        operate::data_node(&control.snapshot().await?.config, &request.node)?;
+    }
+    let count = usize::try_from(request.last).unwrap_or(usize::MAX);
+    let entries = control.journal().ledger(&request.node, count);
+    for entry in entries {
+        if !client.send(control_reply::Body::Event(entry)).await {
+            break;
+        }
+    }
+    Ok(String::new())
 }
 
 async fn join_token(control: &Control, who: &str, witness: bool) -> Result<String, Refusal> {

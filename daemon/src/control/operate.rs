@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LEADER_PATIENCE: Duration = Duration::from_secs(8);
 /// Pause between looks for one.
 const LEADER_LOOK: Duration = Duration::from_millis(100);
+/// Longest reason that is recorded with a request.
+const REASON_BYTES: usize = 200;
 /// Silence after which the client is told what is waited for.
 const PROGRESS: Duration = Duration::from_secs(1);
 
@@ -155,6 +157,7 @@ pub fn translate(config: &Config, body: Body) -> Result<OperatorRequest, Refusal
         },
         Body::FenceConfirm(request) => OperatorRequest::FenceConfirm {
             node: data_node(config, &request.node)?,
+            reason: reason(&request.reason)?,
         },
         Body::Resource(request) => {
             let all = request.action == "cleanup" && request.group.is_empty();
@@ -172,6 +175,17 @@ pub fn translate(config: &Config, body: Body) -> Result<OperatorRequest, Refusal
             ));
         }
     })
+}
+
+/// The operator's own words, which go into the journal and every copy of the state.
+fn reason(text: &str) -> Result<String, Refusal> {
+    if text.len() > REASON_BYTES || text.contains(char::is_control) {
+        return Err(refusal(
+            "invalid",
+            format!("a reason is one line of at most {REASON_BYTES} bytes"),
+        ));
+    }
+    Ok(text.trim().into())
 }
 
 fn resource(
@@ -321,6 +335,7 @@ mod tests {
         let node = |name: &str| NodeRequest {
             node: name.into(),
             on: true,
+            reason: String::new(),
         };
         assert_eq!(
             refused(Body::Standby(node("db3"))),

@@ -375,6 +375,7 @@ fn a_fence_test_says_what_each_device_showed() {
             control_request::Body::FenceTest(NodeRequest {
                 node: node.into(),
                 on: true,
+                reason: String::new(),
             })
         };
         let error = bench.ask(request("db2")).await.error().await;

@@ -41,6 +41,12 @@ fn steady(view: &StatusView) -> StatusView {
     let mut view = view.clone();
     view.next.clear();
     view.groups.iter_mut().for_each(|group| group.permit_ms = 0);
+    for node in &mut view.nodes {
+        node.fences.clear();
+        for device in &mut node.fence_devices {
+            (device.tested_s_ago, device.proven_s_ago, device.took_ms) = (None, None, 0);
+        }
+    }
     view.nodes
         .iter_mut()
         .flat_map(|node| &mut node.links)

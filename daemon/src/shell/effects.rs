@@ -81,7 +81,8 @@ impl Shell {
         if entry.kind == "agent-lost" && !self.agent.reason.is_empty() {
             entry.text = format!("{}: {}", entry.text, self.agent.reason);
         }
-        self.record(entry.into());
+        let config = Arc::clone(self.parts.node.config());
+        self.record(Record::of_core(entry, |node| config.name_of(node)));
     }
 
     /// Sends to the agent process. While it is away there is nobody to send to, and the core knows.

@@ -79,7 +79,7 @@ pub fn control() -> Seeds {
         }),
         Body::Standby(NodeRequest {
             node: "db1".into(),
-            on: true,
+            on: true, reason: String::new(),
         }),
         Body::Resource(ResourceRequest {
             action: "restart".into(),
@@ -92,7 +92,7 @@ pub fn control() -> Seeds {
         }),
         Body::FenceConfirm(NodeRequest {
             node: "witness".into(),
-            on: false,
+            on: false, reason: String::new(),
         }),
     ];
     let asked = asked.map(|body| after(&[80], &ControlRequest { body: Some(body) }.encode_to_vec()));

@@ -66,6 +66,7 @@ pub fn standby(had: &Endpoint, node: &str, wait: &Wait, ui: &Ui) -> anyhow::Resu
     let request = Request::Standby(NodeRequest {
         node: node.into(),
         on: true,
+        reason: String::new(),
     });
     carry_out(
         had,
@@ -116,6 +117,7 @@ pub fn online(had: &Endpoint, node: &str, wait: &Wait, ui: &Ui) -> anyhow::Resul
     let request = Request::Standby(NodeRequest {
         node: node.into(),
         on: false,
+        reason: String::new(),
     });
     carry_out(
         had,

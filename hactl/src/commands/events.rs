@@ -104,8 +104,7 @@ mod tests {
             kind: "peer-lost".into(),
             level: "alert".into(),
             text: text.into(),
-            group: String::new(),
-            epoch: 0,
+            ..EventView::default()
         }
     }
 

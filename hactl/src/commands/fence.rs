@@ -24,7 +24,10 @@ const ANSWER_BYTES_MAX: u64 = 256;
 pub fn run(had: &Endpoint, args: FenceArgs, ui: &Ui) -> anyhow::Result<()> {
     match (args.command, args.node) {
         (Some(FenceCommand::Test { node }), _) => super::fence_test::run(had, &node, ui),
-        (Some(FenceCommand::Confirm { node, yes }), _) => confirm(had, &node, yes, ui),
+        (Some(FenceCommand::History { node, last }), _) => {
+            super::fence_history::run(had, node.as_deref().unwrap_or_default(), last, ui)
+        }
+        (Some(FenceCommand::Confirm { node, reason, yes }), _) => confirm(had, &node, reason, yes, ui),
         (None, Some(node)) => fence(had, &node, &args.wait, ui),
         (None, None) => Err(Failure::new(Exit::Usage, "which node? hactl fence NODE").into()),
     }
@@ -38,6 +41,7 @@ fn fence(had: &Endpoint, node: &str, wait: &Wait, ui: &Ui) -> anyhow::Result<()>
     let request = Request::Fence(NodeRequest {
         node: node.into(),
         on: true,
+        reason: String::new(),
     });
     let mut proved = false;
     carry_out(
@@ -79,27 +83,30 @@ fn is_fenced(track: &Track, now: &NodeView, node: &str) -> bool {
 }
 
 /// The operator's word, typed out: it can cost data if it is wrong.
-fn confirm(had: &Endpoint, node: &str, yes: bool, ui: &Ui) -> anyhow::Result<()> {
-    if !yes {
-        ask_for_name(node, ui)?;
-    }
-    ask_and_tell(
-        had,
-        Request::FenceConfirm(NodeRequest {
-            node: node.into(),
-            on: true,
-        }),
-        ui,
-    )
+fn confirm(had: &Endpoint, node: &str, reason: Option<String>, yes: bool, ui: &Ui) -> anyhow::Result<()> {
+    let reason = if yes {
+        reason.unwrap_or_default()
+    } else {
+        ask_for_word(node, reason, ui)?
+    };
+    let request = Request::FenceConfirm(NodeRequest {
+        node: node.into(),
+        on: true,
+        reason,
+    });
+    ask_and_tell(had, request, ui)
 }
 
-fn ask_for_name(node: &str, ui: &Ui) -> anyhow::Result<()> {
+/// Asks for the node's name, and for the reason if none was given; returns the reason.
+fn ask_for_word(node: &str, reason: Option<String>, ui: &Ui) -> anyhow::Result<String> {
     if !io::stdin().is_terminal() {
         return Err(Failure::new(
             Exit::Usage,
             format!("nobody is there to be asked whether {node} is off"),
         )
-        .hint(format!("if you are certain: hactl fence confirm {node} --yes"))
+        .hint(format!(
+            "if you are certain: hactl fence confirm {node} --reason \"how you know\" --yes"
+        ))
         .into());
     }
     ui.warn(format_args!(
@@ -107,18 +114,25 @@ fn ask_for_name(node: &str, ui: &Ui) -> anyhow::Result<()> {
          Its groups then start elsewhere. If {node} still runs, both write to the same data and data is lost.\n\
          Your word is recorded with your name."
     ));
+    if ask("Type the node's name to go on: ")? != node {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("that was not `{node}`: nothing was changed"),
+        )
+        .into());
+    }
+    match reason {
+        Some(reason) => Ok(reason),
+        None => ask("How do you know? "),
+    }
+}
+
+fn ask(question: &str) -> anyhow::Result<String> {
     let mut err = io::stderr().lock();
-    write!(err, "Type the node's name to go on: ").and_then(|()| err.flush())?;
+    write!(err, "{question}").and_then(|()| err.flush())?;
     let mut answer = String::new();
     io::Read::take(io::stdin().lock(), ANSWER_BYTES_MAX).read_line(&mut answer)?;
-    if answer.trim() == node {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Exit::Refused,
-        format!("that was not `{node}`: nothing was changed"),
-    )
-    .into())
+    Ok(answer.trim().to_string())
 }
 
 /// What `quorum force` found, for JSON.

@@ -22,6 +22,7 @@ pub fn run(had: &Endpoint, node: &str, ui: &Ui) -> anyhow::Result<()> {
     let request = Request::FenceTest(NodeRequest {
         node: node.into(),
         on: true,
+        reason: String::new(),
     });
     let deadline = Instant::now() + PATIENCE;
     let mut replies = had.send(request)?;

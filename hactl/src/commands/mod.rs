@@ -5,6 +5,7 @@ pub mod bootstrap;
 pub mod config;
 pub mod events;
 pub mod fence;
+mod fence_history;
 mod fence_test;
 pub mod init;
 pub mod join;

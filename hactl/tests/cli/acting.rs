@@ -168,7 +168,7 @@ fn the_operators_word_is_asked_for() {
     let output = had.hactl(&["fence", "confirm", "db1"]);
     assert_eq!(code(&output), 2);
     assert!(err(&output).contains("--yes"), "{}", err(&output));
-    let output = had.hactl(&["fence", "confirm", "db1", "--yes"]);
+    let output = had.hactl(&["fence", "confirm", "db1", "--reason", "unplugged", "--yes"]);
     assert_eq!((code(&output), out(&output).as_str()), (0, "done: recorded\n"));
 }
 

@@ -12,6 +12,10 @@ impl From<&OperatorCall> for CallWire {
             who: call.who.clone(),
             at: call.at.clone(),
             request: Some((&call.request).into()),
+            reason: match &call.request {
+                OperatorRequest::FenceConfirm { reason, .. } => reason.clone(),
+                _ => String::new(),
+            },
         }
     }
 }
@@ -40,7 +44,7 @@ impl From<&OperatorRequest> for Request {
                 on: *enabled,
             }),
             OperatorRequest::Fence { node } => Request::Fence(node.0.into()),
-            OperatorRequest::FenceConfirm { node } => Request::FenceConfirm(node.0.into()),
+            OperatorRequest::FenceConfirm { node, .. } => Request::FenceConfirm(node.0.into()),
             OperatorRequest::QuorumForce => Request::QuorumForce(true),
             OperatorRequest::ApplyConfig { config } => Request::ApplyConfig(config.source.clone()),
         }
@@ -50,7 +54,10 @@ impl From<&OperatorRequest> for Request {
 impl TryFrom<CallWire> for OperatorCall {
     type Error = WireError;
     fn try_from(wire: CallWire) -> Result<Self, WireError> {
-        let request = required(wire.request, "call.request")?.try_into()?;
+        let mut request = required(wire.request, "call.request")?.try_into()?;
+        if let OperatorRequest::FenceConfirm { reason, .. } = &mut request {
+            *reason = wire.reason;
+        }
         Ok(OperatorCall {
             request,
             who: wire.who,
@@ -91,6 +98,7 @@ impl TryFrom<Request> for OperatorRequest {
             },
             Request::FenceConfirm(number) => OperatorRequest::FenceConfirm {
                 node: node(Some(number), "fence_confirm.node")?,
+                reason: String::new(),
             },
             Request::QuorumForce(_) => OperatorRequest::QuorumForce,
             Request::ApplyConfig(text) => OperatorRequest::ApplyConfig {

@@ -209,6 +209,9 @@ pub struct CallWire {
     pub at: String,
     #[prost(oneof = "Request", tags = "3,4,5,6,7,8,9,10,11,12")]
     pub request: Option<Request>,
+    /// Why, for requests that are recorded with a reason.
+    #[prost(string, tag = "13")]
+    pub reason: String,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]

@@ -129,7 +129,13 @@ fn the_operators_word_about_a_node_never_heard_ends_with_its_first_word() {
         cluster.run_until(5_000, "somebody leads", |cluster| cluster.leader().is_some());
         cluster.lead()
     };
-    cluster.ask_done(leader, OperatorRequest::FenceConfirm { node: C });
+    cluster.ask_done(
+        leader,
+        OperatorRequest::FenceConfirm {
+            node: C,
+            reason: String::new(),
+        },
+    );
     cluster.run_until(1_000, "it runs elsewhere", |cluster| {
         cluster.runs_on("db").len() == 1
     });

@@ -14,6 +14,7 @@ mod forced_quorum;
 mod grants;
 mod guards;
 mod harness;
+mod ledger;
 mod lifecycle;
 mod looks;
 mod members;

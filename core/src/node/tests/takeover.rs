@@ -4,7 +4,7 @@ use super::*;
 use holdfast_proto::config::Timers as Spans;
 
 /// A witness and two nodes, one of which is cut off while it runs `group`; who is left, and since when.
-fn owner_lost(requires: &str, watchdog: Option<Duration>) -> (Cluster, NodeId, NodeId, Time) {
+pub(super) fn owner_lost(requires: &str, watchdog: Option<Duration>) -> (Cluster, NodeId, NodeId, Time) {
     let mut cluster = Cluster::of(all_vote(&config(2, true, &group("db", requires, ""))));
     for node in [A, B] {
         cluster.host_mut(node).watchdog = watchdog;
@@ -145,7 +145,13 @@ fn the_operators_word_releases_what_the_cluster_cannot_prove() {
     cluster.run_until(5_000, "another leads", |cluster| cluster.leader() == Some(other));
     cluster.run_for(2_000);
     cluster.power_off(owner);
-    let said = cluster.ask_done(other, OperatorRequest::FenceConfirm { node });
+    let said = cluster.ask_done(
+        other,
+        OperatorRequest::FenceConfirm {
+            node,
+            reason: String::new(),
+        },
+    );
     assert!(said.contains("recorded"), "{said}");
     cluster.run_until(500, "it runs elsewhere", |cluster| {
         cluster.runs_on("db") == [other]
@@ -167,8 +173,20 @@ fn the_operators_word_about_a_node_that_is_heard_is_refused() {
     let mut cluster = Cluster::formed(2, true, &group("db", "fencing", ""));
     let owner = cluster.runs_on("db")[0];
     let other = if owner == A { B } else { A };
-    let said = cluster.ask_refused(other, OperatorRequest::FenceConfirm { node: owner });
-    let said_here = cluster.ask_refused(owner, OperatorRequest::FenceConfirm { node: other });
+    let said = cluster.ask_refused(
+        other,
+        OperatorRequest::FenceConfirm {
+            node: owner,
+            reason: String::new(),
+        },
+    );
+    let said_here = cluster.ask_refused(
+        owner,
+        OperatorRequest::FenceConfirm {
+            node: other,
+            reason: String::new(),
+        },
+    );
     assert!(said.contains("heard") || said.contains("itself"), "{said}");
     assert!(said_here.contains("is heard"), "{said_here}");
     assert_eq!(cluster.node(owner).fence_proofs().count(), 0);

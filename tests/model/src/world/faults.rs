@@ -189,7 +189,13 @@ impl World {
             Action::FencePretends(number) => self.device_ends(number, DeviceEnd::Pretends),
             Action::FenceIsLate(number) => self.device_times_out(number),
             Action::FenceActs(number) => self.device_ends(number, DeviceEnd::Acts),
-            Action::Confirm(at, node) => self.ask(at, OperatorRequest::FenceConfirm { node }),
+            Action::Confirm(at, node) => self.ask(
+                at,
+                OperatorRequest::FenceConfirm {
+                    node,
+                    reason: String::new(),
+                },
+            ),
             Action::Force(at) => self.ask(at, OperatorRequest::QuorumForce),
             Action::Move(number, to) => self.ask_to_move(number, to),
             _ => self.strike_machine(action),

@@ -99,7 +99,10 @@ impl World {
                 {
                     return;
                 }
-                OperatorRequest::FenceConfirm { node: NodeId(node) }
+                OperatorRequest::FenceConfirm {
+                    node: NodeId(node),
+                    reason: String::new(),
+                }
             }
             Request::QuorumForce => {
                 if self.is_alone_with_the_newest(at) {

@@ -2,96 +2,30 @@
 //!
 //! Lives on the ordinary thread. The deciding thread hands [`Record`]s over through a bounded queue.
 
-use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+mod disk;
+mod record;
 
-use holdfast_core::journal::Entry;
-use holdfast_proto::agent::Note;
+use std::collections::VecDeque;
+use std::path::Path;
+
 use holdfast_proto::control::EventView;
-use holdfast_proto::time::Time;
 use tokio::sync::broadcast;
 
 use crate::clock;
+use disk::Disk;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use disk::read_entries;
+pub use record::Record;
 
 /// Entries kept in memory.
 pub const RING_ENTRIES: usize = 2000;
-/// Size at which the file becomes `events.jsonl.1`, replacing the one before.
-const FILE_BYTES: u64 = 1 << 20;
+/// Entries of the ledger kept in memory.
+const LEDGER_ENTRIES: usize = 500;
 /// Entries a follower may lag behind before it is dropped.
 const FOLLOWER_ENTRIES: usize = 256;
 /// Longest sentence kept: an agent's note is not trusted to be short.
 const TEXT_BYTES: usize = 2000;
-
-/// Something to be written down.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// When, on this node's clock.
-    pub at: Time,
-    /// Stable kind.
-    pub kind: String,
-    /// `info`, `warn` or `alert`.
-    pub level: &'static str,
-    /// One sentence.
-    pub text: String,
-    /// Group; empty for none.
-    pub group: String,
-    /// Epoch; 0 for none.
-    pub epoch: u64,
-}
-
-impl Record {
-    /// A record of the daemon's own.
-    #[must_use]
-    pub fn new(kind: &str, level: &'static str, text: impl Into<String>) -> Record {
-        Record {
-            at: clock::now(),
-            kind: kind.into(),
-            level,
-            text: text.into(),
-            group: String::new(),
-            epoch: 0,
-        }
-    }
-}
-
-impl From<Entry> for Record {
-    fn from(entry: Entry) -> Record {
-        Record {
-            at: entry.at,
-            kind: entry.kind.into(),
-            level: entry.level.as_str(),
-            text: entry.text,
-            group: entry.group.map(|group| group.to_string()).unwrap_or_default(),
-            epoch: entry.epoch,
-        }
-    }
-}
-
-impl From<Note> for Record {
-    fn from(note: Note) -> Record {
-        let level = match note.level.as_str() {
-            "alert" => "alert",
-            "warn" => "warn",
-            _ => "info",
-        };
-        let at = if note.at_us == 0 {
-            clock::now()
-        } else {
-            Time(note.at_us)
-        };
-        Record {
-            at,
-            kind: note.kind,
-            level,
-            text: note.text,
-            group: note.group,
-            epoch: 0,
-        }
-    }
-}
 
 /// The journal.
 pub struct Journal {
@@ -99,16 +33,9 @@ pub struct Journal {
     ring: VecDeque<EventView>,
     next_id: u64,
     disk: Disk,
+    ledger: VecDeque<EventView>,
+    ledger_disk: Disk,
     followers: broadcast::Sender<EventView>,
-}
-
-/// The file, and whether writing it works.
-struct Disk {
-    path: PathBuf,
-    file: Option<File>,
-    bytes: u64,
-    /// Said once per failure, not once per entry.
-    failing: bool,
 }
 
 impl Journal {
@@ -117,17 +44,13 @@ impl Journal {
     #[must_use]
     pub fn new(state_dir: &Path, node: &str) -> Journal {
         let (followers, _) = broadcast::channel(FOLLOWER_ENTRIES);
-        let disk = Disk {
-            path: state_dir.join("events.jsonl"),
-            file: None,
-            bytes: 0,
-            failing: false,
-        };
         Journal {
             node: node.into(),
             ring: VecDeque::new(),
             next_id: 1,
-            disk,
+            disk: Disk::new(state_dir.join("events.jsonl")),
+            ledger: VecDeque::new(),
+            ledger_disk: Disk::new(state_dir.join("fences.jsonl")),
             followers,
         }
     }
@@ -135,17 +58,20 @@ impl Journal {
     /// Reads back what earlier runs wrote and goes on with their numbers. Never fails: a journal that cannot be read
     /// is no reason to be down.
     pub fn read_back(&mut self) {
-        for file in [rotated(&self.disk.path), self.disk.path.clone()] {
-            read_back(&file, &mut self.ring);
-        }
+        self.disk.read_back(&mut self.ring, RING_ENTRIES);
+        self.ledger_disk.read_back(&mut self.ledger, LEDGER_ENTRIES);
         self.next_id = next_id(&self.ring);
     }
 
     /// Writes one record down and tells followers.
     pub fn record(&mut self, record: Record) {
-        log(&record);
+        record.log();
         let mut text = record.text;
         truncate(&mut text, TEXT_BYTES);
+        let mut proof = record.proof;
+        for said in proof.iter_mut().flat_map(|proof| &mut proof.evidence) {
+            truncate(said, TEXT_BYTES);
+        }
         let event = EventView {
             id: self.next_id,
             at: clock::wall(record.at),
@@ -156,13 +82,15 @@ impl Journal {
             text,
             group: record.group,
             epoch: record.epoch,
+            proof,
         };
         self.next_id = self.next_id.saturating_add(1);
         self.disk.append(&event);
-        if self.ring.len() == RING_ENTRIES {
-            self.ring.pop_front();
+        push(&mut self.ring, event.clone(), RING_ENTRIES);
+        if belongs_to_ledger(&event) {
+            self.ledger_disk.append(&event);
+            push(&mut self.ledger, event.clone(), LEDGER_ENTRIES);
         }
-        self.ring.push_back(event.clone());
         // No follower is no error.
         let _ = self.followers.send(event);
     }
@@ -181,6 +109,26 @@ impl Journal {
             .skip(self.ring.len().saturating_sub(count))
             .cloned()
             .collect()
+    }
+
+    /// The last `count` entries of the ledger of proofs, oldest first: those about the node of this name, or all. It has a
+    /// file of its own, so that no other event displaces it.
+    #[must_use]
+    pub fn ledger(&self, node: &str, count: usize) -> Vec<EventView> {
+        let about = |event: &&EventView| {
+            let proof = event.proof.as_ref();
+            node.is_empty() || proof.is_some_and(|proof| proof.node == node)
+        };
+        let mut entries: Vec<EventView> = self
+            .ledger
+            .iter()
+            .rev()
+            .filter(about)
+            .take(count)
+            .cloned()
+            .collect();
+        entries.reverse();
+        entries
     }
 
     /// What explains `group`: its own last entries, and everything of weight that concerned no group meanwhile.
@@ -204,91 +152,21 @@ impl Journal {
     }
 }
 
-impl Disk {
-    fn append(&mut self, event: &EventView) {
-        let result = self.try_append(event);
-        match result {
-            Ok(()) => self.failing = false,
-            Err(error) => {
-                self.file = None;
-                if !self.failing {
-                    tracing::warn!(path = %self.path.display(), %error,
-                        "the journal cannot be written; entries are kept in memory and in the log only");
-                }
-                self.failing = true;
-            }
-        }
-    }
-
-    fn try_append(&mut self, event: &EventView) -> std::io::Result<()> {
-        let mut line = serde_json::to_vec(event)?;
-        line.push(b'\n');
-        if self.file.is_some() && self.bytes + line.len() as u64 > FILE_BYTES {
-            self.file = None;
-            std::fs::rename(&self.path, rotated(&self.path))?;
-        }
-        if self.file.is_none() {
-            let file = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .mode(0o640)
-                .open(&self.path)?;
-            self.bytes = file.metadata()?.len();
-            self.file = Some(file);
-        }
-        if let Some(file) = &mut self.file {
-            // One write per line, so that a crash tears at most the last line.
-            file.write_all(&line)?;
-            self.bytes += line.len() as u64;
-        }
-        Ok(())
-    }
-}
-
-fn rotated(path: &Path) -> PathBuf {
-    path.with_extension("jsonl.1")
-}
-
-/// Reads the entries of a file that decode. Torn or foreign lines are skipped.
-fn read_back(path: &Path, ring: &mut VecDeque<EventView>) {
-    if let Ok(file) = File::open(path) {
-        read_entries(BufReader::new(file), ring);
-    }
-}
-
 /// The number after the last one in `ring`.
 pub(crate) fn next_id(ring: &VecDeque<EventView>) -> u64 {
     ring.back().map_or(1, |last| last.id.saturating_add(1))
 }
 
-pub(crate) fn read_entries(lines: impl BufRead, ring: &mut VecDeque<EventView>) {
-    for line in lines.split(b'\n').map_while(Result::ok) {
-        let Ok(event) = serde_json::from_slice::<EventView>(&line) else {
-            continue;
-        };
-        if ring.len() == RING_ENTRIES {
-            ring.pop_front();
-        }
-        ring.push_back(event);
+fn push(ring: &mut VecDeque<EventView>, event: EventView, entries: usize) {
+    if ring.len() == entries {
+        ring.pop_front();
     }
+    ring.push_back(event);
 }
 
-fn log(record: &Record) {
-    let Record {
-        kind,
-        group,
-        epoch,
-        text,
-        ..
-    } = record;
-    match (record.level, group.as_str()) {
-        ("alert", "") => tracing::error!(kind, "{text}"),
-        ("alert", group) => tracing::error!(kind, group, epoch, "{text}"),
-        ("warn", "") => tracing::warn!(kind, "{text}"),
-        ("warn", group) => tracing::warn!(kind, group, epoch, "{text}"),
-        (_, "") => tracing::info!(kind, "{text}"),
-        (_, group) => tracing::info!(kind, group, epoch, "{text}"),
-    }
+/// What was done to end a node, or to be sure that one could be.
+fn belongs_to_ledger(event: &EventView) -> bool {
+    event.proof.is_some() || event.kind.starts_with("fence-") || event.kind == "quorum-forced"
 }
 
 fn truncate(text: &mut String, bytes: usize) {
@@ -304,7 +182,11 @@ fn truncate(text: &mut String, bytes: usize) {
 
 #[cfg(test)]
 mod tests {
+    use super::disk::FILE_BYTES;
     use super::*;
+    use holdfast_proto::control::ProofView;
+    use std::fs::OpenOptions;
+    use std::io::Write as _;
 
     fn open(state_dir: &Path) -> Journal {
         let mut journal = Journal::new(state_dir, "db1");
@@ -320,7 +202,11 @@ mod tests {
             id: u64::MAX,
             ..EventView::default()
         };
-        read_entries(serde_json::to_vec(&last).expect("written").as_slice(), &mut ring);
+        read_entries(
+            serde_json::to_vec(&last).expect("written").as_slice(),
+            &mut ring,
+            RING_ENTRIES,
+        );
         assert_eq!(next_id(&ring), u64::MAX);
     }
 
@@ -389,6 +275,38 @@ mod tests {
             .collect();
         assert_eq!(texts, ["started", "db1 lost", "moved"]);
         assert!(journal.history_of("nothing", 20).is_empty());
+    }
+
+    #[test]
+    fn the_ledger_outlives_the_chatter() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut journal = open(folder.path());
+        let proof = ProofView {
+            node: "db2".into(),
+            kind: "power".into(),
+            ..ProofView::default()
+        };
+        journal.record(Record {
+            proof: Some(proof.clone()),
+            ..Record::new("fence-proved", "warn", "db2 is fenced")
+        });
+        journal.record(Record::new("fence-on", "info", "db2 is on again"));
+        let long = "x".repeat(5000);
+        for _ in 0..RING_ENTRIES {
+            journal.record(note("", "info", &long));
+        }
+        drop(journal);
+        let journal = open(folder.path());
+        assert!(
+            journal
+                .last(RING_ENTRIES)
+                .iter()
+                .all(|event| event.proof.is_none())
+        );
+        assert_eq!(journal.ledger("", 10).len(), 2);
+        let about = journal.ledger("db2", 10);
+        assert_eq!((about.len(), about[0].proof.as_ref()), (1, Some(&proof)));
+        assert!(journal.ledger("db1", 10).is_empty());
     }
 
     #[test]
