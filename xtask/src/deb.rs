@@ -47,8 +47,27 @@ const PACKAGES: &[Package] = &[
     },
 ];
 
+/// What packages are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be given away: as small as they get.
+    Release,
+    /// To be installed in the lab at once: made as fast as it gets.
+    Lab,
+}
+
+impl Purpose {
+    /// Options of `dpkg-deb`.
+    fn compression(self) -> &'static [&'static str] {
+        match self {
+            Purpose::Release => &[],
+            Purpose::Lab => &["-Zgzip", "-z1"],
+        }
+    }
+}
+
 /// Builds both packages into `out` and names them.
-pub fn build(out: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
+pub fn build(out: &Path, suffix: &str, purpose: Purpose) -> Result<Vec<PathBuf>> {
     packages::ensure(packages::DEB)?;
     run::build_release()?;
     let out = if out.is_absolute() {
@@ -59,12 +78,12 @@ pub fn build(out: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
     PACKAGES
         .iter()
-        .map(|package| package.build(&out, suffix))
+        .map(|package| package.build(&out, suffix, purpose))
         .collect()
 }
 
 impl Package {
-    fn build(&self, out: &Path, suffix: &str) -> Result<PathBuf> {
+    fn build(&self, out: &Path, suffix: &str, purpose: Purpose) -> Result<PathBuf> {
         let version = format!("{}{suffix}", env!("CARGO_PKG_VERSION"));
         let architecture = run::output(Command::new("dpkg").arg("--print-architecture"))?;
         let architecture = architecture.trim();
@@ -81,6 +100,7 @@ impl Package {
         let file = out.join(format!("{}_{version}_{architecture}.deb", self.name));
         let made = run::output(
             Command::new("dpkg-deb")
+                .args(purpose.compression())
                 .args(["--build", "--root-owner-group"])
                 .arg(&stage)
                 .arg(&file),

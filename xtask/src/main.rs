@@ -115,7 +115,7 @@ fn main() -> ExitCode {
         Command::Lab { args } => tiers::lab(&args),
         Command::Bench { args } => bench::run(&args),
         Command::Torture { args } => torture::run(&args),
-        Command::Deb { out, suffix } => deb::build(&out, &suffix).map(|packages| {
+        Command::Deb { out, suffix } => deb::build(&out, &suffix, deb::Purpose::Release).map(|packages| {
             for package in packages {
                 println!("{}", package.display());
             }

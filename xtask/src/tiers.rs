@@ -199,7 +199,7 @@ fn lab_tier() -> Result<Tally> {
 pub fn lab_packages() -> Result<()> {
     let out = std::path::Path::new("target/lab");
     for suffix in ["", "+lab1"] {
-        deb::build(out, suffix)?;
+        deb::build(out, suffix, deb::Purpose::Lab)?;
     }
     Ok(())
 }

@@ -8,10 +8,10 @@ mod workbench;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::run;
 use crate::tally::Tally;
@@ -20,6 +20,8 @@ use workbench::{Made, Workbench};
 
 /// How long one run of a catcher may take. Some bugs make a cluster decide for ever; such a batch shows nothing.
 const LIMIT: Duration = Duration::from_secs(120);
+/// Copies of the workspace that are worked on side by side; each takes half a gigabyte of disk.
+const WORKERS_MAX: usize = 4;
 /// Dice that a schedule is tried with.
 const DICE_MAX: u64 = 100;
 /// Seeds that are run before their outcome is looked at.
@@ -37,41 +39,54 @@ pub fn list() -> Result<()> {
     Ok(())
 }
 
-/// Puts each bug back, one at a time, and tells whether it is caught. While one is looked for, the next is built.
+/// Puts each bug back and tells whether it is caught. A build of the core uses little more than one processor, so there is a
+/// copy for each.
 pub fn check(names: &[String]) -> Result<Tally> {
     let bugs = bugs(&patches(), names)?;
-    let bench = Workbench::make()?;
-    let (built, to_run) = mpsc::sync_channel::<(&Bug, Result<PathBuf>)>(2);
-    let tally = std::thread::scope(|scope| {
-        let judge = scope.spawn(move || {
-            let mut tally = Tally::default();
-            for (bug, program) in to_run {
-                let begun = Instant::now();
-                let outcome = program.and_then(|program| catch(bug, &program));
-                tally += Tally::one(outcome.is_ok());
-                let took_s = begun.elapsed().as_secs_f64();
-                match outcome {
-                    Ok(said) => println!("caught: {} by {said} ({took_s:.0} s)", bug.name),
-                    Err(error) => println!("FAILED: {}: {error:#}", bug.name),
-                }
-            }
-            tally
-        });
-        for bug in &bugs {
-            let made = match bug.catcher {
-                Catcher::Sim { .. } | Catcher::Schedule => Made::Program("holdfast-sim"),
-                Catcher::Model(_) => Made::Program("holdfast-model"),
-                Catcher::Unit(_) => Made::CoreTests,
-            };
-            let program = bench.build(&bug.patch, made, &bug.name);
-            if built.send((bug, program)).is_err() {
-                break;
-            }
+    let next = AtomicUsize::new(0);
+    let work = |number: usize| {
+        let bench = Workbench::make(number)?;
+        let mut tally = Tally::default();
+        while let Some(bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            tally += put_back(&bench, bug);
         }
-        drop(built);
-        judge.join()
+        Ok(tally)
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = workers.min(WORKERS_MAX).min(bugs.len());
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let work = &work;
+        let begun: Vec<_> = (0..workers)
+            .map(|number| scope.spawn(move || work(number)))
+            .collect();
+        begun.into_iter().map(|worker| worker.join()).collect()
     });
-    tally.map_err(|_| anyhow::anyhow!("the run of a bug panicked"))
+    let mut tally = Tally::default();
+    for outcome in outcomes {
+        let outcome: Result<Tally> = outcome.map_err(|_| anyhow!("the run of a bug panicked"))?;
+        tally += outcome?;
+    }
+    Ok(tally)
+}
+
+/// Builds one bug in and has it caught; prints how that went.
+fn put_back(bench: &Workbench, bug: &Bug) -> Tally {
+    let made = match bug.catcher {
+        Catcher::Sim { .. } | Catcher::Schedule => Made::Program("holdfast-sim"),
+        Catcher::Model(_) => Made::Program("holdfast-model"),
+        Catcher::Unit(_) => Made::CoreTests,
+    };
+    let begun = Instant::now();
+    let program = bench.build(&bug.patch, made);
+    let built = Instant::now();
+    let outcome = program.and_then(|program| catch(bug, &program));
+    let (build_s, catch_s) = ((built - begun).as_secs_f64(), built.elapsed().as_secs_f64());
+    let took = format!("built in {build_s:.0} s, caught in {catch_s:.0} s");
+    match &outcome {
+        Ok(said) => println!("caught: {} by {said} ({took})", bug.name),
+        Err(error) => println!("FAILED: {}: {error:#}", bug.name),
+    }
+    Tally::one(outcome.is_ok())
 }
 
 /// What caught `bug`, in the program that was built with it.

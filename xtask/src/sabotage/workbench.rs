@@ -21,10 +21,11 @@ pub struct Workbench {
 }
 
 impl Workbench {
-    /// Brings the copy to what the workspace is now. Files that are the same stay as they are, so that cargo builds
+    /// Brings copy `number` to what the workspace is now. Files that are the same stay as they are, so that cargo builds
     /// nothing anew for them.
-    pub fn make() -> Result<Workbench> {
+    pub fn make(number: usize) -> Result<Workbench> {
         let home = std::env::var_os("HOLDFAST_SABOTAGE").map_or_else(|| PathBuf::from(HOME), PathBuf::from);
+        let home = home.join(number.to_string());
         fs::create_dir_all(&home).with_context(|| home.display().to_string())?;
         let lock = fs::File::create(home.join("lock")).with_context(|| home.display().to_string())?;
         let alone = Flock::lock(lock, FlockArg::LockExclusive)
@@ -71,8 +72,8 @@ impl Workbench {
         fs::write(&to, bytes).with_context(|| to.display().to_string())
     }
 
-    /// Puts `patch` in, builds what `made` says, takes the patch out again; a copy of the program under `name`.
-    pub fn build(&self, patch: &Path, made: Made, name: &str) -> Result<PathBuf> {
+    /// Puts `patch` in, builds what `made` says, takes the patch out again; the program, which stays until the next build.
+    pub fn build(&self, patch: &Path, made: Made) -> Result<PathBuf> {
         let harmed = self.git_apply(&["--numstat"], patch)?;
         self.git_apply(&[], patch)
             .context("the patch does not fit the code any more: make it anew")?;
@@ -81,11 +82,7 @@ impl Workbench {
             let file = line.rsplit('\t').next().unwrap_or_default();
             self.restore(Path::new(file))?;
         }
-        let built = built.context("with the bug it does not build")?;
-        let kept = self.home.join("programs").join(name);
-        fs::create_dir_all(kept.parent().context("a file needs a folder")?)?;
-        fs::copy(&built, &kept).with_context(|| built.display().to_string())?;
-        Ok(kept)
+        built.context("with the bug it does not build")
     }
 
     fn git_apply(&self, options: &[&str], patch: &Path) -> Result<String> {
