@@ -81,6 +81,74 @@ fn a_move_goes_not_to_a_node_in_standby_nor_to_one_that_is_being_fenced() {
 }
 
 #[test]
+fn a_group_starts_after_one_that_runs_on_another_node() {
+    let mut cluster = trio("fencing", "after = [\"db\"]");
+    cluster.ask_done(A, to("db", Some(B)));
+    cluster.run_until(1_000, "it moved", |cluster| cluster.runs_on("db") == [B]);
+    assert_eq!(cluster.leader(), Some(A));
+    let enable = |enabled| OperatorRequest::Enable {
+        group: "web".into(),
+        enabled,
+    };
+    cluster.ask_done(A, enable(false));
+    cluster.run_until(1_000, "it stops", |cluster| cluster.runs_on("web").is_empty());
+    cluster.ask_done(A, enable(true));
+    cluster.run_until(1_000, "it runs again", |cluster| {
+        cluster.runs_on("web").len() == 1
+    });
+}
+
+#[test]
+fn groups_that_are_placed_in_one_decision_are_spread() {
+    let groups = ["a", "b", "c", "d"].map(|name| group(name, "fencing", ""));
+    let mut cluster = Cluster::formed(3, false, &groups.concat());
+    for name in ["a", "b"] {
+        let leader = cluster.lead();
+        cluster.ask_done(leader, to(name, Some(B)));
+        cluster.run_until(1_000, "it moved", |cluster| cluster.runs_on(name) == [B]);
+    }
+    assert_eq!(cluster.runs_on("c"), [A]);
+    let enable = |enabled| OperatorRequest::Enable {
+        group: "d".into(),
+        enabled,
+    };
+    let leader = cluster.lead();
+    cluster.ask_done(leader, enable(false));
+    cluster.run_for(500);
+    let leader = cluster.lead();
+    cluster.host_mut(B).stops_hang = true;
+    cluster.ask_done(leader, to("a", Some(A)));
+    cluster.run_for(100);
+    // While the leader waits for its disk it plans nothing; what comes in meanwhile is one decision.
+    cluster.host_mut(leader).disk_held = true;
+    for (request, what) in [(901, standby(C)), (902, enable(true))] {
+        let call = OperatorCall {
+            request: what,
+            who: "ann".into(),
+            at: "noon".into(),
+        };
+        cluster.event(leader, Event::Operator { request, call });
+        cluster.run_for(10);
+    }
+    let epoch = cluster.assignment(leader, "a").epoch();
+    cluster.agent_reports(B, "a", epoch, RunState::Stopped);
+    cluster.run_for(50);
+    assert_eq!(cluster.owner(leader, "a"), Some(B), "not decided yet");
+    cluster.host_mut(leader).disk_held = false;
+    let since = cluster.state(leader).version;
+    cluster.write_disk(leader);
+    cluster.run_until(500, "both are placed", |cluster| {
+        cluster.owner(leader, "a") == Some(A) && cluster.owner(leader, "d").is_some()
+    });
+    assert_eq!(cluster.state(leader).version, since + 2, "in one decision");
+    assert_eq!(
+        cluster.owner(leader, "d"),
+        Some(B),
+        "as a left it for node 1, which has two now"
+    );
+}
+
+#[test]
 fn a_proof_is_recorded_with_the_version_that_used_it() {
     let mut cluster = trio("fencing", "");
     cluster.isolate(A);
