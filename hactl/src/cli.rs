@@ -2,6 +2,7 @@
 
 mod cluster;
 mod sbd;
+mod window;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use clap_complete::Shell;
 
 pub use self::cluster::{ClusterCommand, InitArgs, JoinArgs, Places, ProfileName};
 pub use self::sbd::{CreateArgs, DiskArgs, MessageArgs, SbdArgs, SbdCommand};
+pub use self::window::Window;
 use crate::demo::DemoArgs;
 use crate::outcome::EXIT_CODES;
 
@@ -109,6 +111,15 @@ Groups do not move back by themselves: `hactl move GROUP db1` does.")]
   hactl fence history         what was fenced, how it was proven, who said what"
     )]
     Fence(FenceArgs),
+    /// Fence the passive node for real, to see that it works, and measure it
+    #[command(after_help = "Examples:
+  hactl drill db2
+  hactl drill db2 --window 02:00-04:00 --yes      waits for the window, then does it
+
+Refused unless db2 runs nothing and all is well. It loses power without warning; no group is touched.
+The times until it was proven off, heard again, and all was well are reported; `hactl fence history`
+keeps them.")]
+    Drill(DrillArgs),
     /// Bring a cluster without a majority back
     #[command(subcommand)]
     Quorum(QuorumCommand),
@@ -315,6 +326,22 @@ counts for the boot that is over: when db1 boots again it has to be confirmed an
         #[arg(long, requires = "reason")]
         yes: bool,
     },
+}
+
+/// `hactl drill`.
+#[derive(Args, Clone, Debug)]
+pub struct DrillArgs {
+    /// The node to fence
+    pub node: String,
+    /// Only between these times of day, by this machine's clock; waits for them
+    #[arg(long, value_name = "HH:MM-HH:MM")]
+    pub window: Option<Window>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Longest time for the node to come back, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
 }
 
 /// `hactl quorum`.

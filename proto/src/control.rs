@@ -12,7 +12,7 @@ pub struct ControlRequest {
     /// What is asked.
     #[prost(
         oneof = "control_request::Body",
-        tags = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"
+        tags = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18"
     )]
     pub body: Option<control_request::Body>,
 }
@@ -73,6 +73,9 @@ pub mod control_request {
         /// The ledger of proofs: [`super::EventView`]s.
         #[prost(message, tag = "17")]
         FenceHistory(super::FenceHistoryRequest),
+        /// Fence a node that runs nothing, to see that it works.
+        #[prost(message, tag = "18")]
+        Drill(super::NodeRequest),
     }
 }
 

@@ -51,6 +51,11 @@ pub enum OperatorRequest {
         /// The node.
         node: NodeId,
     },
+    /// Fence a node that runs nothing, in a healthy cluster, to see that it works.
+    Drill {
+        /// The node.
+        node: NodeId,
+    },
     /// The operator's word that a node is off.
     FenceConfirm {
         /// The node.

@@ -8,6 +8,7 @@
 mod beats;
 mod commit;
 mod countdown;
+mod drill;
 mod election;
 mod encoding;
 mod fencing;

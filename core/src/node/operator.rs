@@ -82,6 +82,7 @@ impl Node {
         }
         match &call.request {
             OperatorRequest::Fence { node } => Err(self.fence_on_request(*node, &call)),
+            OperatorRequest::Drill { node } => Err(self.drill(*node, &call)),
             OperatorRequest::FenceConfirm { node, reason } => Err(self.confirm_fence(*node, reason, &call)),
             _ => {
                 let done = self.check_call(&call)?;
@@ -151,6 +152,7 @@ impl Node {
                 Ok("the configuration is in force".into())
             }
             OperatorRequest::Fence { .. }
+            | OperatorRequest::Drill { .. }
             | OperatorRequest::FenceConfirm { .. }
             | OperatorRequest::QuorumForce
             | OperatorRequest::Restart { .. } => Err(refused("this request is not committed".into())),
@@ -263,6 +265,7 @@ impl Node {
             OperatorRequest::ApplyConfig { config } => next.config = Arc::clone(config),
             OperatorRequest::Restart { .. }
             | OperatorRequest::Fence { .. }
+            | OperatorRequest::Drill { .. }
             | OperatorRequest::FenceConfirm { .. }
             | OperatorRequest::QuorumForce => {}
         }

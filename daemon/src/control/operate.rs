@@ -155,6 +155,9 @@ pub fn translate(config: &Config, body: Body) -> Result<OperatorRequest, Refusal
         Body::Fence(request) => OperatorRequest::Fence {
             node: data_node(config, &request.node)?,
         },
+        Body::Drill(request) => OperatorRequest::Drill {
+            node: data_node(config, &request.node)?,
+        },
         Body::FenceConfirm(request) => OperatorRequest::FenceConfirm {
             node: data_node(config, &request.node)?,
             reason: reason(&request.reason)?,

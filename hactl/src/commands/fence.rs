@@ -76,7 +76,7 @@ fn fence(had: &Endpoint, node: &str, wait: &Wait, ui: &Ui) -> anyhow::Result<()>
 }
 
 /// True once the node is proven off, or was heard again from a new boot.
-fn is_fenced(track: &Track, now: &NodeView, node: &str) -> bool {
+pub fn is_fenced(track: &Track, now: &NodeView, node: &str) -> bool {
     let old_boot = node_in(&track.before, node).map_or("", |before| before.boot.as_str());
     let rebooted = !old_boot.is_empty() && !now.boot.is_empty() && now.boot != old_boot;
     now.state == "fenced" || rebooted
@@ -99,32 +99,36 @@ fn confirm(had: &Endpoint, node: &str, reason: Option<String>, yes: bool, ui: &U
 
 /// Asks for the node's name, and for the reason if none was given; returns the reason.
 fn ask_for_word(node: &str, reason: Option<String>, ui: &Ui) -> anyhow::Result<String> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!("nobody is there to be asked whether {node} is off"),
-        )
-        .hint(format!(
-            "if you are certain: hactl fence confirm {node} --reason \"how you know\" --yes"
-        ))
-        .into());
-    }
-    ui.warn(format_args!(
+    let warning = format!(
         "you are about to vouch that {node} is powered off or unplugged.\n\
          Its groups then start elsewhere. If {node} still runs, both write to the same data and data is lost.\n\
          Your word is recorded with your name."
-    ));
-    if ask("Type the node's name to go on: ")? != node {
-        return Err(Failure::new(
-            Exit::Refused,
-            format!("that was not `{node}`: nothing was changed"),
-        )
-        .into());
-    }
+    );
+    let without = format!("hactl fence confirm {node} --reason \"how you know\" --yes");
+    ask_for_name(node, &warning, &without, ui)?;
     match reason {
         Some(reason) => Ok(reason),
         None => ask("How do you know? "),
     }
+}
+
+/// Has the node's name typed after `warning`; `without` is the command for when nobody can be asked.
+///
+/// # Errors
+/// When nobody is there to be asked, or something else was typed.
+pub fn ask_for_name(node: &str, warning: &str, without: &str, ui: &Ui) -> anyhow::Result<()> {
+    if !io::stdin().is_terminal() {
+        let message = format!("nobody is there to be asked about {node}");
+        return Err(Failure::new(Exit::Usage, message)
+            .hint(format!("if you are certain: {without}"))
+            .into());
+    }
+    ui.warn(warning);
+    if ask("Type the node's name to go on: ")? == node {
+        return Ok(());
+    }
+    let message = format!("that was not `{node}`: nothing was changed");
+    Err(Failure::new(Exit::Refused, message).into())
 }
 
 fn ask(question: &str) -> anyhow::Result<String> {

@@ -19,21 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(3700);
 /// # Errors
 /// When `had` cannot be reached or refuses, or a device fails.
 pub fn run(had: &Endpoint, node: &str, ui: &Ui) -> anyhow::Result<()> {
-    let request = Request::FenceTest(NodeRequest {
-        node: node.into(),
-        on: true,
-        reason: String::new(),
-    });
-    let deadline = Instant::now() + PATIENCE;
-    let mut replies = had.send(request)?;
-    let view = loop {
-        match replies.next(Some(deadline))? {
-            Some(Reply::FenceTest(view)) => break view,
-            Some(Reply::Progress(text)) => ui.warn(format_args!("{}", clean(&text))),
-            Some(_) => {}
-            None => return Err(replies.ended().into()),
-        }
-    };
+    let view = test(had, node, ui)?;
     if ui.json() {
         ui.document(&view)?;
     } else {
@@ -43,6 +29,45 @@ pub fn run(had: &Endpoint, node: &str, ui: &Ui) -> anyhow::Result<()> {
         Ok(())
     } else {
         Err(Failure::already_printed(Exit::Failed).into())
+    }
+}
+
+/// Tests the devices of `node`, for a command that goes on only if they work.
+///
+/// # Errors
+/// As [`run`].
+pub fn demand(had: &Endpoint, node: &str, ui: &Ui) -> anyhow::Result<()> {
+    let view = test(had, node, ui)?;
+    let failing = view.devices.iter().find(|device| device.state != "proven");
+    match failing {
+        None => Ok(()),
+        Some(device) => Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "the fence device {} of {node} does not work: {}",
+                device.agent,
+                clean(&device.detail)
+            ),
+        )
+        .into()),
+    }
+}
+
+fn test(had: &Endpoint, node: &str, ui: &Ui) -> anyhow::Result<FenceTestView> {
+    let request = Request::FenceTest(NodeRequest {
+        node: node.into(),
+        ..NodeRequest::default()
+    });
+    let deadline = Instant::now() + PATIENCE;
+    let mut replies = had.send(request)?;
+    let mut progress = ui.progress();
+    loop {
+        match replies.next(Some(deadline))? {
+            Some(Reply::FenceTest(view)) => return Ok(view),
+            Some(Reply::Progress(text)) => progress.show(&text),
+            Some(_) => {}
+            None => return Err(replies.ended().into()),
+        }
     }
 }
 

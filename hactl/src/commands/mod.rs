@@ -3,6 +3,7 @@
 pub mod act;
 pub mod bootstrap;
 pub mod config;
+mod drill;
 pub mod events;
 pub mod fence;
 mod fence_history;
@@ -45,6 +46,7 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Maintenance(args) => act::maintenance(&had, args.switch, ui)?,
         Command::Resource(command) => act::resource(&had, command, ui)?,
         Command::Fence(args) => fence::run(&had, args, ui)?,
+        Command::Drill(args) => drill::run(&had, &args, ui)?,
         Command::Quorum(command) => fence::quorum(&had, command, ui)?,
         Command::Sbd(args) => sbd::run(args, ui)?,
         Command::Config(command) => config::run(&had, command, ui)?,

@@ -1,5 +1,7 @@
 //! Asks for a change and waits until the cluster has carried it out.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use holdfast_proto::control::control_reply::Body as Reply;
@@ -70,6 +72,8 @@ struct OutcomeJson {
     outcome: String,
     groups: Vec<GroupOutcome>,
     waited_ms: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    measured_ms: BTreeMap<&'static str, u64>,
 }
 
 /// The pictures seen since before the change was asked for.
@@ -80,6 +84,8 @@ pub struct Track {
     /// The groups that the command is about, with what was seen of them.
     groups: Vec<Seen>,
     started: Instant,
+    /// When certain things were first seen, counted from the request.
+    measured: RefCell<BTreeMap<&'static str, Duration>>,
 }
 
 impl Track {
@@ -98,7 +104,23 @@ impl Track {
             before,
             groups,
             started,
+            measured: RefCell::default(),
         }
+    }
+
+    /// Notes that `what` is seen; the time since the change was asked for when it first was.
+    pub fn measure(&self, what: &'static str) -> Duration {
+        *self
+            .measured
+            .borrow_mut()
+            .entry(what)
+            .or_insert_with(|| self.elapsed())
+    }
+
+    /// When `what` was first seen, if it was.
+    #[must_use]
+    pub fn measured(&self, what: &str) -> Option<Duration> {
+        self.measured.borrow().get(what).copied()
     }
 
     /// Time since the change was asked for.
@@ -368,12 +390,16 @@ fn finish(ui: &Ui, text: &str, groups: Vec<GroupOutcome>, track: &Track) -> anyh
     let mut lines: Vec<String> = own.into_iter().collect();
     lines.extend(groups.iter().map(|group| clean(&group.sentence())));
     if ui.json() {
-        let waited_ms = u64::try_from(track.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let waited_ms = ms(track.elapsed());
+        let measured = track.measured.borrow();
+        let measured_ms = measured.iter().map(|(what, span)| (*what, ms(*span))).collect();
         ui.document(&OutcomeJson {
             ok: true,
             outcome: lines.join("\n"),
             groups,
             waited_ms,
+            measured_ms,
         })?;
         return Ok(());
     }

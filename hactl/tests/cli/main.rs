@@ -2,6 +2,7 @@
 
 mod acting;
 mod demo;
+mod drill;
 mod files;
 mod looking;
 mod sbd;

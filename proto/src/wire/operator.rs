@@ -44,6 +44,7 @@ impl From<&OperatorRequest> for Request {
                 on: *enabled,
             }),
             OperatorRequest::Fence { node } => Request::Fence(node.0.into()),
+            OperatorRequest::Drill { node } => Request::Drill(node.0.into()),
             OperatorRequest::FenceConfirm { node, .. } => Request::FenceConfirm(node.0.into()),
             OperatorRequest::QuorumForce => Request::QuorumForce(true),
             OperatorRequest::ApplyConfig { config } => Request::ApplyConfig(config.source.clone()),
@@ -99,6 +100,9 @@ impl TryFrom<Request> for OperatorRequest {
             Request::FenceConfirm(number) => OperatorRequest::FenceConfirm {
                 node: node(Some(number), "fence_confirm.node")?,
                 reason: String::new(),
+            },
+            Request::Drill(number) => OperatorRequest::Drill {
+                node: node(Some(number), "drill.node")?,
             },
             Request::QuorumForce(_) => OperatorRequest::QuorumForce,
             Request::ApplyConfig(text) => OperatorRequest::ApplyConfig {

@@ -207,7 +207,7 @@ pub struct CallWire {
     pub who: String,
     #[prost(string, tag = "2")]
     pub at: String,
-    #[prost(oneof = "Request", tags = "3,4,5,6,7,8,9,10,11,12")]
+    #[prost(oneof = "Request", tags = "3,4,5,6,7,8,9,10,11,12,14")]
     pub request: Option<Request>,
     /// Why, for requests that are recorded with a reason.
     #[prost(string, tag = "13")]
@@ -238,6 +238,8 @@ pub enum Request {
     /// TOML text.
     #[prost(string, tag = "12")]
     ApplyConfig(String),
+    #[prost(uint32, tag = "14")]
+    Drill(u32),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -6,6 +6,7 @@ mod acceptor;
 mod candidates;
 mod contradictions;
 mod countdowns;
+mod drill;
 mod election;
 mod encoding;
 mod fence_runs;

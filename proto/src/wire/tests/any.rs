@@ -176,6 +176,7 @@ fn any_request() -> impl Strategy<Value = OperatorRequest> {
         proptest::option::of(group()).prop_map(|group| OperatorRequest::Cleanup { group }),
         (group(), any::<bool>()).prop_map(|(group, enabled)| OperatorRequest::Enable { group, enabled }),
         any_node().prop_map(|node| OperatorRequest::Fence { node }),
+        any_node().prop_map(|node| OperatorRequest::Drill { node }),
         (any_node(), ".{0,20}").prop_map(|(node, reason)| OperatorRequest::FenceConfirm { node, reason }),
         Just(OperatorRequest::QuorumForce),
         Just(OperatorRequest::ApplyConfig {
