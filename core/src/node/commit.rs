@@ -144,6 +144,10 @@ impl Node {
             durable.accepted = Arc::clone(&state);
         }
         self.note_rules(was_pair);
+        if old.voters.is_data_pair() && !self.in_pair() {
+            // The other accepted what ends the pair's rules some time before now, perhaps long after this node did.
+            self.lease_rules_since = self.now;
+        }
         self.note_synced(ballot, state.version);
         if !Arc::ptr_eq(&self.config, &state.config) && self.config.source != state.config.source {
             self.config = Arc::clone(&state.config);

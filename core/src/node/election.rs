@@ -179,7 +179,7 @@ impl Node {
     }
 
     /// What this acceptor says to a candidate.
-    fn verdict_on(&self, candidate: NodeId, ballot: Ballot, transfer: Option<Ballot>) -> Verdict {
+    pub(super) fn verdict_on(&self, candidate: NodeId, ballot: Ballot, transfer: Option<Ballot>) -> Verdict {
         let Some(durable) = &self.durable else {
             return Verdict::Blank;
         };
@@ -192,8 +192,14 @@ impl Node {
         if ballot <= durable.promised {
             return Verdict::Stale;
         }
-        if self.is_established() && self.lease_end() > self.now {
-            return Verdict::Bound(self.now.until(self.lease_end()));
+        // It is one of those that back its own lease, and stays so when it gives up leading before that ends.
+        let leads_until = if self.is_established() {
+            self.lease_until.max(self.lease_end())
+        } else {
+            self.lease_until
+        };
+        if leads_until > self.now && transfer != Some(durable.promised) {
+            return Verdict::Bound(self.now.until(leads_until));
         }
         let bound = self
             .bound

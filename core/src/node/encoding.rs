@@ -39,6 +39,7 @@ impl Node {
             acked,
             synced,
             bound,
+            lease_until,
             no_promise_until,
             pending_accept,
             role,
@@ -76,7 +77,7 @@ impl Node {
         encode_acked(*acked, to);
         to.flag(*synced);
         encode_bound(now, bound.as_ref(), to);
-        to.deadline(now, Some(*no_promise_until));
+        [*lease_until, *no_promise_until].map(|until| to.deadline(now, Some(until)));
         encode_pending(pending_accept.as_ref(), to);
         encode_role(now, role, memory, to);
         let committed = durable.as_ref().map_or(0, |durable| durable.committed.version);

@@ -104,6 +104,8 @@ pub struct Node {
     acked: Option<(Ballot, Version)>,
     synced: bool,
     bound: Option<Bound>,
+    /// Until when somebody may act on the lease of a leadership of this node, also one that it gave up.
+    lease_until: Time,
     /// A restarted acceptor helps nobody but its last leader before this.
     no_promise_until: Time,
     pending_accept: Option<PendingAccept>,
@@ -164,6 +166,7 @@ impl Node {
             acked: None,
             synced,
             bound: None,
+            lease_until: Time::ZERO,
             no_promise_until: now + spans.lease,
             pending_accept: None,
             role: Role::Follower,

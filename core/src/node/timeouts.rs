@@ -61,6 +61,9 @@ impl Node {
             self.timers.clear(Timer::LeaseEnd);
             return;
         }
+        if self.is_established() {
+            self.lease_until = self.lease_until.max(self.lease_end());
+        }
         // A leader that has not been backed yet is measured from its election.
         let lease_end = self.lease_end().max(self.first_lease_end());
         if lease_end <= self.now {

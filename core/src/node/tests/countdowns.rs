@@ -63,12 +63,11 @@ fn permits_of_a_pair_are_counted_from_the_end_of_its_rules() {
     cluster.run_until(10_000, "a pair", |cluster| cluster.node(leader).in_pair());
     cluster.run_for(1_000);
     cluster.heal();
-    cluster.run_until(10_000, "no pair", |cluster| !cluster.node(leader).in_pair());
-    let ended = cluster.now;
-    cluster.run_until(5_000, "three vote", |cluster| {
+    cluster.run_until(10_000, "three vote", |cluster| {
         cluster.state(leader).voters.contains(W)
     });
-    // In the pair its permits rested on no answer of this node.
+    // The peer accepted that some time before, after this node did: until then its permits rested on no answer of this node.
+    let ended = cluster.now;
     let node = cluster.host_mut(leader).node.as_mut().expect("runs");
     node.member(peer).answered_at = None;
     cluster.isolate(peer);
@@ -196,6 +195,32 @@ fn who_handed_leadership_over_does_not_campaign_against_its_successor() {
     let since = cluster.journal(A, "stepped-down")[0].at;
     let asked = cluster.sent.iter().filter(|sent| sent.0 >= since);
     assert_eq!(asked.filter(asks).count(), 0);
+}
+
+#[test]
+fn who_gave_leadership_up_helps_only_its_successor_until_its_lease_would_have_ended() {
+    let mut cluster = spread();
+    cluster.event(A, Event::Agent(AgentEvent::Detached));
+    cluster.run_until(2_000, "it hands over", |cluster| {
+        !cluster.journal(A, "stepped-down").is_empty()
+    });
+    let warrant = cluster.sent.iter().find_map(|(_, _, to, message)| match message {
+        Message::Transfer { ballot } => Some((*to, *ballot)),
+        _ => None,
+    });
+    let (successor, held) = warrant.expect("handed over");
+    let other = if successor == B { C } else { B };
+    let verdict_on = |cluster: &mut Cluster, candidate, transfer| {
+        let node = cluster.host_mut(A).node.as_mut().expect("runs");
+        node.verdict_on(candidate, held.next_for(candidate), transfer)
+    };
+    // Its permits, and what it told others of its lease, still hold.
+    let left = cluster.now.until(cluster.node(A).lease_until);
+    assert!(left > LEASE / 2, "{left:?}");
+    assert_eq!(verdict_on(&mut cluster, other, None), Verdict::Bound(left));
+    assert_eq!(verdict_on(&mut cluster, successor, Some(held)), Verdict::Granted);
+    cluster.host_mut(A).node.as_mut().expect("runs").now = cluster.now + left;
+    assert_eq!(verdict_on(&mut cluster, other, None), Verdict::Granted);
 }
 
 #[test]
