@@ -76,8 +76,8 @@ impl Node {
         encode_persistence(persistence, to);
         encode_acked(*acked, to);
         to.flag(*synced);
-        encode_bound(now, bound.as_ref(), to);
-        [*lease_until, *no_promise_until].map(|until| to.deadline(now, Some(until)));
+        encode_bound(now, bound.as_ref(), *lease_until, to);
+        to.deadline(now, Some(*no_promise_until));
         encode_pending(pending_accept.as_ref(), to);
         encode_role(now, role, memory, to);
         let committed = durable.as_ref().map_or(0, |durable| durable.committed.version);
@@ -208,7 +208,8 @@ fn encode_answer(effect: &Effect, to: &mut Encoder) {
     }
 }
 
-fn encode_bound(now: Time, bound: Option<&Bound>, to: &mut Encoder) {
+fn encode_bound(now: Time, bound: Option<&Bound>, lease_until: Time, to: &mut Encoder) {
+    to.deadline(now, Some(lease_until));
     to.flag(bound.is_some());
     if let Some(Bound {
         leader,
