@@ -430,3 +430,72 @@ async fn fence_ipmilan_on_a_simulated_bmc() {
     );
     eprintln!("{}", outcome.error);
 }
+
+#[tokio::test]
+async fn our_own_ipmi_verifies_the_machine_and_is_as_strict() {
+    let Some(bmc) = Bmc::new() else { return };
+    let fencer = Fencer::new(|_| {});
+    let own = |action: &str, uuid: &str| {
+        let mut request = bmc.request(action);
+        request.agent = "ipmi".into();
+        let ip = request.params.remove("ipaddr").unwrap();
+        request.params.insert("ip".into(), ip);
+        request.params.remove("lanplus");
+        request.params.insert("privlvl".into(), "administrator".into());
+        if !uuid.is_empty() {
+            request.params.insert("uuid".into(), uuid.into());
+        }
+        request
+    };
+    let power = || {
+        std::fs::read_to_string(bmc.folder.path().join("power"))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    let mut outcome = FenceOutcome::default();
+    for _ in 0..20 {
+        outcome = fencer.run(&own("test", ""), "db1").await;
+        if outcome.error.is_empty() {
+            break;
+        }
+    }
+    assert!(outcome.evidence.contains("give that as uuid"), "{outcome:?}");
+    let (_, rest) = outcome.evidence.split_once("it is machine ").unwrap();
+    let machine = rest.split_once(':').unwrap().0.to_owned();
+    let other = "00000000-0000-0000-0000-000000000001";
+    for action in ["test", "off", "on"] {
+        let mut wrong = own(action, other);
+        wrong.timeout_ms = 4_000;
+        let outcome = fencer.run(&wrong, "db1").await;
+        assert!(!outcome.off_read_back && power() == "1", "{outcome:?}");
+        assert!(
+            action == "on" || outcome.error.contains("belongs to machine"),
+            "{outcome:?}"
+        );
+    }
+    // The attempt to switch on still has the device.
+    let mut outcome = fencer.run(&own("test", &machine), "db1").await;
+    while outcome.skipped {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        outcome = fencer.run(&own("test", &machine), "db1").await;
+    }
+    assert!(outcome.evidence.contains("verified: machine"), "{outcome:?}");
+    let outcome = fencer.run(&own("off", &machine), "db1").await;
+    eprintln!("{} ms: {}", outcome.took_ms, outcome.evidence);
+    assert!(outcome.off_read_back && power() == "0", "{outcome:?}");
+    let outcome = fencer.run(&own("status", &machine), "db1").await;
+    assert!(outcome.off_read_back, "{outcome:?}");
+    let secret = bmc.folder.path().join("wrong");
+    std::fs::write(&secret, "wrong-one\n").unwrap();
+    let mut refused = own("off", "");
+    refused
+        .params
+        .insert("password_file".into(), secret.display().to_string());
+    refused.timeout_ms = 8_000;
+    let outcome = fencer.run(&refused, "db1").await;
+    assert!(
+        !outcome.off_read_back && !format!("{outcome:?}").contains("wrong-one"),
+        "{outcome:?}"
+    );
+}

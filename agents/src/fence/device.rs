@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Described;
 use super::exit::exit_meaning;
+use super::ipmi::Ipmi;
 use super::params::Prepared;
 use super::state::{self, Power};
 use crate::agent::AgentError;
@@ -21,10 +22,20 @@ const READ_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::f
 pub(super) struct Device {
     pub label: String,
     pub node: String,
-    pub program: PathBuf,
-    pub args: Vec<String>,
+    pub driver: Driver,
     pub prepared: Prepared,
-    pub metadata: Option<Described>,
+}
+
+/// What carries actions out.
+pub(super) enum Driver {
+    /// A fence agent, or a program with the same contract.
+    Agent {
+        program: PathBuf,
+        args: Vec<String>,
+        metadata: Option<Described>,
+    },
+    /// Our own.
+    Ipmi(Ipmi),
 }
 
 /// What a separate look at the power state showed.
@@ -46,15 +57,21 @@ impl Device {
                 self.label, self.node
             )));
         }
-        let input = self.prepared.input(action, &self.node);
-        program::run(&self.program, &self.args, input.as_ref(), left)
-            .await
-            .map_err(|error| match error {
-                RunError::Spawn(error) => {
-                    AgentError(format!("{} {action} cannot be run: {error}", self.label))
-                }
-                timeout @ RunError::Timeout(_) => AgentError(format!("{} {action} {timeout}", self.label)),
-            })
+        let run = match &self.driver {
+            Driver::Agent { program, args, .. } => {
+                let input = self.prepared.input(action, &self.node);
+                program::run(program, args, input.as_ref(), left).await
+            }
+            Driver::Ipmi(ipmi) => ipmi.act(action, left).await,
+        };
+        run.map_err(|error| self.not_run(action, error))
+    }
+
+    fn not_run(&self, action: &str, error: RunError) -> AgentError {
+        AgentError(match error {
+            RunError::Spawn(error) => format!("{} {action} cannot be run: {error}", self.label),
+            timeout @ RunError::Timeout(_) => format!("{} {action} {timeout}", self.label),
+        })
     }
 
     pub fn complaint(&self, action: &str, run: &Run) -> String {
@@ -155,7 +172,11 @@ impl Device {
 
     /// Checks parameters, asks the agent to check them where it can, and reads the power state. Changes nothing.
     pub async fn test(&self, deadline: Instant) -> Result<Reading, AgentError> {
-        if let Some(Err(why)) = &self.metadata {
+        let metadata = match &self.driver {
+            Driver::Agent { metadata, .. } => metadata.as_ref(),
+            Driver::Ipmi(ipmi) => return self.test_ipmi(ipmi, deadline).await,
+        };
+        if let Some(Err(why)) = metadata {
             return Err(AgentError(format!(
                 "{} does not describe itself: {why}",
                 self.label
@@ -168,7 +189,7 @@ impl Device {
                 self.prepared.problems.join("; ")
             )));
         }
-        if let Some(Ok(metadata)) = &self.metadata
+        if let Some(Ok(metadata)) = metadata
             && metadata.has_action("validate-all")
         {
             let run = self.act("validate-all", deadline).await?;
@@ -177,5 +198,21 @@ impl Device {
             }
         }
         self.report(deadline).await
+    }
+
+    /// Reads the power state, and says which machine it is about.
+    async fn test_ipmi(&self, ipmi: &Ipmi, deadline: Instant) -> Result<Reading, AgentError> {
+        let mut reading = self.report(deadline).await?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let guid = ipmi
+            .guid(left)
+            .await
+            .map_err(|error| self.not_run("guid", error))?;
+        reading.evidence.push_str(&match guid {
+            Some(guid) if ipmi.is_verified() => format!("; verified: machine {guid}"),
+            Some(guid) => format!("; it is machine {guid}: give that as uuid, and it is verified each time"),
+            None => "; it does not tell which machine it is".into(),
+        });
+        Ok(reading)
     }
 }

@@ -1,4 +1,4 @@
-//! Fence devices: any ClusterLabs fence agent, or a program with the same contract (`exec`).
+//! Fence devices: any ClusterLabs fence agent, a program with the same contract (`exec`), or one of our own (`ipmi`).
 //!
 //! - [`locate`], [`metadata`], [`params`]: which program, how it describes itself, what it is given.
 //! - `device`: its actions and their proof. [`crate::program`]: one run of it. [`state`]: what a `status` run proves.
@@ -8,6 +8,7 @@
 
 mod device;
 mod exit;
+mod ipmi;
 pub mod locate;
 pub mod metadata;
 pub mod params;
@@ -20,9 +21,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use holdfast_proto::agent::{FenceDevice, FenceOutcome, Note};
+use holdfast_proto::config::{EXEC_AGENT, IPMI_AGENT};
 use tokio::time::Instant;
 
-use self::device::{Device, Reading};
+use self::device::{Device, Driver, Reading};
+use self::ipmi::Ipmi;
 use self::metadata::Metadata;
 use self::turn::{Turn, Turns};
 use crate::agent::AgentError;
@@ -156,7 +159,16 @@ impl Fencer {
     }
 
     async fn open(&self, request: &FenceDevice, deadline: Instant) -> Result<Device, AgentError> {
-        let exec = request.agent == "exec";
+        if request.agent == IPMI_AGENT {
+            return Ok(Device {
+                label: request.agent.clone(),
+                node: request.node.clone(),
+                driver: Driver::Ipmi(Ipmi::new(&request.params)?),
+                // Reads the secret, so that it can be kept out of all output.
+                prepared: params::prepare(&request.params, None)?,
+            });
+        }
+        let exec = request.agent == EXEC_AGENT;
         let (program, args) = if exec {
             exec_command(&request.params)?
         } else {
@@ -184,10 +196,12 @@ impl Fencer {
         Ok(Device {
             label,
             node: request.node.clone(),
-            program,
-            args,
+            driver: Driver::Agent {
+                program,
+                args,
+                metadata,
+            },
             prepared,
-            metadata,
         })
     }
 

@@ -22,6 +22,19 @@ pub const STORAGE_AGENTS: [&str; 6] = [
 ];
 /// The agent that runs a program with the same contract.
 pub const EXEC_AGENT: &str = "exec";
+/// IPMI 2.0 by `ipmitool`, which verifies the machine.
+pub const IPMI_AGENT: &str = "ipmi";
+const IPMI_EXAMPLE: &str = "write params = { ip = \"10.0.9.1\", username = \"ha\", password_file = \"/etc/holdfast/secrets/db1-bmc\" }";
+/// Parameters of [`IPMI_AGENT`], and whether they are needed.
+const IPMI_PARAMS: [(&str, bool); 7] = [
+    ("ip", true),
+    ("username", true),
+    ("password_file", true),
+    ("uuid", false),
+    ("ipport", false),
+    ("cipher", false),
+    ("privlvl", false),
+];
 
 const TIMEOUT_DEFAULT_MS: u32 = 30_000;
 
@@ -111,15 +124,14 @@ pub(super) fn resolve_node(table: &Table, name: &At<&str>, nodes: &BTreeMap<&str
 }
 
 fn read_agent<'a>(table: &Table<'a>) -> Option<At<&'a str>> {
-    let hint =
-        "a fence agent such as \"fence_ipmilan\" or \"fence_redfish\", or \"exec\" for a program of your own";
+    let hint = "\"ipmi\", a fence agent such as \"fence_redfish\", or \"exec\" for a program of your own";
     let agent = table.needed_text("agent", hint)?;
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let fence_agent = agent
         .value
         .strip_prefix("fence_")
         .is_some_and(|rest| !rest.is_empty() && rest.chars().all(plain));
-    if fence_agent || agent.value == EXEC_AGENT {
+    if fence_agent || [EXEC_AGENT, IPMI_AGENT].contains(&agent.value) {
         return Some(agent);
     }
     let message = format!(
@@ -149,13 +161,27 @@ fn choice<T: Copy>(table: &Table, key: &str, choices: &[(&'static str, T)]) -> O
 fn read_params(table: &Table, agent: &str) -> BTreeMap<String, String> {
     let mut params = BTreeMap::new();
     let Some(given) = table.table("params", "`params`", "write params = { ip = \"10.0.9.1\" }") else {
-        if agent == EXEC_AGENT && table.span_of("params").is_none() {
-            table.missing("params", "write params = { program = \"/usr/local/sbin/power\" }");
+        if table.span_of("params").is_none() {
+            match agent {
+                EXEC_AGENT => {
+                    table.missing("params", "write params = { program = \"/usr/local/sbin/power\" }")
+                }
+                IPMI_AGENT => table.missing("params", IPMI_EXAMPLE),
+                _ => {}
+            }
         }
         return params;
     };
     if agent == EXEC_AGENT && given.span_of("program").is_none() {
         given.missing("program", "such as program = \"/usr/local/sbin/power\"");
+    }
+    if agent == IPMI_AGENT {
+        for (key, _) in IPMI_PARAMS
+            .iter()
+            .filter(|(key, needed)| *needed && given.span_of(key).is_none())
+        {
+            given.missing(key, IPMI_EXAMPLE);
+        }
     }
     for (key, value) in given.entries() {
         if is_secret_key(key.value) {
@@ -170,6 +196,10 @@ fn read_params(table: &Table, agent: &str) -> BTreeMap<String, String> {
             table
                 .problems
                 .add(Problem::new(key.span, "`action` does not belong into `params`").hint(hint));
+        } else if agent == IPMI_AGENT && !IPMI_PARAMS.iter().any(|(known, _)| *known == key.value) {
+            let message = format!("an ipmi device has no parameter `{}`", key.value.escape_debug());
+            let known = IPMI_PARAMS.iter().map(|(known, _)| *known);
+            table.problems.add_unknown(key.span, message, key.value, known);
         } else if let Some(text) = param_text(&given, key.value, value) {
             params.insert(key.value.to_string(), text);
         }

@@ -267,6 +267,19 @@ fn fence_devices_are_checked() {
             .contains("the path must be absolute")
     );
     assert!(error_of(&fence("agent = \"fence_scsi\"\nkind = \"power\"")).contains("it is no power device"));
+    assert!(error_of(&fence("agent = \"ipmi\"")).contains("password_file = "));
+    let ipmi = "agent = \"ipmi\"\nparams = { ip = \"10.0.9.1\", username = \"ha\"";
+    assert!(error_of(&fence(&format!("{ipmi} }}"))).contains("needs the key `password_file`"));
+    let login = format!("{ipmi}, password_file = \"/etc/bmc\"");
+    assert_eq!(
+        parsed(&fence(&format!("{login}, uuid = \"4c4c4544\" }}"))).fences[0].agent,
+        IPMI_AGENT
+    );
+    let wrong = error_of(&fence(&format!("{login}, chipher = 3 }}")));
+    assert!(
+        wrong.contains("an ipmi device has no parameter `chipher`") && wrong.contains("cipher"),
+        "{wrong}"
+    );
     assert!(
         error_of(&fence("agent = \"fence_scsi\"\naction = \"reboot\""))
             .contains("a storage device has no reboot")
