@@ -47,9 +47,27 @@ fn answers(effects: &[Effect]) -> Vec<&OperatorOutcome> {
 /// Node 1's word of another version 4, from before it went off.
 fn late_word(solo: &Solo) -> Message {
     let mut state = ClusterState::clone(&solo.durable().committed);
-    (state.version, state.reason) = (4, "agreed with the other node".into());
+    (state.version, state.maintenance) = (4, false);
+    state.reason = "agreed with the other node".into();
     let (ballot, state) = (Ballot { round: 8, node: 1 }, Arc::new(state));
     Message::Commit { ballot, state }
+}
+
+#[test]
+fn what_this_node_accepted_last_is_forced_with_it_because_it_may_have_been_chosen() {
+    let state = all_vote(&config(2, false, &group("db", "fencing", "")));
+    let mut durable = Durable::initial(state.clone());
+    let mut accepted = state;
+    (accepted.version, accepted.maintenance) = (2, true);
+    durable.accepted = Arc::new(accepted);
+    let config = Arc::clone(&durable.committed.config);
+    let mut solo = Solo::start(B, Some(durable), &config);
+    solo.advance(LEASE * 3);
+    let effects = force(&mut solo);
+    write(&mut solo, &effects);
+    let committed = &solo.durable().committed;
+    assert_eq!((committed.version, committed.voters), (3, voters(&[B])));
+    assert!(committed.maintenance);
 }
 
 #[test]
@@ -84,4 +102,8 @@ fn a_force_that_word_of_a_newer_commit_overtakes_is_refused_and_changes_nothing(
     );
     let committed = &solo.durable().committed;
     assert_eq!((committed.version, committed.voters), (5, voters(&[B])));
+    assert!(
+        !committed.maintenance,
+        "upon what was agreed, not upon the force that failed"
+    );
 }

@@ -64,6 +64,24 @@ fn a_takeover_on_a_device_is_accounted_for_from_the_attempt_to_the_state_that_re
 }
 
 #[test]
+fn a_takeover_tells_how_many_groups_left_the_node_that_was_lost() {
+    let groups = ["db", "one", "two"].map(|name| group(name, "fencing", ""));
+    let mut cluster = Cluster::formed(3, false, &groups.concat());
+    let (group, to) = ("db".into(), Some(B));
+    cluster.ask_done(A, OperatorRequest::Move { group, to });
+    cluster.run_until(1_000, "it moved", |cluster| cluster.runs_on("db") == [B]);
+    cluster.isolate(A);
+    cluster.run_until(5_000, "it is fenced", |cluster| {
+        !cluster.asked_about(A).is_empty()
+    });
+    let ask = cluster.asked_about(A)[0];
+    cluster.device_proves(ask);
+    cluster.run_for(1_000);
+    let used = cluster.journal(ask.by, "proof-used");
+    assert!(used[0].text.contains("2 groups left it"), "{}", used[0].text);
+}
+
+#[test]
 fn a_takeover_on_a_countdown_says_from_which_heartbeat_it_was_counted() {
     let (mut cluster, owner, other, since) = owner_lost("fencing", Some(Duration::from_secs(2)));
     cluster.run_until(20_000, "it runs elsewhere", |cluster| {

@@ -82,7 +82,9 @@ fn a_move_goes_not_to_a_node_in_standby_nor_to_one_that_is_being_fenced() {
 
 #[test]
 fn a_group_starts_after_one_that_runs_on_another_node() {
-    let mut cluster = trio("fencing", "after = [\"db\"]");
+    let groups = ["db", "one", "two"].map(|name| group(name, "fencing", ""));
+    let web = group("web", "fencing", "after = [\"db\"]");
+    let mut cluster = Cluster::formed(3, false, &(groups.concat() + &web));
     cluster.ask_done(A, to("db", Some(B)));
     cluster.run_until(1_000, "it moved", |cluster| cluster.runs_on("db") == [B]);
     assert_eq!(cluster.leader(), Some(A));
@@ -92,6 +94,11 @@ fn a_group_starts_after_one_that_runs_on_another_node() {
     };
     cluster.ask_done(A, enable(false));
     cluster.run_until(1_000, "it stops", |cluster| cluster.runs_on("web").is_empty());
+    assert_eq!(
+        (cluster.leader(), cluster.runs_on("db")),
+        (Some(A), vec![B]),
+        "who decides has it from a report"
+    );
     cluster.ask_done(A, enable(true));
     cluster.run_until(1_000, "it runs again", |cluster| {
         cluster.runs_on("web").len() == 1
