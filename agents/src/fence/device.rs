@@ -10,6 +10,7 @@ use super::Described;
 use super::exit::exit_meaning;
 use super::ipmi::Ipmi;
 use super::params::Prepared;
+use super::redfish::Redfish;
 use super::state::{self, Power};
 use crate::agent::AgentError;
 use crate::clock;
@@ -36,6 +37,8 @@ pub(super) enum Driver {
     },
     /// Our own.
     Ipmi(Ipmi),
+    /// Our own.
+    Redfish(Redfish),
 }
 
 /// What a separate look at the power state showed.
@@ -63,6 +66,7 @@ impl Device {
                 program::run(program, args, input.as_ref(), left).await
             }
             Driver::Ipmi(ipmi) => ipmi.act(action, left).await,
+            Driver::Redfish(redfish) => redfish.act(action, left).await,
         };
         run.map_err(|error| self.not_run(action, error))
     }
@@ -174,7 +178,7 @@ impl Device {
     pub async fn test(&self, deadline: Instant) -> Result<Reading, AgentError> {
         let metadata = match &self.driver {
             Driver::Agent { metadata, .. } => metadata.as_ref(),
-            Driver::Ipmi(ipmi) => return self.test_ipmi(ipmi, deadline).await,
+            Driver::Ipmi(_) | Driver::Redfish(_) => return self.test_own(deadline).await,
         };
         if let Some(Err(why)) = metadata {
             return Err(AgentError(format!(
@@ -201,15 +205,17 @@ impl Device {
     }
 
     /// Reads the power state, and says which machine it is about.
-    async fn test_ipmi(&self, ipmi: &Ipmi, deadline: Instant) -> Result<Reading, AgentError> {
+    async fn test_own(&self, deadline: Instant) -> Result<Reading, AgentError> {
         let mut reading = self.report(deadline).await?;
         let left = deadline.saturating_duration_since(Instant::now());
-        let guid = ipmi
-            .guid(left)
-            .await
-            .map_err(|error| self.not_run("guid", error))?;
+        let (guid, verified) = match &self.driver {
+            Driver::Ipmi(ipmi) => (ipmi.guid(left).await, ipmi.is_verified()),
+            Driver::Redfish(redfish) => (redfish.guid(left).await, redfish.is_verified()),
+            Driver::Agent { .. } => return Ok(reading),
+        };
+        let guid = guid.map_err(|error| self.not_run("guid", error))?;
         reading.evidence.push_str(&match guid {
-            Some(guid) if ipmi.is_verified() => format!("; verified: machine {guid}"),
+            Some(guid) if verified => format!("; verified: machine {guid}"),
             Some(guid) => format!("; it is machine {guid}: give that as uuid, and it is verified each time"),
             None => "; it does not tell which machine it is".into(),
         });

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::locate;
+use super::machine::{is_guid, same_machine};
 use crate::agent::AgentError;
 use crate::program::{self, Run, RunError};
 
@@ -129,40 +130,12 @@ fn refused(run: Run, why: &str) -> Run {
 fn read_guid(said: &str) -> Option<String> {
     let line = said.lines().find(|line| line.starts_with("System GUID"))?;
     let guid = line.split_once(':')?.1.trim().to_ascii_lowercase();
-    (digits(&guid).len() == 32).then_some(guid)
-}
-
-fn digits(guid: &str) -> Vec<u8> {
-    let hex = guid.bytes().filter(u8::is_ascii_hexdigit);
-    hex.map(|digit| digit.to_ascii_lowercase()).collect()
-}
-
-/// Controllers write the first three fields in either order of bytes (SMBIOS 2.6, 7.2.1), and some the whole backwards.
-fn same_machine(wanted: &str, told: &str) -> bool {
-    let (wanted, told) = (digits(wanted), digits(told));
-    if wanted.len() != 32 || told.len() != 32 {
-        return false;
-    }
-    let bytes: Vec<&[u8]> = told.chunks(2).collect();
-    let order = |order: &[usize]| -> Vec<u8> { order.iter().flat_map(|at| bytes[*at].to_vec()).collect() };
-    let swapped = order(&[3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15]);
-    let backwards = order(&[15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
-    [told.clone(), swapped, backwards].contains(&wanted)
+    is_guid(&guid).then_some(guid)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_guid_is_the_same_machine_in_either_order_of_bytes() {
-        let told = "33221100-5544-7766-8899-aabbccddeeff";
-        assert!(same_machine("33221100-5544-7766-8899-AABBCCDDEEFF", told));
-        assert!(same_machine("00112233-4455-6677-8899-aabbccddeeff", told));
-        assert!(same_machine("ffeeddcc-bbaa-9988-6677-445500112233", told));
-        assert!(!same_machine("33221100-5544-7766-8899-aabbccddeefe", told));
-        assert!(!same_machine("", told) && !same_machine("00112233", "00112233"));
-    }
 
     #[test]
     fn only_a_whole_guid_is_read() {

@@ -1,4 +1,5 @@
-//! Fence devices: any ClusterLabs fence agent, a program with the same contract (`exec`), or one of our own (`ipmi`).
+//! Fence devices: any ClusterLabs fence agent, a program with the same contract (`exec`), or one of our own
+//! (`ipmi`, `redfish`).
 //!
 //! - [`locate`], [`metadata`], [`params`]: which program, how it describes itself, what it is given.
 //! - `device`: its actions and their proof. [`crate::program`]: one run of it. [`state`]: what a `status` run proves.
@@ -10,8 +11,10 @@ mod device;
 mod exit;
 mod ipmi;
 pub mod locate;
+mod machine;
 pub mod metadata;
 pub mod params;
+mod redfish;
 pub mod state;
 mod turn;
 
@@ -21,12 +24,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use holdfast_proto::agent::{FenceDevice, FenceOutcome, Note};
-use holdfast_proto::config::{EXEC_AGENT, IPMI_AGENT};
+use holdfast_proto::config::{EXEC_AGENT, IPMI_AGENT, REDFISH_AGENT};
 use tokio::time::Instant;
 
 use self::device::{Device, Driver, Reading};
 use self::ipmi::Ipmi;
 use self::metadata::Metadata;
+use self::redfish::Redfish;
 use self::turn::{Turn, Turns};
 use crate::agent::AgentError;
 use crate::clock;
@@ -159,14 +163,8 @@ impl Fencer {
     }
 
     async fn open(&self, request: &FenceDevice, deadline: Instant) -> Result<Device, AgentError> {
-        if request.agent == IPMI_AGENT {
-            return Ok(Device {
-                label: request.agent.clone(),
-                node: request.node.clone(),
-                driver: Driver::Ipmi(Ipmi::new(&request.params)?),
-                // Reads the secret, so that it can be kept out of all output.
-                prepared: params::prepare(&request.params, None)?,
-            });
+        if [IPMI_AGENT, REDFISH_AGENT].contains(&request.agent.as_str()) {
+            return open_own(request);
         }
         let exec = request.agent == EXEC_AGENT;
         let (program, args) = if exec {
@@ -259,6 +257,24 @@ impl Fencer {
             });
         });
     }
+}
+
+/// A device that needs no fence agent.
+fn open_own(request: &FenceDevice) -> Result<Device, AgentError> {
+    // Reads the secret, for use and so that it can be kept out of all output.
+    let mut prepared = params::prepare(&request.params, None)?;
+    prepared.problems.clear();
+    let driver = if request.agent == IPMI_AGENT {
+        Driver::Ipmi(Ipmi::new(&request.params)?)
+    } else {
+        Driver::Redfish(Redfish::new(&request.params, &prepared)?)
+    };
+    Ok(Device {
+        label: request.agent.clone(),
+        node: request.node.clone(),
+        driver,
+        prepared,
+    })
 }
 
 /// A parameter that names this node in a request for another one would switch us off.

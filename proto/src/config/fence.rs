@@ -24,17 +24,39 @@ pub const STORAGE_AGENTS: [&str; 6] = [
 pub const EXEC_AGENT: &str = "exec";
 /// IPMI 2.0 by `ipmitool`, which verifies the machine.
 pub const IPMI_AGENT: &str = "ipmi";
-const IPMI_EXAMPLE: &str = "write params = { ip = \"10.0.9.1\", username = \"ha\", password_file = \"/etc/holdfast/secrets/db1-bmc\" }";
-/// Parameters of [`IPMI_AGENT`], and whether they are needed.
-const IPMI_PARAMS: [(&str, bool); 7] = [
-    ("ip", true),
-    ("username", true),
-    ("password_file", true),
-    ("uuid", false),
-    ("ipport", false),
-    ("cipher", false),
-    ("privlvl", false),
+/// Redfish over HTTPS, which verifies the machine.
+pub const REDFISH_AGENT: &str = "redfish";
+
+/// A device that needs no fence agent: its parameters are known here.
+struct Own {
+    agent: &'static str,
+    needed: &'static [&'static str],
+    optional: &'static [&'static str],
+}
+
+const OWN: [Own; 2] = [
+    Own {
+        agent: IPMI_AGENT,
+        needed: &["ip", "username", "password_file"],
+        optional: &["uuid", "ipport", "cipher", "privlvl"],
+    },
+    Own {
+        agent: REDFISH_AGENT,
+        needed: &["ip", "username", "password_file"],
+        optional: &["uuid", "ipport", "certificate", "authorities", "system"],
+    },
 ];
+const OWN_EXAMPLE: &str = "write params = { ip = \"10.0.9.1\", username = \"ha\", password_file = \"/etc/holdfast/secrets/db1-bmc\" }";
+
+impl Own {
+    fn find(agent: &str) -> Option<&'static Own> {
+        OWN.iter().find(|own| own.agent == agent)
+    }
+
+    fn params(&self) -> impl Iterator<Item = &'static str> + Clone + '_ {
+        self.needed.iter().chain(self.optional).copied()
+    }
+}
 
 const TIMEOUT_DEFAULT_MS: u32 = 30_000;
 
@@ -124,14 +146,15 @@ pub(super) fn resolve_node(table: &Table, name: &At<&str>, nodes: &BTreeMap<&str
 }
 
 fn read_agent<'a>(table: &Table<'a>) -> Option<At<&'a str>> {
-    let hint = "\"ipmi\", a fence agent such as \"fence_redfish\", or \"exec\" for a program of your own";
+    let hint =
+        "\"ipmi\", \"redfish\", a fence agent such as \"fence_apc\", or \"exec\" for a program of your own";
     let agent = table.needed_text("agent", hint)?;
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let fence_agent = agent
         .value
         .strip_prefix("fence_")
         .is_some_and(|rest| !rest.is_empty() && rest.chars().all(plain));
-    if fence_agent || [EXEC_AGENT, IPMI_AGENT].contains(&agent.value) {
+    if fence_agent || agent.value == EXEC_AGENT || Own::find(agent.value).is_some() {
         return Some(agent);
     }
     let message = format!(
@@ -166,7 +189,7 @@ fn read_params(table: &Table, agent: &str) -> BTreeMap<String, String> {
                 EXEC_AGENT => {
                     table.missing("params", "write params = { program = \"/usr/local/sbin/power\" }")
                 }
-                IPMI_AGENT => table.missing("params", IPMI_EXAMPLE),
+                agent if Own::find(agent).is_some() => table.missing("params", OWN_EXAMPLE),
                 _ => {}
             }
         }
@@ -175,12 +198,10 @@ fn read_params(table: &Table, agent: &str) -> BTreeMap<String, String> {
     if agent == EXEC_AGENT && given.span_of("program").is_none() {
         given.missing("program", "such as program = \"/usr/local/sbin/power\"");
     }
-    if agent == IPMI_AGENT {
-        for (key, _) in IPMI_PARAMS
-            .iter()
-            .filter(|(key, needed)| *needed && given.span_of(key).is_none())
-        {
-            given.missing(key, IPMI_EXAMPLE);
+    let own = Own::find(agent);
+    for key in own.iter().flat_map(|own| own.needed) {
+        if given.span_of(key).is_none() {
+            given.missing(key, OWN_EXAMPLE);
         }
     }
     for (key, value) in given.entries() {
@@ -196,10 +217,14 @@ fn read_params(table: &Table, agent: &str) -> BTreeMap<String, String> {
             table
                 .problems
                 .add(Problem::new(key.span, "`action` does not belong into `params`").hint(hint));
-        } else if agent == IPMI_AGENT && !IPMI_PARAMS.iter().any(|(known, _)| *known == key.value) {
-            let message = format!("an ipmi device has no parameter `{}`", key.value.escape_debug());
-            let known = IPMI_PARAMS.iter().map(|(known, _)| *known);
-            table.problems.add_unknown(key.span, message, key.value, known);
+        } else if let Some(own) = own.filter(|own| own.params().all(|known| known != key.value)) {
+            let message = format!(
+                "a device `{agent}` has no parameter `{}`",
+                key.value.escape_debug()
+            );
+            table
+                .problems
+                .add_unknown(key.span, message, key.value, own.params());
         } else if let Some(text) = param_text(&given, key.value, value) {
             params.insert(key.value.to_string(), text);
         }

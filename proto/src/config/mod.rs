@@ -27,7 +27,7 @@ use toml::de::DeTable;
 
 pub use cluster::{DETECTION_MS, LINKS_MAX, PORT_DEFAULT, PROFILES};
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Diagnostics};
-pub use fence::{EXEC_AGENT, IPMI_AGENT, STORAGE_AGENTS};
+pub use fence::{EXEC_AGENT, IPMI_AGENT, REDFISH_AGENT, STORAGE_AGENTS};
 pub use findings::{Finding, findings, warnings};
 pub use group::{PROBES_MAX, RESOURCES_MAX};
 pub use model::*;

@@ -277,7 +277,7 @@ fn fence_devices_are_checked() {
     );
     let wrong = error_of(&fence(&format!("{login}, chipher = 3 }}")));
     assert!(
-        wrong.contains("an ipmi device has no parameter `chipher`") && wrong.contains("cipher"),
+        wrong.contains("a device `ipmi` has no parameter `chipher`") && wrong.contains("cipher"),
         "{wrong}"
     );
     assert!(
