@@ -64,3 +64,17 @@ fn a_drill_is_refused_unless_it_costs_nobody_anything() {
     );
     assert!(cluster.fences.is_empty());
 }
+
+#[test]
+fn a_node_that_is_fenced_already_or_is_not_heard_is_not_drilled() {
+    let (mut cluster, owner, other) = quiet_pair(true);
+    cluster.ask_done(owner, OperatorRequest::Drill { node: other });
+    let said = cluster.ask_refused(owner, OperatorRequest::Drill { node: other });
+    assert!(said.contains("not well"), "its device works: {said}");
+    assert_eq!(cluster.asked_about(other).len(), 1);
+    let (mut cluster, owner, other) = quiet_pair(true);
+    cluster.power_off(other);
+    cluster.run_for(3_000);
+    let said = cluster.ask_refused(owner, OperatorRequest::Drill { node: other });
+    assert!(said.contains("not well"), "it is off: {said}");
+}
