@@ -3,6 +3,7 @@
 use holdfast_proto::control::{TimerRow, TimersView};
 use holdfast_proto::ids::NodeId;
 
+use crate::fence_tests::Shown;
 use crate::shell::api::Snapshot;
 
 /// Rows of every timer, and findings where one does not fit this machine, its links or its devices.
@@ -17,6 +18,7 @@ pub fn timers(snapshot: &Snapshot) -> TimersView {
     let mut findings = Vec::new();
     link_findings(snapshot, &mut findings);
     fence_findings(snapshot, &mut findings);
+    device_findings(snapshot, &mut findings);
     if !snapshot.scheduling.full && snapshot.config.cluster.detection_ms < 1000 {
         findings.push(format!(
             "detection = {} ms needs the deciding thread at SCHED_FIFO with locked memory; here it runs with {}",
@@ -78,6 +80,39 @@ fn fence_findings(snapshot: &Snapshot, findings: &mut Vec<String>) {
     }
 }
 
+/// A fencing is a login and an order, then at least one reading like that of a test: some three times as long as a test.
+const TESTS_PER_FENCING: u64 = 3;
+
+/// What the devices' answers to their last tests mean for the timers.
+fn device_findings(snapshot: &Snapshot, findings: &mut Vec<String>) {
+    let proven = snapshot
+        .fence_tests
+        .iter()
+        .filter(|test| test.shown == Shown::Proven);
+    for test in proven {
+        let (node, agent) = (snapshot.config.name_of(test.section.node), &test.section.agent);
+        let fencing_ms = u64::from(test.took_ms) * TESTS_PER_FENCING;
+        let says = format!(
+            "the fence device {agent} of {node} took {} ms to log in and read the power state, so a fencing may take {fencing_ms} ms",
+            test.took_ms
+        );
+        let enough_s = (fencing_ms * 2).div_ceil(1000);
+        if fencing_ms > u64::from(test.section.timeout_ms) {
+            findings.push(format!(
+                "{says}, longer than its timeout of {} ms; set timeout = \"{enough_s}s\" for it",
+                test.section.timeout_ms
+            ));
+        }
+        let delay_ms = snapshot.config.cluster.fence_delay_ms;
+        if fencing_ms > u64::from(delay_ms) {
+            findings.push(format!(
+                "{says}, longer than fence_delay, {delay_ms} ms: in a pair the other node would begin before the survivor is \
+                 done; set fence_delay = \"{enough_s}s\""
+            ));
+        }
+    }
+}
+
 fn watchdog_of(snapshot: &Snapshot, node: NodeId) -> u32 {
     if node == snapshot.view.node {
         return snapshot.agent.watchdog_ms;
@@ -85,4 +120,37 @@ fn watchdog_of(snapshot: &Snapshot, node: NodeId) -> u32 {
     let peer = snapshot.view.peers.iter().find(|peer| peer.node == node);
     peer.and_then(|peer| peer.watchdog)
         .map_or(0, |span| span.as_millis() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fence_tests::FenceTests;
+    use crate::status::fixture;
+    use holdfast_proto::time::Time;
+
+    #[test]
+    fn a_slow_device_needs_a_longer_timeout_and_fence_delay() {
+        let mut snapshot = fixture::healthy();
+        let config = fixture::with_fences();
+        snapshot.fence_tests = FenceTests::new(&config, NodeId(1), Time::ZERO).picture();
+        snapshot.config = config.into();
+        let findings = |snapshot: &Snapshot| {
+            let findings = timers(snapshot).findings.into_iter();
+            findings
+                .filter(|finding| finding.contains("took"))
+                .collect::<Vec<_>>()
+        };
+        assert!(findings(&snapshot).is_empty(), "nothing was measured");
+        snapshot.fence_tests[1].shown = Shown::Proven;
+        for (took_ms, expected) in [(400, 0), (2_000, 1), (12_000, 2)] {
+            snapshot.fence_tests[1].took_ms = took_ms;
+            assert_eq!(findings(&snapshot).len(), expected, "{took_ms}");
+        }
+        assert!(
+            findings(&snapshot)[1].contains("fence_delay = \"72s\""),
+            "{:?}",
+            findings(&snapshot)
+        );
+    }
 }
