@@ -10,12 +10,13 @@ use holdfast_proto::control::StatusView;
 
 use super::client::Client;
 use super::clock::now_us;
+use super::eyes::Eyes;
 use super::outlet::Outlets;
 use super::paths::Paths;
 use super::stage::TRUTH_SOCKET;
 use super::story::Story;
 use super::truth::Truth;
-use super::{DemoArgs, Service, config, control, power, switch};
+use super::{DemoArgs, FaultChoice, Service, config, control, power, switch};
 
 /// The data nodes.
 pub const NODES: [&str; 2] = ["n1", "n2"];
@@ -34,6 +35,8 @@ pub struct Cluster {
     pub outlets: Arc<Outlets>,
     /// The client.
     pub client: Arc<Client>,
+    /// The eyes, for a fault after which the address stays where nobody may answer.
+    pub eyes: Option<Arc<Eyes>>,
     /// The lease length.
     pub lease: Duration,
     service: Service,
@@ -62,12 +65,16 @@ impl Cluster {
             control::follow(paths, node, Arc::clone(&story))?;
         }
         let client = Client::start(switch::client()?, args.service)?;
+        let eyes = (args.fault == Some(FaultChoice::HangAll))
+            .then(Eyes::open)
+            .transpose()?;
         Ok(Cluster {
             paths: paths.clone(),
             story,
             truth,
             outlets,
             client,
+            eyes,
             lease: args.profile.lease(),
             service: args.service,
         })
@@ -181,7 +188,8 @@ fn prepare(args: &DemoArgs, paths: &Paths) -> anyhow::Result<()> {
         );
     }
     let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")?.replace('-', "");
-    let text = config::text(&uuid[..16], &pins, args.profile, args.service, paths);
+    let requires = args.fault.map_or("fencing", FaultChoice::requires);
+    let text = config::text(&uuid[..16], &pins, args.profile, args.service, requires, paths);
     for machine in MACHINES {
         fs::write(paths.config(machine), &text)?;
     }

@@ -36,7 +36,14 @@ pub fn machines() -> Vec<Machine> {
 }
 
 /// The configuration text; `pins` are the machines' key pins, in the order of `machines`.
-pub fn text(id: &str, pins: &[String], profile: Profile, service: Service, paths: &Paths) -> String {
+pub fn text(
+    id: &str,
+    pins: &[String],
+    profile: Profile,
+    service: Service,
+    requires: &str,
+    paths: &Paths,
+) -> String {
     let profile = profile.name();
     let mut text = format!("[cluster]\nname = \"demo\"\nid = \"{id}\"\nprofile = \"{profile}\"\n");
     for (machine, pin) in machines().iter().zip(pins) {
@@ -55,7 +62,7 @@ pub fn text(id: &str, pins: &[String], profile: Profile, service: Service, paths
             _ => data_node(&mut text, machine, &addresses, pin, paths),
         };
     }
-    group(&mut text, service, paths);
+    group(&mut text, service, requires, paths);
     text
 }
 
@@ -79,14 +86,14 @@ fn data_node(
     )
 }
 
-fn group(text: &mut String, service: Service, paths: &Paths) {
+fn group(text: &mut String, service: Service, requires: &str, paths: &Paths) {
     let kind = match service {
         Service::Builtin => Some("builtin"),
         Service::Redis => Some("redis"),
         Service::None => None,
     };
     text.push_str(&format!(
-        "\n[[group]]\nname = \"{GROUP}\"\nprefer = [\"n1\"]\nrequires = \"fencing\"\n"
+        "\n[[group]]\nname = \"{GROUP}\"\nprefer = [\"n1\"]\nrequires = \"{requires}\"\n"
     ));
     if let Some(kind) = kind {
         text.push_str(&format!(
@@ -116,11 +123,14 @@ mod tests {
         let pins = ["11", "22", "33"].map(|pair| pair.repeat(32));
         for profile in [Profile::Fast, Profile::Balanced, Profile::Wan] {
             for service in [Service::Builtin, Service::Redis, Service::None] {
-                let text = text("00000000000000aa", &pins, profile, service, &Paths::in_stage());
-                let config =
-                    parse(&text, "holdfast.toml").unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
-                assert_eq!(config.groups.len(), 1);
-                assert_eq!(config.fences.len(), 2);
+                for requires in ["fencing", "lease"] {
+                    let paths = Paths::in_stage();
+                    let text = text("00000000000000aa", &pins, profile, service, requires, &paths);
+                    let config = parse(&text, "holdfast.toml")
+                        .unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
+                    assert_eq!(config.groups.len(), 1);
+                    assert_eq!(config.fences.len(), 2);
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ use super::{FaultChoice, Service};
 use super::{control, node};
 
 impl FaultChoice {
-    /// Every single fault.
+    /// Every fault that strikes the same group.
     pub const EACH: [FaultChoice; 10] = [
         FaultChoice::Crash,
         FaultChoice::Cut,
@@ -37,11 +37,21 @@ impl FaultChoice {
             FaultChoice::HangHad => "hang-had",
             FaultChoice::HangAgentd => "hang-agentd",
             FaultChoice::HangBoth => "hang-both",
+            FaultChoice::HangAll => "hang-all",
             FaultChoice::KillHad => "kill-had",
             FaultChoice::Switchover => "switchover",
             FaultChoice::VipDeleted => "vip-deleted",
             FaultChoice::ServiceDies => "service-dies",
             FaultChoice::All => "all",
+        }
+    }
+
+    /// What the group requires: only without a fence does anything depend on the kernel alone.
+    pub fn requires(self) -> &'static str {
+        if self == FaultChoice::HangAll {
+            "lease"
+        } else {
+            "fencing"
         }
     }
 
@@ -59,6 +69,9 @@ impl FaultChoice {
             FaultChoice::HangHad => format!("had on {active} is frozen"),
             FaultChoice::HangAgentd => format!("had-agentd on {active} is frozen"),
             FaultChoice::HangBoth => format!("had and had-agentd on {active} are frozen"),
+            FaultChoice::HangAll => {
+                format!("had and had-agentd on {active} are frozen, and nobody is fenced")
+            }
             FaultChoice::KillHad => format!("had on {active} is killed"),
             FaultChoice::Switchover => format!("the operator moves the group away from {active}"),
             FaultChoice::VipDeleted => format!("the virtual IP is deleted by hand on {active}"),
@@ -76,6 +89,7 @@ impl FaultChoice {
                 | FaultChoice::CutOneway
                 | FaultChoice::HangHad
                 | FaultChoice::HangBoth
+                | FaultChoice::HangAll
         )
     }
 
@@ -86,6 +100,8 @@ impl FaultChoice {
                 Duration::from_millis(800)
             }
             FaultChoice::KillHad => lease * 4 + Duration::from_secs(1),
+            // Until the kernel has taken the address away as well.
+            FaultChoice::HangAll => lease * 2 + Duration::from_secs(4),
             _ => lease * 2 + Duration::from_millis(500),
         }
     }
@@ -93,7 +109,7 @@ impl FaultChoice {
     /// How long is waited for an outage to begin, where the fault causes one sooner or later.
     pub fn outage_begins_within(self, lease: Duration) -> Duration {
         match self {
-            FaultChoice::HangHad | FaultChoice::HangAgentd | FaultChoice::HangBoth => {
+            FaultChoice::HangHad | FaultChoice::HangAgentd | FaultChoice::HangBoth | FaultChoice::HangAll => {
                 lease * 4 + Duration::from_secs(6)
             }
             _ => Duration::ZERO,
@@ -121,7 +137,7 @@ impl FaultChoice {
             FaultChoice::CutOneway => cluster.outlets.carry(active, Carries::OutwardOnly)?,
             FaultChoice::HangHad => daemon("had", Signal::SIGSTOP)?,
             FaultChoice::HangAgentd => daemon("had-agentd", Signal::SIGSTOP)?,
-            FaultChoice::HangBoth => {
+            FaultChoice::HangBoth | FaultChoice::HangAll => {
                 daemon("had", Signal::SIGSTOP)?;
                 daemon("had-agentd", Signal::SIGSTOP)?;
             }
@@ -154,18 +170,25 @@ impl FaultChoice {
             FaultChoice::Crash => cluster.outlets.on(struck),
             FaultChoice::Cut | FaultChoice::CutOneway => cluster.outlets.carry(struck, Carries::All),
             FaultChoice::HangHad | FaultChoice::HangAgentd | FaultChoice::HangBoth => {
-                let Some(init) = cluster.outlets.init_pid(struck) else {
-                    return Ok(());
-                };
-                for (_, pid) in node::daemons_of(init) {
-                    // One that has just been fenced is gone, which is as good.
-                    let _ = kill(pid, Signal::SIGCONT);
-                }
+                thaw(cluster, struck);
                 Ok(())
+            }
+            FaultChoice::HangAll => {
+                thaw(cluster, struck);
+                // Nobody was fenced, so no reboot ends the count of moves.
+                control::cleanup(&cluster.paths, Cluster::other(struck)).map(|_| ())
             }
             // As an operator does who found out why: else the group is held down after some kills, as it should be.
             FaultChoice::ServiceDies => control::cleanup(&cluster.paths, struck).map(|_| ()),
             _ => Ok(()),
         }
+    }
+}
+
+/// Lets what is frozen on `node` go on. One that has just been fenced is gone, which is as good.
+fn thaw(cluster: &Cluster, node: &str) {
+    let daemons = cluster.outlets.init_pid(node).map(node::daemons_of);
+    for (_, pid) in daemons.into_iter().flatten() {
+        let _ = kill(pid, Signal::SIGCONT);
     }
 }

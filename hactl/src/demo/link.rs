@@ -132,6 +132,16 @@ pub fn add_address(name: &str, address: Ipv4Addr, prefix: u8) -> io::Result<()> 
     Netlink::open(0)?.apply(request)
 }
 
+/// Says for good, to this namespace, that `address` is at hardware address `mac`.
+pub fn add_neighbour(name: &str, address: Ipv4Addr, mac: [u8; 6]) -> io::Result<()> {
+    let index = if_nametoindex(name)?;
+    let request = Request::new(libc::RTM_NEWNEIGH, CREATE)
+        .neighbour(index)
+        .attr(libc::NDA_DST, &address.octets())
+        .attr(libc::NDA_LLADDR, &mac);
+    Netlink::open(0)?.apply(request)
+}
+
 /// Deletes an address from an interface of this namespace.
 pub fn delete_address(name: &str, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
     let index = if_nametoindex(name)?;

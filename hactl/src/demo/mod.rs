@@ -15,6 +15,7 @@ pub mod clock;
 pub mod cluster;
 mod config;
 pub mod control;
+pub mod eyes;
 pub mod fault;
 mod figures;
 pub mod link;
@@ -94,6 +95,9 @@ pub enum FaultChoice {
     HangAgentd,
     /// Both daemons on the active node are frozen.
     HangBoth,
+    /// The same where nobody is fenced, because the group only requires a lease: the kernel alone silences the node. Not
+    /// part of `all`, because it needs a group of its own kind.
+    HangAll,
     /// had on the active node is killed.
     KillHad,
     /// The operator moves the group.
@@ -102,7 +106,7 @@ pub enum FaultChoice {
     VipDeleted,
     /// The service is killed.
     ServiceDies,
-    /// All of them, one after the other.
+    /// All of them but hang-all, one after the other.
     All,
 }
 
@@ -157,6 +161,10 @@ pub enum Service {
 pub fn run(mut args: DemoArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     args.json = ui.json();
     let args = &args;
+    anyhow::ensure!(
+        args.fault != Some(FaultChoice::HangAll) || args.service == Service::Builtin,
+        "hang-all asks the built-in service by UDP which node answers: leave --service out"
+    );
     let words: Vec<&str> = args.internal.iter().map(String::as_str).collect();
     match words.as_slice() {
         [] => stage::open(args),

@@ -30,6 +30,15 @@ impl Request {
         Request { bytes }
     }
 
+    /// Appends the fixed header of a request about an IPv4 neighbour that stays (`struct ndmsg`).
+    pub fn neighbour(mut self, index: u32) -> Request {
+        self.bytes.extend_from_slice(&[libc::AF_INET as u8, 0, 0, 0]);
+        self.bytes.extend_from_slice(&index.to_ne_bytes());
+        self.bytes.extend_from_slice(&libc::NUD_PERMANENT.to_ne_bytes());
+        self.bytes.extend_from_slice(&[0, 0]);
+        self
+    }
+
     /// Appends the fixed header of a link request (`struct ifinfomsg`).
     pub fn link(mut self, family: i32, index: u32, flags: u32, change: u32) -> Request {
         self.bytes.extend_from_slice(&[family as u8, 0, 0, 0]);

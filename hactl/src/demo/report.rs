@@ -129,7 +129,10 @@ impl Screen {
                 .tone(Tone::Bad, "The cluster did NOT become whole again.")
         };
         let dual = if run.dual_active_ms == 0.0 {
-            "never on two nodes".to_string()
+            match run.gap_ms {
+                Some(gap_ms) => format!("never answered by two nodes ({gap_ms:.1} ms between them)"),
+                None => "never on two nodes".to_string(),
+            }
         } else {
             let text = format!("ON TWO NODES for {:.1} ms", run.dual_active_ms);
             self.paint.tone(Tone::Bad, &text)

@@ -91,6 +91,11 @@ fn run(fault: FaultChoice, number: u32, of: u32, cluster: &Cluster, screen: &Scr
     let active = cluster.wait_healthy(HEALTHY_WAIT)?;
     let mut live = screen.live(cluster.story.count());
     cluster.client.forget_before(now_us().saturating_sub(1_000_000));
+    if let Some(eyes) = &cluster.eyes {
+        eyes.forget();
+        // They have to have seen it before.
+        std::thread::sleep(STEADY);
+    }
     screen.title(fault, number, of, &active);
     let struck_us = fault.strike(cluster, &active)?;
     let answered = watch(fault, struck_us, cluster, &mut live);
@@ -105,10 +110,13 @@ fn run(fault: FaultChoice, number: u32, of: u32, cluster: &Cluster, screen: &Scr
     let first = client::first_answer(&asks).filter(|_| outage_us > 0);
     let blind = fault.blinds().then_some(active.as_str());
     let steps = Steps::find(&moments, blind, first.as_ref());
+    let seen = cluster.eyes.as_ref();
+    let seen = seen.map(|eyes| eyes.seen(&active, struck_us)).transpose()?;
     let run = Run {
         recovered: answered && whole.is_ok(),
         outage_ms: ms(outage_us),
-        dual_active_ms: ms(cluster.truth.dual_active_us(struck_us)),
+        dual_active_ms: ms(seen.map_or_else(|| cluster.truth.dual_active_us(struck_us), |seen| seen.dual_us)),
+        gap_ms: seen.map(|seen| ms(seen.gap_us)),
         phases: steps.phases(struck_us),
         answers_from: answerer(cluster),
         struck: active,

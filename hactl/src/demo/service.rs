@@ -1,11 +1,11 @@
-//! The service behind the virtual IP: a TCP responder, or redis-server.
+//! The service behind the virtual IP: a TCP and UDP responder, or redis-server.
 //!
 //! Either keeps a connection to the truth monitor open for as long as its process lives: the kernel closes it when
 //! the process is gone, whatever ended it.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -13,10 +13,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
 use nix::unistd::gethostname;
 
+use super::clock::now_us;
 use super::paths::Paths;
 use super::stage::TRUTH_SOCKET;
+use super::switch::VIP;
 
 /// Port of either service.
 pub const PORT: u16 = 7777;
@@ -39,6 +42,11 @@ pub fn serve(kind: &str) -> anyhow::Result<ExitCode> {
 /// Answers each connection with the node's name and a counter.
 fn respond(node: &str) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).context("the service's port is taken")?;
+    let datagrams = bind_datagrams().context("the service's UDP port is taken")?;
+    let name = node.to_owned();
+    std::thread::Builder::new()
+        .name("datagrams".into())
+        .spawn(move || respond_to_datagrams(&name, &datagrams))?;
     let mut counter = 0u64;
     for stream in listener.incoming().flatten() {
         counter += 1;
@@ -46,6 +54,27 @@ fn respond(node: &str) -> anyhow::Result<ExitCode> {
         let _ = reply(stream, node, counter);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A socket on the virtual IP, which may come later than the service: answers come from the address that was asked.
+fn bind_datagrams() -> anyhow::Result<UdpSocket> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
+    setsockopt(&socket, sockopt::IpFreebind, &true)?;
+    let [a, b, c, d] = VIP.octets();
+    bind(socket.as_raw_fd(), &SockaddrIn::new(a, b, c, d, PORT))?;
+    Ok(socket.into())
+}
+
+/// Answers each datagram with the node's name and the instant of the answer.
+fn respond_to_datagrams(node: &str, socket: &UdpSocket) {
+    let mut request = [0; 64];
+    loop {
+        // Neither a failed answer nor the news that an earlier one was refused is the service's affair.
+        if let Ok((_, from)) = socket.recv_from(&mut request) {
+            let _ = socket.send_to(format!("{node} {}", now_us()).as_bytes(), from);
+        }
+    }
 }
 
 fn reply(mut stream: TcpStream, node: &str, counter: u64) -> std::io::Result<()> {

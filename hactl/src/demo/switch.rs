@@ -4,6 +4,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
+use super::config;
 use super::link::{self, Card, Carries};
 
 /// The switches; a node's first link is on the first.
@@ -14,6 +15,8 @@ pub const PREFIX: u8 = 24;
 pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 100);
 /// Host number of the client.
 const CLIENT_HOST: u8 = 9;
+/// Added to a node's host number for that of the eye on it.
+const EYE_HOST: u8 = 20;
 
 /// Address of host `host` on network `lan` (0 or 1).
 pub fn address(lan: usize, host: u8) -> Ipv4Addr {
@@ -23,6 +26,11 @@ pub fn address(lan: usize, host: u8) -> Ipv4Addr {
 /// Name of a machine's interface on network `lan`, as the machine sees it.
 pub fn interface(lan: usize) -> String {
     format!("eth{lan}")
+}
+
+/// Hardware address of host `host` on network `lan`.
+fn mac(lan: usize, host: u8) -> [u8; 6] {
+    [0x02, 0x48, 0x46, 0, lan as u8 + 1, host]
 }
 
 /// Name of the switch port of machine `name` on network `lan`.
@@ -42,7 +50,7 @@ pub fn plug(name: &str, host: u8, links: usize, namespace: &OwnedFd) -> io::Resu
         // A network card keeps its hardware address through a power cycle, and so do its neighbours' ARP tables.
         let card = Card {
             name: &interface(lan),
-            mac: [0x02, 0x48, 0x46, 0, lan as u8 + 1, host],
+            mac: mac(lan, host),
             namespace,
         };
         link::add_port(bridge, &port(name, lan), host.into(), &card)?;
@@ -90,5 +98,19 @@ fn ports(name: &str) -> impl Iterator<Item = String> {
 pub fn client() -> io::Result<OwnedFd> {
     let namespace = link::new_namespace()?;
     plug("client", CLIENT_HOST, 1, &namespace)?;
+    Ok(namespace)
+}
+
+/// A machine that looks for the virtual IP at `node` and nowhere else: a network namespace on the first switch.
+pub fn eye(node: &str) -> io::Result<OwnedFd> {
+    let machine = config::machines()
+        .into_iter()
+        .find(|machine| machine.name == node);
+    let host = machine.map(|machine| machine.host).unwrap_or_default();
+    let namespace = link::new_namespace()?;
+    plug(&format!("eye-{node}"), EYE_HOST + host, 1, &namespace)?;
+    link::inside(&namespace, || {
+        link::add_neighbour(&interface(0), VIP, mac(0, host))
+    })?;
     Ok(namespace)
 }
