@@ -42,10 +42,10 @@ pub struct Eyes {
 /// What the eyes saw of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// How long both nodes answered.
+    /// How long the old node still answered when the group was the other's already.
     pub dual_us: u64,
-    /// From the last answer of one node to the first of the other.
-    pub gap_us: u64,
+    /// How long it had been silent when the group became the other's.
+    pub silent_us: u64,
 }
 
 impl Eyes {
@@ -102,22 +102,19 @@ impl Eyes {
         self.lock().clear();
     }
 
-    /// What was seen since `struck` was struck at `struck_us`.
+    /// What was seen since `struck` was struck at `struck_us`. The group was given to the other node at `assigned_us`.
     ///
     /// # Errors
-    /// When the eyes did not see the node answer before, so that they prove nothing.
-    pub fn seen(&self, struck: &str, struck_us: u64) -> anyhow::Result<Seen> {
+    /// When the eyes did not see the node answer before, or the group was not given away: then they prove nothing.
+    pub fn seen(&self, struck: &str, struck_us: u64, assigned_us: Option<u64>) -> anyhow::Result<Seen> {
+        let assigned_us = assigned_us.context("the group was not given to the other node")?;
         let answers = self.lock();
         let before = answers.iter().rfind(|answer| answer.at_us <= struck_us);
         before
             .filter(|answer| answer.node == struck && answer.at_us + SEEN_WITHIN_US > struck_us)
             .with_context(|| format!("{struck} was not seen answering before it was struck"))?;
-        let since: Vec<Answer> = answers
-            .iter()
-            .filter(|answer| answer.at_us > struck_us)
-            .copied()
-            .collect();
-        Ok(seen(&since, struck_us))
+        let since = answers.iter().filter(|answer| answer.at_us > struck_us);
+        Ok(seen(since, struck, struck_us, assigned_us))
     }
 }
 
@@ -127,31 +124,20 @@ fn instant(text: &str, node: &str) -> Option<u64> {
     (name == node).then(|| at_us.parse().ok())?
 }
 
-/// A node answers from its first answer to its last: whatever it did in between, it was not silent for good.
-fn seen(answers: &[Answer], since_us: u64) -> Seen {
-    let [one, other] = NODES.map(|node| {
-        let times = || {
-            answers
-                .iter()
-                .filter(|answer| answer.node == node)
-                .map(|answer| answer.at_us)
-        };
-        (times().min(), times().max())
-    });
-    let (Some(one_first), Some(one_last), Some(other_first), Some(other_last)) =
-        (one.0, one.1, other.0, other.1)
-    else {
-        // One node alone answered: nothing is known of the other but that it was silent.
-        let first = one.0.or(other.0).unwrap_or(since_us);
-        return Seen {
-            dual_us: 0,
-            gap_us: first.saturating_sub(since_us),
-        };
-    };
-    let (later_first, earlier_last) = (one_first.max(other_first), one_last.min(other_last));
+/// The other node has the group from when it was given to it, or from its first answer if that should be earlier.
+fn seen<'a>(
+    answers: impl Iterator<Item = &'a Answer>,
+    struck: &str,
+    struck_us: u64,
+    assigned_us: u64,
+) -> Seen {
+    let (old, new): (Vec<&Answer>, Vec<&Answer>) = answers.partition(|answer| answer.node == struck);
+    let last_us = old.iter().map(|answer| answer.at_us).max().unwrap_or(struck_us);
+    let first_us = new.iter().map(|answer| answer.at_us).min();
+    let begun_us = assigned_us.min(first_us.unwrap_or(assigned_us));
     Seen {
-        dual_us: earlier_last.saturating_sub(later_first),
-        gap_us: later_first.saturating_sub(earlier_last),
+        dual_us: last_us.saturating_sub(begun_us),
+        silent_us: begun_us.saturating_sub(last_us),
     }
 }
 
@@ -160,32 +146,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_nodes_answer_when_one_begins_before_the_other_ends() {
+    fn two_are_active_when_the_old_node_answers_after_the_group_became_the_others() {
         let at = |node, at_us| Answer { node, at_us };
-        let handover = [at("n1", 10), at("n1", 20), at("n2", 27), at("n2", 40)];
+        let mut answers = vec![at("n1", 10), at("n1", 20), at("n2", 37), at("n2", 40)];
+        let seen = |answers: &[Answer], assigned_us| seen(answers.iter(), "n1", 5, assigned_us);
+        let whole = |dual_us, silent_us| Seen { dual_us, silent_us };
+        assert_eq!(seen(&answers, 27), whole(0, 7));
+        assert_eq!(seen(&answers, 18), whole(2, 0));
         assert_eq!(
-            seen(&handover, 5),
-            Seen {
-                dual_us: 0,
-                gap_us: 7
-            }
+            seen(&answers, 99),
+            whole(0, 17),
+            "its first answer comes before the word"
         );
-        let mut both = handover.to_vec();
-        both.push(at("n1", 30));
-        assert_eq!(
-            seen(&both, 5),
-            Seen {
-                dual_us: 3,
-                gap_us: 0
-            }
-        );
-        assert_eq!(
-            seen(&handover[2..], 5),
-            Seen {
-                dual_us: 0,
-                gap_us: 22
-            }
-        );
+        assert_eq!(seen(&answers[2..], 27), whole(0, 22));
+        answers.push(at("n1", 30));
+        assert_eq!(seen(&answers, 27), whole(3, 0));
     }
 
     #[test]

@@ -58,11 +58,12 @@ pub struct Run {
     pub recovered: bool,
     /// How long the client got no answer.
     pub outage_ms: f64,
-    /// How long the address or the service was on two nodes at once; where eyes are on the nodes, how long both answered.
+    /// How long the address or the service was on two nodes at once. Where eyes are on the nodes: how long the old one
+    /// still answered when the group was the other's already.
     pub dual_active_ms: f64,
-    /// Where eyes are on the nodes: from the last answer of the old node to the first of the new one.
+    /// Where eyes are on the nodes: how long the old one had been silent when the group became the other's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub gap_ms: Option<f64>,
+    pub silent_ms: Option<f64>,
     /// When each step was taken, counted from the fault.
     pub phases: Phases,
     /// The node that answered last.

@@ -129,8 +129,8 @@ impl Screen {
                 .tone(Tone::Bad, "The cluster did NOT become whole again.")
         };
         let dual = if run.dual_active_ms == 0.0 {
-            match run.gap_ms {
-                Some(gap_ms) => format!("never answered by two nodes ({gap_ms:.1} ms between them)"),
+            match run.silent_ms {
+                Some(ms) => format!("never on two nodes: silent {ms:.1} ms before"),
                 None => "never on two nodes".to_string(),
             }
         } else {

@@ -111,12 +111,16 @@ fn run(fault: FaultChoice, number: u32, of: u32, cluster: &Cluster, screen: &Scr
     let blind = fault.blinds().then_some(active.as_str());
     let steps = Steps::find(&moments, blind, first.as_ref());
     let seen = cluster.eyes.as_ref();
-    let seen = seen.map(|eyes| eyes.seen(&active, struck_us)).transpose()?;
+    let assigned = moments.iter().find(|moment| moment.kind == "assigned");
+    let assigned_us = assigned.map(|moment| moment.at_us);
+    let seen = seen
+        .map(|eyes| eyes.seen(&active, struck_us, assigned_us))
+        .transpose()?;
     let run = Run {
         recovered: answered && whole.is_ok(),
         outage_ms: ms(outage_us),
         dual_active_ms: ms(seen.map_or_else(|| cluster.truth.dual_active_us(struck_us), |seen| seen.dual_us)),
-        gap_ms: seen.map(|seen| ms(seen.gap_us)),
+        silent_ms: seen.map(|seen| ms(seen.silent_us)),
         phases: steps.phases(struck_us),
         answers_from: answerer(cluster),
         struck: active,
