@@ -4,6 +4,7 @@
 //! agents' thread runs the [`supervisor`], one task per [`group`], their agents and their [`probe`]s.
 //!
 //! - [`agent`]: what a resource agent is; [`registry`] lists the ones built in: [`vip`], [`systemd`], [`exec`].
+//! - [`sbd`]: the watch on shared disks.
 //! - [`rt`], [`clock`], [`sys`]: privileges and scheduling, time, system calls.
 
 pub mod agent;
@@ -19,6 +20,7 @@ pub mod probe;
 pub mod program;
 pub mod registry;
 pub mod rt;
+pub mod sbd;
 pub mod supervisor;
 pub mod sys;
 pub mod systemd;

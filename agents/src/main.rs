@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
 use holdfast_agents::group::{Surroundings, store};
 use holdfast_agents::guard::{self, Command, Parts};
+use holdfast_agents::sbd::end::Kernel;
+use holdfast_agents::sbd::keeper::{Around, Keeper};
 use holdfast_agents::supervisor::{self, Supervisor};
 use holdfast_agents::vip::gate::{self, Gate};
 use holdfast_agents::watchdog::{Device, Watchdog};
@@ -60,15 +63,19 @@ fn main() -> anyhow::Result<()> {
     rt::lock_memory();
     let _lock = lock_state_dir(&args.state_dir)?;
     exec::remove_empty_cgroups();
+    let (commands, command_receiver) = mpsc::unbounded_channel();
+    let mut disks = watch_disks(&args.state_dir, commands.clone());
+    // Opening the watchdog pets it: if an earlier had-agentd of this boot promised to watch shared disks, they are read before.
+    let promised = disks.resume()?.map(|timeout| timeout.as_millis() as u32);
     let watchdog = args
         .watchdog
         .as_deref()
-        .map(|path| open_watchdog(path, args.watchdog_timeout_ms))
+        .map(|path| open_watchdog(path, promised.unwrap_or(args.watchdog_timeout_ms)))
         .transpose()?;
+    disks.armed(watchdog.as_ref().map(|device| device.timeout()));
     let listener =
         guard::listen(&args.socket).with_context(|| format!("cannot listen on {}", args.socket.display()))?;
     let loaded = store::load_all(&args.state_dir).context("cannot read the state folder")?;
-    let (commands, command_receiver) = mpsc::unbounded_channel();
     let (request_sender, requests) = mpsc::channel(guard::REQUESTS_MAX);
     let maintenance = supervisor::saved_maintenance(&args.state_dir);
     let gate = open_gate(&args, &loaded, maintenance)?;
@@ -89,13 +96,14 @@ fn main() -> anyhow::Result<()> {
         maintenance,
         groups: supervisor::first_report(&loaded),
         state_dir: args.state_dir,
+        disks: disks.watch(),
         gate,
     })?;
     rt::prefer_agents();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(around, loaded, requests))?;
+    runtime.block_on(serve(around, loaded, disks, requests))?;
     match guard.join() {
         Ok(outcome) => outcome.context("the thread that enforces permits failed"),
         Err(_) => bail!("the thread that enforces permits panicked"),
@@ -118,10 +126,11 @@ fn open_gate(args: &Args, loaded: &[store::Loaded], maintenance: bool) -> anyhow
 async fn serve(
     around: Surroundings,
     loaded: Vec<store::Loaded>,
+    disks: Keeper,
     mut requests: mpsc::Receiver<guard::Request>,
 ) -> anyhow::Result<()> {
     let guard = around.guard.clone();
-    let mut supervisor = Supervisor::new(around, loaded);
+    let mut supervisor = Supervisor::new(around, loaded, disks);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let period = sd_notify::watchdog_enabled().map_or(Duration::from_secs(3600), |timeout| timeout / 3);
     let mut pets = tokio::time::interval(period);
@@ -141,6 +150,7 @@ async fn serve(
     }
     notify(&[NotifyState::Stopping]);
     tracing::info!("ending; resources keep running for the next had-agentd");
+    supervisor.finish();
     let (done, ended) = oneshot::channel();
     if guard.send(Command::Shutdown(done)).is_ok() {
         let _ = ended.await;
@@ -157,6 +167,15 @@ fn notify(states: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!("systemd cannot be notified: {error}");
     }
+}
+
+fn watch_disks(state_dir: &Path, guard: mpsc::UnboundedSender<Command>) -> Keeper {
+    Keeper::new(Around {
+        state_dir: state_dir.to_path_buf(),
+        kernel_boot: store::boot_id(),
+        end: Arc::new(Kernel),
+        notes: Arc::new(move |note| drop(guard.send(Command::Note(note)))),
+    })
 }
 
 /// Makes the folder, and sees to it that only one had-agentd uses it.

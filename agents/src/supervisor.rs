@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use holdfast_proto::agent::{FenceDevice, GroupStatus};
 use tokio::sync::mpsc;
@@ -14,7 +15,11 @@ use crate::fence::Fencer;
 
 use crate::group::{Group, Order, Surroundings, store};
 use crate::guard::{Command, Request};
+use crate::sbd::keeper::Keeper;
 use holdfast_proto::time::Time;
+
+/// Longest time for taking marks off shared disks when this process ends: systemd waits 10 s.
+const FINISH_MAX: Duration = Duration::from_secs(5);
 
 /// Where maintenance is remembered.
 fn maintenance_file(state_dir: &Path) -> PathBuf {
@@ -54,12 +59,13 @@ pub struct Supervisor {
     around: Surroundings,
     groups: BTreeMap<String, mpsc::UnboundedSender<Order>>,
     fencer: Fencer,
+    disks: Keeper,
 }
 
 impl Supervisor {
     /// Takes over the groups that an earlier had-agentd left running.
     #[must_use]
-    pub fn new(around: Surroundings, loaded: Vec<store::Loaded>) -> Supervisor {
+    pub fn new(around: Surroundings, loaded: Vec<store::Loaded>, disks: Keeper) -> Supervisor {
         let spawn = |(name, saved): store::Loaded| {
             let sender = Group::spawn(&name, around.clone(), Some(saved));
             (name, sender)
@@ -71,6 +77,16 @@ impl Supervisor {
             around,
             groups,
             fencer,
+            disks,
+        }
+    }
+
+    /// Gives up what others may rely on, so that the watchdog can be disarmed.
+    pub fn finish(&mut self) {
+        if !self.disks.finish(FINISH_MAX) {
+            tracing::warn!(
+                "marks are left on shared disks: the watchdog stays armed for the next had-agentd"
+            );
         }
     }
 
@@ -94,7 +110,11 @@ impl Supervisor {
             Request::Group(group, order) => self.tell(&group, order),
             Request::Fence { device, own } => self.fence(device, own),
             Request::Maintenance(on) => self.maintenance(on),
-            Request::Ping => drop(self.around.guard.send(Command::Alive)),
+            Request::Disks(settings) => self.disks.follow(settings),
+            Request::Ping => {
+                self.disks.poll();
+                let _ = self.around.guard.send(Command::Alive);
+            }
         }
     }
 

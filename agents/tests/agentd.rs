@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::*;
 use holdfast_proto::agent::agent_report::Body as Report;
 use holdfast_proto::agent::agent_request::Body as Ask;
-use holdfast_proto::agent::{Maintenance, ProbeSpec};
+use holdfast_proto::agent::{Attach, Maintenance, ProbeSpec, SbdDisks};
 
 #[test]
 fn a_lapsed_permit_stops_the_group_without_had() {
@@ -312,4 +312,22 @@ fn a_wrong_definition_fails_the_start_with_its_reason() {
         "{}",
         failed.detail
     );
+}
+
+#[test]
+fn disks_are_not_watched_without_a_watchdog_and_that_is_told() {
+    let agentd = Agentd::start();
+    let mut had = agentd.attach();
+    had.ask(Ask::Attach(Attach {
+        node: "a".into(),
+        cluster: "test".into(),
+        lease_ms: 1000,
+        sbd: Some(SbdDisks {
+            devices: vec![agentd.file("disk").display().to_string()],
+            io_timeout_ms: 500,
+            boot: "7".into(),
+        }),
+    }));
+    let note = had.note("sbd-no-watchdog");
+    assert!(note.text.contains("had-agentd --watchdog"), "{}", note.text);
 }

@@ -61,6 +61,7 @@ impl Script {
             )]),
             action: action.into(),
             timeout_ms,
+            ..FenceDevice::default()
         }
     }
 
@@ -383,6 +384,7 @@ impl Bmc {
                 .collect(),
             action: action.into(),
             timeout_ms: 60_000,
+            ..FenceDevice::default()
         }
     }
 }

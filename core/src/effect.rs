@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_proto::config::Config;
-use holdfast_proto::ids::{Epoch, GroupName, NodeId};
+use holdfast_proto::ids::{BootId, Epoch, GroupName, NodeId};
 use holdfast_proto::operator::OperatorOutcome;
 use holdfast_proto::peer::{Beat, Message};
 use holdfast_proto::time::Time;
@@ -94,6 +94,9 @@ pub enum Effect {
         id: FenceId,
         /// The node to fence.
         node: NodeId,
+        /// The boot that is to end, if one was heard. A device that can end only a boot that it knows needs it; its
+        /// result then says nothing about later ones (`read_at` is zero).
+        boot: Option<BootId>,
         /// Index into `config.fences`.
         device: usize,
         /// What it is asked for.

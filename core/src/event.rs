@@ -111,7 +111,8 @@ pub struct FenceResult {
     pub evidence: String,
     /// What went wrong; empty on success.
     pub error: String,
-    /// When the status read began, on this node's clock; zero if there was none.
+    /// When the status read began, on this node's clock; zero if there was none, or if what was proven is about no other
+    /// boot than the one that was named.
     pub read_at: Time,
 }
 

@@ -133,7 +133,7 @@ async fn assemble(
     })?;
     let (store, store_reports) =
         StoreWriter::start(store).context("cannot start the thread that writes the state file")?;
-    let attach = translate::attach(&config, identity.node);
+    let attach = translate::attach(&config, identity.node, identity.boot);
     let link = (!identity.node.is_witness()).then(|| AgentdLink::start(places.agentd(), attach));
     let node = Node::new(
         clock::now(),

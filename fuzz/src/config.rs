@@ -3,6 +3,7 @@
 use holdfast_agents::{fuzzing, probe};
 use holdfast_daemon::{agentd_link::translate, plan};
 use holdfast_proto::config::{self, Config, Diagnostics};
+use holdfast_proto::ids::BootId;
 
 use crate::memory::bounded;
 use crate::samples;
@@ -104,7 +105,7 @@ fn accepted(config: &Config, secret: bool) {
             Some(member),
             "{name} is not found by its name"
         );
-        let _ = translate::attach(config, member);
+        let _ = translate::attach(config, member, BootId(7));
     }
     for resource in config.groups.iter().flat_map(|group| &group.resources) {
         if let Err(error) = fuzzing::accepts(&resource.kind, &resource.params, "") {

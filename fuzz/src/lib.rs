@@ -22,6 +22,7 @@ pub mod output;
 pub mod sameness;
 pub mod samples;
 pub mod saved;
+pub mod sbd;
 pub mod seeds;
 pub mod store;
 pub mod stream;

@@ -46,6 +46,7 @@ pub fn all() -> Vec<(&'static str, Seeds)> {
         ("netlink", local::netlink()),
         ("output", local::output()),
         ("saved", local::saved()),
+        ("sbd", local::sbd()),
         ("store", peers::stores()),
         ("stream", peers::streams()),
     ]

@@ -54,6 +54,23 @@ pub struct Attach {
     /// Lease length in milliseconds, from which announcement and lifetime intervals are derived.
     #[prost(uint32, tag = "3")]
     pub lease_ms: u32,
+    /// The shared disks on which this node watches its mailbox; absent if the configuration names none.
+    #[prost(message, optional, tag = "4")]
+    pub sbd: Option<SbdDisks>,
+}
+
+/// Shared disks in the format of SBD.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SbdDisks {
+    /// Paths.
+    #[prost(string, repeated, tag = "1")]
+    pub devices: Vec<String>,
+    /// Time allowed for one read or write.
+    #[prost(uint32, tag = "2")]
+    pub io_timeout_ms: u32,
+    /// The boot that watches, as `had` tells it to the other members: 32 hex digits.
+    #[prost(string, tag = "3")]
+    pub boot: String,
 }
 
 /// A set of permits.
@@ -206,6 +223,9 @@ pub struct FenceDevice {
     /// Whole time allowed, read-back included.
     #[prost(uint32, tag = "6")]
     pub timeout_ms: u32,
+    /// The boot that is to end, 32 hex digits; empty if that is not known. For devices whose proof is about one boot.
+    #[prost(string, tag = "7")]
+    pub boot: String,
 }
 
 /// Maintenance mode.

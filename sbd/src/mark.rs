@@ -12,8 +12,9 @@ use holdfast_proto::ids::BootId;
 /// Where it begins. What SBD uses ends long before.
 const AT: usize = 256;
 const MAGIC: &[u8; 8] = b"HOLDFAST";
+const STAMP_MAGIC: &[u8; 8] = b"HFORDER\0";
 const VERSION: u8 = 1;
-/// Bytes under the checksum: magic, version and padding, boot, two times.
+/// Bytes under the checksum: magic, version, number of disks, padding, boot, two times.
 const SUMMED: usize = 36;
 const LENGTH: usize = SUMMED + 4;
 const STAMP_LENGTH: usize = 28;
@@ -27,6 +28,8 @@ pub struct Mark {
     pub watchdog: Duration,
     /// It pets the watchdog no longer than this after it began to read its mailbox on a majority of disks.
     pub patience: Duration,
+    /// How many disks it watches. Who counts on another number counts wrongly.
+    pub disks: u8,
 }
 
 impl Mark {
@@ -50,6 +53,7 @@ impl Mark {
             boot: BootId(u128::from_be_bytes(boot)),
             watchdog: millis(28),
             patience: millis(32),
+            disks: summed[9],
         })
     }
 
@@ -62,7 +66,7 @@ impl Mark {
         let millis = |span: Duration| u32::try_from(span.as_millis()).unwrap_or(u32::MAX).to_be_bytes();
         bytes.fill(0);
         bytes[..8].copy_from_slice(MAGIC);
-        bytes[8] = VERSION;
+        (bytes[8], bytes[9]) = (VERSION, self.disks);
         bytes[12..28].copy_from_slice(&self.boot.0.to_be_bytes());
         bytes[28..32].copy_from_slice(&millis(self.watchdog));
         bytes[32..36].copy_from_slice(&millis(self.patience));
@@ -82,7 +86,7 @@ impl Mark {
 pub fn stamp(sector: &mut [u8], stamp: [u8; 16]) {
     if let Some(bytes) = sector.get_mut(AT..AT + STAMP_LENGTH) {
         bytes.fill(0);
-        bytes[..8].copy_from_slice(MAGIC);
+        bytes[..8].copy_from_slice(STAMP_MAGIC);
         bytes[8] = VERSION;
         bytes[12..].copy_from_slice(&stamp);
     }
@@ -98,6 +102,7 @@ mod tests {
             boot: BootId(0x1234_5678_9abc_def0_1122_3344_5566_7788),
             watchdog: Duration::from_secs(5),
             patience: Duration::from_millis(4000),
+            disks: 3,
         }
     }
 

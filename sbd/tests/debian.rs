@@ -176,6 +176,7 @@ fn debians_sbd_leaves_the_mark_of_a_watched_slot_alone() {
         boot: BootId(7 << 100),
         watchdog: Duration::from_secs(5),
         patience: Duration::from_secs(4),
+        disks: 1,
     };
     let mut sector = volume.slot_bytes(slot).expect("the slot");
     mark.write(&mut sector);

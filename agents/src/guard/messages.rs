@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::group::Order;
 use crate::permits::Armed;
+use crate::sbd::Settings;
 
 /// From the agents' thread to the guard.
 pub enum Command {
@@ -54,6 +55,8 @@ pub enum Request {
         /// Name of this node, which is never fenced from here.
         own: String,
     },
+    /// The shared disks to watch, as `had` names them when it attaches.
+    Disks(Option<Settings>),
     /// Maintenance.
     Maintenance(bool),
     /// To be answered with [`Command::Alive`].

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -25,9 +26,10 @@ use tokio::time::MissedTickBehavior;
 use crate::group::Order;
 use crate::permits::PermitTable;
 use crate::permits::saved::SavedPermits;
+use crate::sbd::watch::Watch;
 use crate::vip::gate::Gate;
 use crate::watchdog::Watchdog;
-use crate::{clock, rt, sys};
+use crate::{clock, rt, sbd, sys};
 use book::Book;
 use link::Link;
 pub use link::{Admission, listen};
@@ -59,6 +61,8 @@ pub struct Parts {
     pub groups: Vec<GroupStatus>,
     /// Folder of state files.
     pub state_dir: PathBuf,
+    /// The watch on shared disks, which the watchdog may depend on.
+    pub disks: Arc<Watch>,
     /// Woken when permits were renewed.
     pub gate: Option<Gate>,
 }
@@ -99,6 +103,7 @@ struct Guard {
     petting: bool,
     pulse: Pulse,
     gate: Option<Gate>,
+    disks: Arc<Watch>,
 }
 
 enum Wake {
@@ -134,6 +139,7 @@ impl Guard {
             commands: parts.commands,
             requests: parts.requests,
             watchdog: parts.watchdog,
+            disks: parts.disks,
             lease: Duration::from_secs(1),
             node: String::new(),
             petting: true,
@@ -267,12 +273,15 @@ impl Guard {
         let Some(watchdog) = &mut self.watchdog else {
             return;
         };
-        let may = self.permits.may_pet(clock::now());
+        let now = clock::now();
+        let may = self.permits.may_pet(now) && self.disks.may_pet(now);
         if may != std::mem::replace(&mut self.petting, may) {
-            let text = if may {
-                "watchdog petted again"
-            } else {
-                "watchdog no longer petted: a group without permit"
+            let text = match (may, self.disks.may_pet(now)) {
+                (true, _) => "watchdog petted again",
+                (false, true) => "watchdog no longer petted: a group without permit",
+                (false, false) => {
+                    "watchdog no longer petted: the mailbox on the shared disks is not read, or holds an order"
+                }
             };
             tracing::warn!("{text}");
         }
@@ -281,10 +290,11 @@ impl Guard {
         }
     }
 
-    /// With something running the watchdog stays armed: the next had-agentd pets it in time, or the node goes.
+    /// With something running, or with somebody relying on the watch on shared disks, the watchdog stays armed: the next had-agentd pets it in time, or the node goes.
     fn shut_down(&mut self) {
         if let Some(watchdog) = &mut self.watchdog
             && self.permits.is_idle()
+            && !self.disks.is_tied()
             && let Err(error) = watchdog.disarm()
         {
             tracing::error!("the watchdog cannot be disarmed: {error}");
@@ -299,10 +309,11 @@ impl Guard {
                 Some(Body::Attach(attach)) => {
                     self.lease = Duration::from_millis(attach.lease_ms.max(1).into());
                     tracing::info!("{} of cluster {} attached", attach.node, attach.cluster);
+                    let disks = Request::Disks(sbd::Settings::of(&attach));
                     self.node = attach.node;
                     self.book.attached();
                     self.link.attached();
-                    continue;
+                    disks
                 }
                 Some(Body::Permits(permits)) => {
                     let now = clock::now();

@@ -147,6 +147,7 @@ impl Agentd {
             node: "a".into(),
             cluster: "test".into(),
             lease_ms: lease.as_millis() as u32,
+            ..Attach::default()
         }));
         had.attached = had.until(|report| match report {
             Report::Attached(attached) => Some(attached.clone()),

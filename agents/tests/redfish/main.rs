@@ -161,6 +161,7 @@ impl Emulator {
             params,
             action: action.into(),
             timeout_ms: 20_000,
+            ..FenceDevice::default()
         }
     }
 

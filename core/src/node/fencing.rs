@@ -228,6 +228,11 @@ impl Node {
     /// Starts all devices of the current level. Where several feed the node, each is only turned off: an outlet that came on
     /// again before the last one is off would keep the node running, and every read-back would still have said off.
     fn run_level(&mut self, node: NodeId) {
+        // What was heard since the attempt before is what has to end now.
+        let heard = self.members.get(&node).and_then(|member| member.boot);
+        if let Some(run) = self.fences.get_mut(&node) {
+            run.boot = heard.or(run.boot);
+        }
         let powers = self
             .level_devices(node)
             .into_iter()
@@ -276,6 +281,7 @@ impl Node {
             self.outbox.push_back(Effect::Fence {
                 id,
                 node,
+                boot: run.boot,
                 device,
                 step,
                 config,

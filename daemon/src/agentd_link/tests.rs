@@ -49,6 +49,7 @@ fn attaches_relays_and_attaches_again() {
             node: "db1".into(),
             cluster: "shop".into(),
             lease_ms: 1000,
+            sbd: None,
         };
         let mut link = AgentdLink::start(path.clone(), attach);
         let listener = UnixListener::bind(&path).expect("listener");

@@ -6,18 +6,29 @@ use holdfast_core::effect::{FenceStep, Permit};
 use holdfast_core::event::{AgentEvent, FenceResult, GroupObservation};
 use holdfast_proto::agent;
 use holdfast_proto::config::{Config, FenceAction, FenceSection, GroupSection, ProbeKind, ProbeSection};
-use holdfast_proto::ids::NodeId;
+use holdfast_proto::ids::{BootId, NodeId};
 use holdfast_proto::peer::RunState;
 use holdfast_proto::time::Time;
 
 /// What `Attach` says about this node under `config`.
 #[must_use]
-pub fn attach(config: &Config, node: NodeId) -> agent::Attach {
+pub fn attach(config: &Config, node: NodeId, boot: BootId) -> agent::Attach {
     agent::Attach {
         node: config.name_of(node),
         cluster: config.cluster.name.clone(),
         lease_ms: config.cluster.detection_ms,
+        sbd: config.sbd.as_ref().map(|section| agent::SbdDisks {
+            devices: section.devices.clone(),
+            io_timeout_ms: section.io_timeout_ms,
+            boot: self::boot(boot),
+        }),
     }
+}
+
+/// A boot, for the agent process.
+#[must_use]
+pub fn boot(boot: BootId) -> String {
+    format!("{:032x}", boot.0)
 }
 
 /// A permit.
@@ -90,6 +101,7 @@ pub fn fence(id: u64, node: &str, device: &FenceSection, step: FenceStep) -> age
         params: device.params.clone(),
         action: action.into(),
         timeout_ms: device.timeout_ms,
+        boot: String::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use holdfast_core::event::{Event, FenceResult};
 use holdfast_core::journal::Entry;
 use holdfast_proto::agent::{self, agent_request::Body};
 use holdfast_proto::config::Config;
-use holdfast_proto::ids::NodeId;
+use holdfast_proto::ids::{BootId, NodeId};
 use holdfast_proto::time::Time;
 
 use super::Shell;
@@ -60,10 +60,11 @@ impl Shell {
             Effect::Fence {
                 id,
                 node,
+                boot,
                 device,
                 step,
                 config,
-            } => self.fence(id, node, device, step, &config),
+            } => self.fence(id, (node, boot), device, step, &config),
             Effect::Reply { request, outcome } => {
                 // The client may have given up; then nobody is to be told.
                 if let Some(reply) = self.replies.remove(&request) {
@@ -94,7 +95,14 @@ impl Shell {
         }
     }
 
-    fn fence(&mut self, id: FenceId, node: NodeId, device: usize, step: FenceStep, config: &Config) {
+    fn fence(
+        &mut self,
+        id: FenceId,
+        (node, boot): (NodeId, Option<BootId>),
+        device: usize,
+        step: FenceStep,
+        config: &Config,
+    ) {
         let Some(device) = config.fences.get(device) else {
             return self.fence_failed(id, "the configuration has no such fence device");
         };
@@ -103,7 +111,8 @@ impl Shell {
         }
         self.next_fence += 1;
         self.fences.insert(self.next_fence, id);
-        let command = translate::fence(self.next_fence, &config.name_of(node), device, step);
+        let mut command = translate::fence(self.next_fence, &config.name_of(node), device, step);
+        command.boot = boot.map(translate::boot).unwrap_or_default();
         self.to_agentd(Body::Fence(command));
     }
 
@@ -121,7 +130,11 @@ impl Shell {
         self.parts.net.reconfigure(Arc::clone(&config));
         self.fence_tests.follow(&config, crate::clock::now());
         if let Some(link) = &self.parts.link {
-            link.follow(translate::attach(&config, self.parts.identity.node));
+            link.follow(translate::attach(
+                &config,
+                self.parts.identity.node,
+                self.parts.identity.boot,
+            ));
         }
         let version = self
             .parts

@@ -363,7 +363,10 @@ impl Inputs {
                 enabled: on,
             },
             6 => OperatorRequest::Fence { node },
-            7 => OperatorRequest::FenceConfirm { node, reason: String::new() },
+            7 => OperatorRequest::FenceConfirm {
+                node,
+                reason: String::new(),
+            },
             8 => OperatorRequest::QuorumForce,
             _ => OperatorRequest::ApplyConfig {
                 config: states::config(source)?,

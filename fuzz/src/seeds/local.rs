@@ -1,5 +1,7 @@
 //! What operators write, programs print and the kernel tells.
 
+use std::time::Duration;
+
 use holdfast_agents::fuzzing;
 use holdfast_agents::group::store::SavedGroup;
 use holdfast_agents::vip::address::Vip;
@@ -13,6 +15,9 @@ use holdfast_proto::control::{
     NodeView, ResourceRequest, ResourceView, StatusView, TimerRow, TimersView, WhyView, control_reply,
     control_request,
 };
+use holdfast_proto::ids::BootId;
+use holdfast_sbd::layout::{Command, Header, Mail, Slot};
+use holdfast_sbd::{Mark, Timeouts, mark};
 use prost::Message as _;
 
 use super::{Seeds, after};
@@ -79,7 +84,8 @@ pub fn control() -> Seeds {
         }),
         Body::Standby(NodeRequest {
             node: "db1".into(),
-            on: true, reason: String::new(),
+            on: true,
+            reason: String::new(),
         }),
         Body::Resource(ResourceRequest {
             action: "restart".into(),
@@ -92,7 +98,8 @@ pub fn control() -> Seeds {
         }),
         Body::FenceConfirm(NodeRequest {
             node: "witness".into(),
-            on: false, reason: String::new(),
+            on: false,
+            reason: String::new(),
         }),
     ];
     let asked = asked.map(|body| after(&[80], &ControlRequest { body: Some(body) }.encode_to_vec()));
@@ -229,6 +236,7 @@ pub fn agent() -> Seeds {
         evidence: "off".into(),
         error: String::new(),
         read_at_us: 1_000_000,
+        ..FenceOutcome::default()
     };
     let reports = [
         agent_report::Body::Attached(attached),
@@ -305,5 +313,35 @@ pub fn saved() -> Seeds {
         group.encode_to_vec(),
         fuzzing::permit_record(7, 9_000_000),
         format!("{event}\n{{torn\n{event}\n").into_bytes(),
+    ]
+}
+
+/// Sectors of a disk, each after the number that chooses its size.
+pub fn sbd() -> Seeds {
+    let header = |size| Header::new(size, Timeouts::default(), [7; 16]).sector();
+    let order = |command, from: &str| {
+        let mut sector = Mail {
+            command,
+            from: from.into(),
+        }
+        .sector(512);
+        mark::stamp(&mut sector, [9; 16]);
+        after(&[0], &sector)
+    };
+    let mut watched = Slot::of("db1").sector(512);
+    let promise = Mark {
+        boot: BootId(7),
+        watchdog: Duration::from_secs(5),
+        patience: Duration::from_secs(4),
+        disks: 3,
+    };
+    promise.write(&mut watched);
+    vec![
+        after(&[0], &header(512)),
+        after(&[1], &header(4096)),
+        after(&[0], &Slot::of("db2").sector(512)),
+        after(&[0], &watched),
+        order(Command::Reset, "db2"),
+        order(Command::Unknown(77), "db2"),
     ]
 }

@@ -171,7 +171,10 @@ pub fn messages() -> Seeds {
             enabled: false,
         },
         OperatorRequest::Fence { node: NodeId(2) },
-        OperatorRequest::FenceConfirm { node: NodeId(2), reason: String::new() },
+        OperatorRequest::FenceConfirm {
+            node: NodeId(2),
+            reason: String::new(),
+        },
         OperatorRequest::QuorumForce,
         OperatorRequest::ApplyConfig {
             config: Arc::clone(samples::config()),

@@ -7,7 +7,7 @@ mod drill;
 pub mod events;
 pub mod fence;
 mod fence_history;
-mod fence_test;
+pub mod fence_test;
 pub mod init;
 pub mod join;
 pub mod sbd;

@@ -43,6 +43,7 @@ pub(super) struct FenceAsk {
     pub(super) by: NodeId,
     pub(super) id: FenceId,
     pub(super) target: NodeId,
+    pub(super) boot: Option<BootId>,
     pub(super) device: usize,
     pub(super) step: FenceStep,
 }
@@ -341,6 +342,7 @@ impl Cluster {
             Effect::Fence {
                 id,
                 node: target,
+                boot,
                 device,
                 step,
                 ..
@@ -349,6 +351,7 @@ impl Cluster {
                 by: node,
                 id,
                 target,
+                boot,
                 device,
                 step,
             }),

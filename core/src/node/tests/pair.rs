@@ -179,6 +179,47 @@ fn a_fence_that_ends_a_later_boot_than_it_was_for_names_that_one() {
     );
 }
 
+/// A pair whose A fences B for the silence of a boot, hears another boot of it meanwhile, and loses that too.
+fn fenced_for_the_boot_before() -> (Cluster, FenceAsk) {
+    let mut cluster = pair();
+    let first = cluster.host(B).boot;
+    cluster.power_off(B);
+    cluster.run_until(5_000, "the survivor fences", |cluster| !cluster.fences.is_empty());
+    let ask = cluster.fences[0];
+    assert_eq!(ask.boot, Some(first), "the device is told which boot is to end");
+    cluster.boot(B);
+    cluster.run_until(2_000, "the new boot is heard", |cluster| {
+        cluster.node(A).boot_of(B) == Some(cluster.host(B).boot)
+    });
+    cluster.power_off(B);
+    cluster.run_for(1_500);
+    (cluster, ask)
+}
+
+#[test]
+fn a_device_that_ended_one_boot_says_nothing_about_the_next() {
+    let (mut cluster, ask) = fenced_for_the_boot_before();
+    let second = cluster.host(B).boot;
+    // An order on a disk: it ended the boot that it was for, and was given before the later one was heard.
+    cluster.device_answers_late(ask, true, Time::ZERO);
+    cluster.run_until(5_000, "it is fenced for the later boot", |cluster| cluster.fences.len() > 1);
+    assert_eq!(cluster.state(A).voters, VoterSet::EMPTY.with(A).with(B));
+    let again = cluster.fences[1];
+    assert_eq!(again.boot, Some(second));
+    cluster.device_answers_late(again, true, Time::ZERO);
+    cluster.run_until(2_000, "it goes on alone", |cluster| {
+        cluster.state(A).voters == VoterSet::EMPTY.with(A)
+    });
+}
+
+#[test]
+fn an_attempt_after_a_failed_one_is_for_the_boot_heard_last() {
+    let (mut cluster, ask) = fenced_for_the_boot_before();
+    cluster.device_answers(ask, false);
+    cluster.run_until(30_000, "it is tried again", |cluster| cluster.fences.len() > 1);
+    assert_eq!(cluster.fences[1].boot, Some(cluster.host(B).boot));
+}
+
 #[test]
 fn a_storage_proof_releases_groups_but_does_not_vote() {
     let mut cluster = pair();

@@ -36,6 +36,7 @@ struct WatchedJson {
     boot: String,
     watchdog_ms: u64,
     patience_ms: u64,
+    disks: u8,
 }
 
 /// The slots that are taken.
@@ -75,6 +76,7 @@ fn slot_json(entry: &Entry) -> SlotJson {
             boot: format!("{:032x}", mark.boot.0),
             watchdog_ms: millis(mark.watchdog),
             patience_ms: millis(mark.patience),
+            disks: mark.disks,
         }),
     }
 }

@@ -1,0 +1,91 @@
+//! What stands on a shared disk, which every node that sees it can write: header, slots, mailboxes, marks.
+
+use holdfast_sbd::layout::{Command, Header, Mail, SECTOR_SIZES, Slot};
+use holdfast_sbd::{Mark, Timeouts, mark};
+
+use crate::memory::bounded;
+use crate::text::{head, one_line};
+
+/// Reads the bytes as each kind of sector: cut as they are, and filled up to a whole one of either size.
+///
+/// # Panics
+/// When a property does not hold.
+pub fn check(data: &[u8]) {
+    sector(data);
+    let ([large], data) = head::<1>(data);
+    let mut whole = data.to_vec();
+    whole.resize(SECTOR_SIZES[usize::from(large & 1)] as usize, 0);
+    sector(&whole);
+}
+
+fn sector(bytes: &[u8]) {
+    bounded(bytes.len(), 16, || Header::read(bytes).ok()).map_or((), |header| header_holds(&header, bytes));
+    if let Err(damage) = Header::read(bytes) {
+        one_line(&damage.to_string());
+    }
+    if let Ok(slot) = bounded(bytes.len(), 64, || Slot::read(bytes)) {
+        one_line(&slot.name);
+        settled(&slot, |slot| Slot::read(&slot.sector(512)));
+        assert!(
+            slot.in_use != 0 || !slot.belongs_to(&slot.name),
+            "a free slot belongs to nobody"
+        );
+    }
+    if let Ok(mail) = bounded(bytes.len(), 64, || Mail::read(bytes)) {
+        one_line(&mail.from);
+        settled(&mail, |mail| Mail::read(&mail.sector(512)));
+        let word = mail.command.word();
+        assert_eq!(word == "undefined", matches!(mail.command, Command::Unknown(_)));
+        assert!(
+            word.parse::<Command>()
+                .is_ok_and(|command| command == mail.command)
+                || word == "undefined"
+        );
+    }
+    if let Some(found) = Mark::read(bytes) {
+        marked(&found, bytes);
+    }
+}
+
+/// What is written is read again; names may be cut or cleaned once.
+fn settled<T: PartialEq + std::fmt::Debug, E: std::fmt::Debug>(
+    first: &T,
+    again: impl Fn(&T) -> Result<T, E>,
+) {
+    let once = again(first).expect("what was written is read");
+    let twice = again(&once).expect("what was written is read");
+    assert_eq!(once, twice);
+}
+
+fn header_holds(header: &Header, bytes: &[u8]) {
+    assert!(header.slots > 0 && header.sector_size as usize == bytes.len());
+    let again = Header::read(&header.sector()).expect("what was written is read");
+    assert_eq!(*header, again);
+    one_line(&header.uuid_text());
+    timeouts_hold(&header.timeouts);
+}
+
+/// A disk without contradictions leaves time for the watchdog.
+fn timeouts_hold(timeouts: &Timeouts) {
+    let io = std::time::Duration::from_secs(3);
+    let found = timeouts.contradictions(io);
+    found.iter().for_each(|text| one_line(text));
+    if found.is_empty() {
+        let watchdog = std::time::Duration::from_secs(timeouts.watchdog_s.into());
+        let msgwait = std::time::Duration::from_secs(timeouts.msgwait_s.into());
+        assert!(timeouts.patience(io) + watchdog < msgwait);
+        assert!(timeouts.fence_least() > msgwait);
+    }
+}
+
+/// A mark goes round, stays out of what SBD reads, and an order's stamp is none.
+fn marked(found: &Mark, bytes: &[u8]) {
+    let mut copy = bytes.to_vec();
+    Mark::erase(&mut copy);
+    assert_eq!(Mark::read(&copy), None);
+    assert_eq!(Slot::read(&copy), Slot::read(bytes));
+    found.write(&mut copy);
+    assert_eq!(Mark::read(&copy), Some(*found));
+    mark::stamp(&mut copy, [7; 16]);
+    assert_eq!(Mark::read(&copy), None);
+}
