@@ -1,5 +1,5 @@
 //! Fence devices: any ClusterLabs fence agent, a program with the same contract (`exec`), or one of our own
-//! (`ipmi`, `redfish`).
+//! (`ipmi`, `redfish`, `sbd`).
 //!
 //! - [`locate`], [`metadata`], [`params`]: which program, how it describes itself, what it is given.
 //! - `device`: its actions and their proof. [`crate::program`]: one run of it. [`state`]: what a `status` run proves.
@@ -15,6 +15,7 @@ mod machine;
 pub mod metadata;
 pub mod params;
 mod redfish;
+mod sbd;
 pub mod state;
 mod turn;
 
@@ -24,13 +25,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use holdfast_proto::agent::{FenceDevice, FenceOutcome, Note};
-use holdfast_proto::config::{EXEC_AGENT, IPMI_AGENT, REDFISH_AGENT};
+use holdfast_proto::config::{EXEC_AGENT, IPMI_AGENT, REDFISH_AGENT, SBD_AGENT};
 use tokio::time::Instant;
 
 use self::device::{Device, Driver, Reading};
 use self::ipmi::Ipmi;
 use self::metadata::Metadata;
 use self::redfish::Redfish;
+use self::sbd::Sbd;
 use self::turn::{Turn, Turns};
 use crate::agent::AgentError;
 use crate::clock;
@@ -106,9 +108,30 @@ impl Fencer {
             return Err(AgentError::new("the request names no node to fence"));
         }
         refuse_ourselves(request, own)?;
+        if request.agent == SBD_AGENT {
+            return self.order(request, own, deadline).await.map(Some);
+        }
         match request.action.as_str() {
             "test" => self.test(request, deadline).await,
             _ => self.act(request, deadline).await.map(Some),
+        }
+    }
+
+    /// An order on shared disks. A test only reads, so it need not give way.
+    async fn order(
+        &self,
+        request: &FenceDevice,
+        own: &str,
+        deadline: Instant,
+    ) -> Result<Reading, AgentError> {
+        let sbd = Sbd::new(request, own)?;
+        match request.action.as_str() {
+            "test" | "status" => sbd.test().await,
+            action @ ("off" | "reboot") => {
+                let _turn = self.take_turn(request, deadline).await?;
+                sbd.fence(action == "off", deadline).await
+            }
+            other => Err(AgentError(format!("an order on a disk cannot be {other:?}"))),
         }
     }
 
@@ -297,6 +320,10 @@ fn refuse_ourselves(request: &FenceDevice, own: &str) -> Result<(), AgentError> 
 
 /// What tells devices apart: where they are, not what is asked of them.
 fn device_key(request: &FenceDevice) -> String {
+    if request.agent == SBD_AGENT {
+        // Each node has a mailbox of its own.
+        return format!("{SBD_AGENT} {}", request.node);
+    }
     let get = |names: &[&str]| names.iter().find_map(|name| request.params.get(*name)).cloned();
     match get(&["ip", "ipaddr", "devices", "device"]) {
         Some(place) => format!(

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use toml::de::DeValue;
 
 use super::diagnostic::Problem;
-use super::reader::{At, Table};
+use super::reader::{At, Span, Table};
 use super::redact::is_secret_key;
+use super::sbd::SBD_AGENT;
 use super::schema::path_fault;
-use super::{FenceAction, FenceKind, FenceSection};
+use super::{FenceAction, FenceKind, FenceSection, SbdSection};
 use crate::ids::NodeId;
 
 /// Fence agents that cut a node off its storage or its network instead of its power.
@@ -60,24 +61,46 @@ impl Own {
 
 const TIMEOUT_DEFAULT_MS: u32 = 30_000;
 
-pub(super) fn read_fences(root: &Table, nodes: &BTreeMap<&str, NodeId>) -> Vec<FenceSection> {
-    root.tables("fence", "[[fence]]")
-        .iter()
-        .filter_map(|table| read_fence(table, nodes))
-        .collect()
+pub(super) fn read_fences(
+    root: &Table,
+    nodes: &BTreeMap<&str, NodeId>,
+    sbd: Option<&SbdSection>,
+) -> Vec<FenceSection> {
+    let tables = root.tables("fence", "[[fence]]");
+    let read = |table: &Table| Some((read_fence(table, nodes, sbd)?, table.span.clone()));
+    let fences: Vec<(FenceSection, Span)> = tables.iter().filter_map(read).collect();
+    for (fence, span) in fences.iter().filter(|(fence, _)| fence.agent == SBD_AGENT) {
+        let shares = |other: &FenceSection| other.node == fence.node && other.level == fence.level;
+        if fences.iter().filter(|(other, _)| shares(other)).count() > 1 {
+            let message = "a device of agent \"sbd\" shares its level with another one";
+            let hint = "give it a level of its own: a disk has no power state that could be read together with theirs";
+            root.problems.add(Problem::new(span.clone(), message).hint(hint));
+        }
+    }
+    fences.into_iter().map(|(fence, _)| fence).collect()
 }
 
-fn read_fence(table: &Table, nodes: &BTreeMap<&str, NodeId>) -> Option<FenceSection> {
+fn read_fence(
+    table: &Table,
+    nodes: &BTreeMap<&str, NodeId>,
+    sbd: Option<&SbdSection>,
+) -> Option<FenceSection> {
     table.only(&["node", "agent", "params", "level", "kind", "timeout", "action"]);
     let node = table
         .needed_text("node", "the node that the device cuts off")
         .and_then(|name| resolve_node(table, &name, nodes));
     let agent = read_agent(table);
-    let params = read_params(table, agent.as_ref().map_or("", |agent| agent.value));
+    let on_disks = agent.as_ref().filter(|agent| agent.value == SBD_AGENT);
+    let params = match on_disks {
+        Some(agent) => super::sbd::params(table, agent, sbd),
+        None => read_params(table, agent.as_ref().map_or("", |agent| agent.value)),
+    };
     let level = table.number("level", 1..=9).map_or(1, |level| level.value as u8);
-    let timeout_ms = table
-        .duration_ms("timeout", 1000..=600_000)
-        .map_or(TIMEOUT_DEFAULT_MS, |timeout| timeout.value);
+    let given = table.duration_ms("timeout", 1000..=600_000);
+    let timeout_ms = match (on_disks, sbd) {
+        (Some(_), Some(sbd)) => super::sbd::fence_timeout_ms(table, given, sbd, TIMEOUT_DEFAULT_MS),
+        _ => given.map_or(TIMEOUT_DEFAULT_MS, |timeout| timeout.value),
+    };
     let storage_agent = agent
         .as_ref()
         .is_some_and(|agent| STORAGE_AGENTS.contains(&agent.value));
@@ -96,6 +119,15 @@ fn read_fence(table: &Table, nodes: &BTreeMap<&str, NodeId>) -> Option<FenceSect
         table
             .problems
             .add(Problem::new(kind.span.clone(), message).hint(hint));
+    }
+    if let Some(kind) = &kind
+        && kind.value == FenceKind::Storage
+        && on_disks.is_some()
+    {
+        let message = "an order on shared disks ends the node, it does not cut its storage";
+        table
+            .problems
+            .add(Problem::new(kind.span.clone(), message).hint("remove `kind`"));
     }
     let default_kind = if storage_agent {
         FenceKind::Storage
@@ -146,15 +178,15 @@ pub(super) fn resolve_node(table: &Table, name: &At<&str>, nodes: &BTreeMap<&str
 }
 
 fn read_agent<'a>(table: &Table<'a>) -> Option<At<&'a str>> {
-    let hint =
-        "\"ipmi\", \"redfish\", a fence agent such as \"fence_apc\", or \"exec\" for a program of your own";
+    let hint = "\"ipmi\", \"redfish\", \"sbd\", a fence agent such as \"fence_apc\", or \"exec\" for a program of your own";
     let agent = table.needed_text("agent", hint)?;
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let fence_agent = agent
         .value
         .strip_prefix("fence_")
         .is_some_and(|rest| !rest.is_empty() && rest.chars().all(plain));
-    if fence_agent || agent.value == EXEC_AGENT || Own::find(agent.value).is_some() {
+    let own = Own::find(agent.value).is_some() || agent.value == SBD_AGENT;
+    if fence_agent || own || agent.value == EXEC_AGENT {
         return Some(agent);
     }
     let message = format!(

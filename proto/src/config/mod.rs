@@ -31,7 +31,7 @@ pub use fence::{EXEC_AGENT, IPMI_AGENT, REDFISH_AGENT, STORAGE_AGENTS};
 pub use findings::{Finding, findings, warnings};
 pub use group::{PROBES_MAX, RESOURCES_MAX};
 pub use model::*;
-pub use sbd::{SBD_DISKS_MAX, SBD_IO_TIMEOUT_MS, SbdTimeouts};
+pub use sbd::{SBD_AGENT, SBD_DISKS_MAX, SBD_IO_TIMEOUT_MS, SbdTimeouts};
 pub use schema::{KindSpec, ParamForm, ParamSpec, RESOURCE_KEYS, RESOURCE_KINDS};
 pub use timers::Timers;
 
@@ -87,7 +87,7 @@ fn read(text: &str, problems: &Problems) -> Option<Config> {
         .map(|node| (node.name.value.as_str(), node.section.id))
         .collect();
     let sbd = sbd::read_sbd(&root);
-    let fences = fence::read_fences(&root, &by_name);
+    let fences = fence::read_fences(&root, &by_name, sbd.as_ref());
     let groups = group::read_groups(&root, &by_name);
     check::check_members(&nodes, witness.as_ref(), problems);
     check::check_exclusive(&nodes, witness.as_ref(), &groups, problems);

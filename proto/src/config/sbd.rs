@@ -1,12 +1,15 @@
 //! Reads `[sbd]`: the disks that nodes are fenced by, and their timeouts. What stands on a disk overrides these.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::SbdSection;
 use super::diagnostic::Problem;
 use super::reader::{At, Table};
 use super::schema::path_fault;
+use super::{SbdSection, values};
 
+/// The fence agent that writes an order for the node onto the disks of `[sbd]`.
+pub const SBD_AGENT: &str = "sbd";
 /// Most disks, as in SBD.
 pub const SBD_DISKS_MAX: usize = 3;
 /// Time allowed for one read or write unless set, in milliseconds: SBD's.
@@ -156,4 +159,46 @@ fn check_device(table: &Table, device: &At<&str>, before: &[At<&str>]) {
             .related(first.span.clone(), "it is here as well");
         table.problems.add(problem);
     }
+}
+
+/// Parameters of a device of agent `sbd`: the disks of `[sbd]`, and none of its own.
+pub(super) fn params(table: &Table, agent: &At<&str>, sbd: Option<&SbdSection>) -> BTreeMap<String, String> {
+    if let Some(span) = table.span_of("params") {
+        let message = "the agent \"sbd\" has no parameters: it takes its disks from [sbd]";
+        table
+            .problems
+            .add(Problem::new(span, message).hint("remove `params`"));
+    }
+    let Some(sbd) = sbd else {
+        let problem = Problem::new(agent.span.clone(), "the agent \"sbd\" needs the table [sbd]");
+        let hint = "write [sbd] with devices = [\"/dev/disk/by-id/...\"]";
+        table.problems.add(problem.hint(hint));
+        return BTreeMap::new();
+    };
+    BTreeMap::from([
+        ("devices".to_string(), sbd.devices.join("\n")),
+        ("io_timeout_ms".to_string(), sbd.io_timeout_ms.to_string()),
+    ])
+}
+
+/// The timeout of such a device: long enough to wait until the node is down for certain.
+pub(super) fn fence_timeout_ms(
+    table: &Table,
+    given: Option<At<u32>>,
+    sbd: &SbdSection,
+    default_ms: u32,
+) -> u32 {
+    let least_ms = u32::try_from(sbd.timeouts.fence_least().as_millis()).unwrap_or(u32::MAX);
+    let Some(given) = given else {
+        return default_ms.max(least_ms.saturating_mul(2));
+    };
+    if given.value < least_ms {
+        let message = format!(
+            "`timeout` must be at least 1.2 times the msgwait timeout of [sbd], which is {} s: {} or more",
+            sbd.timeouts.msgwait_s,
+            values::show_ms(least_ms)
+        );
+        table.problems.add(Problem::new(given.span, message));
+    }
+    given.value
 }

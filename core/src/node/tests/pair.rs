@@ -202,7 +202,9 @@ fn a_device_that_ended_one_boot_says_nothing_about_the_next() {
     let second = cluster.host(B).boot;
     // An order on a disk: it ended the boot that it was for, and was given before the later one was heard.
     cluster.device_answers_late(ask, true, Time::ZERO);
-    cluster.run_until(5_000, "it is fenced for the later boot", |cluster| cluster.fences.len() > 1);
+    cluster.run_until(5_000, "it is fenced for the later boot", |cluster| {
+        cluster.fences.len() > 1
+    });
     assert_eq!(cluster.state(A).voters, VoterSet::EMPTY.with(A).with(B));
     let again = cluster.fences[1];
     assert_eq!(again.boot, Some(second));

@@ -74,3 +74,38 @@ fn contradictions_of_any_disk_are_named() {
     assert_eq!(with(u32::MAX, 1, u32::MAX), 1);
     assert_eq!(SbdTimeouts::default().fence_least(), Duration::from_secs(12));
 }
+
+#[test]
+fn an_order_on_disks_is_a_fence_device() {
+    let both = |more: &str| {
+        format!(
+            "{}\n[[fence]]\nnode = \"db1\"\nagent = \"sbd\"\n{more}\n",
+            sbd(ONE)
+        )
+    };
+    let device = parsed(&both("")).fences.remove(0);
+    assert_eq!(
+        (device.kind, device.action),
+        (FenceKind::Power, FenceAction::Reboot)
+    );
+    assert_eq!(
+        (device.timeout_ms, device.params["devices"].as_str()),
+        (30_000, "/dev/sdb1")
+    );
+    assert_eq!(device.params["io_timeout_ms"], "3000");
+    let slow = sbd(&format!("{ONE}\nwatchdog_timeout = \"60s\""));
+    let slow = parsed(&format!("{slow}\n[[fence]]\nnode = \"db1\"\nagent = \"sbd\"\n"));
+    assert_eq!(slow.fences[0].timeout_ms, 288_000);
+    let short = error_of(&both("timeout = \"11s\""));
+    assert!(
+        short.ends_with("at least 1.2 times the msgwait timeout of [sbd], which is 10 s: 12s or more"),
+        "{short}"
+    );
+    assert!(error_of(&both("kind = \"storage\"")).contains("it does not cut its storage"));
+    assert!(error_of(&both("params = { devices = \"/dev/x\" }")).contains("has no parameters"));
+    assert!(error_of("\n[[fence]]\nnode = \"db1\"\nagent = \"sbd\"\n").contains("needs the table [sbd]"));
+    let ipmi = "\n[[fence]]\nnode = \"db1\"\nagent = \"fence_x\"\n";
+    let shared = errors(&format!("{BASE}{}{ipmi}", both("")));
+    assert!(shared[0].contains("shares its level"), "{shared:?}");
+    assert!(parse(&format!("{BASE}{}{ipmi}", both("level = 2")), "f").is_ok());
+}
