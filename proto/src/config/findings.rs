@@ -1,9 +1,11 @@
 //! Settings that are legal and probably not what the operator wants.
 
+use std::time::Duration;
+
 use super::group::default_requires;
 use super::redact::is_secret_key;
 use super::values::show_ms;
-use super::{Config, FenceKind, GroupSection, Requires};
+use super::{Config, FenceKind, GroupSection, Requires, SBD_AGENT};
 
 /// A setting that is legal and unwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,7 @@ pub fn findings(config: &Config) -> Vec<Finding> {
     links(config, &mut found);
     keys(config, &mut found);
     fencing(config, &mut found);
+    shared_disks(config, &mut found);
     for group in &config.groups {
         group_findings(group, &mut found);
     }
@@ -182,6 +185,33 @@ fn fencing(config: &Config, found: &mut Vec<Finding>) {
             names(Some(FenceKind::Power)).join(", ")
         );
         add(found, "no-power-device", text);
+    }
+}
+
+fn shared_disks(config: &Config, found: &mut Vec<Finding>) {
+    let Some(sbd) = &config.sbd else { return };
+    if sbd.devices.len() != 3 {
+        let effect = if sbd.devices.len() == 1 {
+            "every node that cannot read it is reset, so a failure of that storage resets all of them"
+        } else {
+            "with one of them lost nobody can be fenced, and with both every node is reset"
+        };
+        let text = format!("[sbd] has {} of at most 3 disks: {effect}", sbd.devices.len());
+        add(found, "few-disks", text);
+    }
+    let patience = sbd
+        .timeouts
+        .patience(Duration::from_millis(sbd.io_timeout_ms.into()));
+    let by_disks = config.fences.iter().any(|fence| fence.agent == SBD_AGENT);
+    let delay = Duration::from_millis(config.cluster.fence_delay_ms.into());
+    if by_disks && config.nodes.len() == 2 && delay <= patience {
+        let text = format!(
+            "fence_delay is {}, and a node may take {} to read the order that ends it: without the witness both nodes could \
+             order each other to end; make it longer",
+            show_ms(config.cluster.fence_delay_ms),
+            show_ms(u32::try_from(patience.as_millis()).unwrap_or(u32::MAX))
+        );
+        add(found, "short-fence-delay", text);
     }
 }
 

@@ -109,3 +109,19 @@ fn an_order_on_disks_is_a_fence_device() {
     assert!(shared[0].contains("shares its level"), "{shared:?}");
     assert!(parse(&format!("{BASE}{}{ipmi}", both("level = 2")), "f").is_ok());
 }
+
+#[test]
+fn few_disks_and_a_delay_in_which_no_order_is_read_are_unwise() {
+    let kinds = |text: &str| -> Vec<&str> {
+        let config = parse(text, "f").unwrap_or_else(|found| panic!("{found}"));
+        findings(&config).iter().map(|finding| finding.kind).collect()
+    };
+    let three = "devices = [\"/dev/a\", \"/dev/b\", \"/dev/c\"]";
+    let device = "\n[[fence]]\nnode = \"db1\"\nagent = \"sbd\"\n";
+    let usual = ["single-link", "no-key"];
+    assert_eq!(kinds(&format!("{BASE}{}{device}", sbd(three))), usual);
+    assert!(kinds(&format!("{BASE}{}", sbd(ONE))).contains(&"few-disks"));
+    let hasty = replaced("name = \"shop\"", "name = \"shop\"\nfence_delay = \"4s\"");
+    assert!(kinds(&format!("{hasty}{}{device}", sbd(three))).contains(&"short-fence-delay"));
+    assert_eq!(kinds(&format!("{hasty}{}", sbd(three))), usual);
+}
