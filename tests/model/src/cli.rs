@@ -13,8 +13,8 @@ promises S1 to S4, S6 and the core's own assertions in every state, and that a h
 Usage: cargo xtask model [--deep] [--config NAME]... [--max-states N] [--seconds S] [--threads T] [--story] [--json]
 
   --deep          larger bounds, for hours
-  --config NAME   only this one: pair, witness, witness-lost, voters, returning, cold-start,
-                  three
+  --config NAME   only this one: pair, witness, witness-lost, voters, returning,
+                  readmitted, cold-start, three
   --total N       deviations on one way, instead of the configuration's own bound
   --only KINDS    only deviations of these kinds, such as packets,links,power,wiped,kills,stalls,disks,fences,stops,operator
   --max-states N  stop after so many steps; what was not explored is then unknown

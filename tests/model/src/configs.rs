@@ -16,12 +16,13 @@ const B: NodeId = NodeId(2);
 const W: NodeId = NodeId::WITNESS;
 
 /// Names of all configurations, in the order in which they are run.
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 8] = [
     "pair",
     "witness",
     "witness-lost",
     "voters",
     "returning",
+    "readmitted",
     "cold-start",
     "three",
 ];
@@ -44,7 +45,7 @@ impl Bounds {
     fn budget(&self, name: &str) -> Budget {
         // Where deviations may end at any time from the beginning on (a link that heals, a machine that gets power), one
         // more of them makes many times as many states.
-        let begins_hurt = matches!(name, "witness-lost" | "voters" | "returning" | "cold-start");
+        let begins_hurt = !matches!(name, "pair" | "witness" | "three");
         let total = match (begins_hurt, self.deep) {
             (true, false) => 1,
             (false, false) | (true, true) => 2,
@@ -70,6 +71,7 @@ pub fn exploration(name: &str, bounds: &Bounds) -> Option<(Arc<Setup>, Explorati
         "witness-lost" => witness_lost(budget, deep),
         "voters" => voters(budget, deep),
         "returning" => returning(budget, deep),
+        "readmitted" => readmitted(budget, deep),
         "cold-start" => cold_start(budget, deep),
         "three" => three(budget, deep),
         _ => return None,
@@ -146,14 +148,7 @@ fn voters(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
         fine_ends: deep,
         budget,
     });
-    let mut world = setup.formed();
-    world.strike(Action::PowerOff(B));
-    settle(&mut world, "node1 votes alone", |world| {
-        world
-            .ghost
-            .newest()
-            .is_some_and(|state| !state.voters.contains(B))
-    });
+    let mut world = voting_alone(&setup);
     world.strike(Action::PowerOn(B));
     (setup, vec![world])
 }
@@ -171,11 +166,54 @@ fn returning(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     });
     let mut world = setup.formed();
     world.strike(Action::PowerOff(B));
-    world.strike(Action::StallDisk(A));
     world.strike(Action::CutOneWay(B, A));
-    world.run_until(Duration::from_millis(1500), |_| false);
+    let minute = Duration::from_secs(60);
+    assert!(world.run_until(minute, |world| !world.asks.is_empty()));
+    world.strike(Action::StallDisk(A));
+    assert!(world.run_until(minute, |world| world.asks.is_empty()));
     world.strike(Action::PowerOn(B));
     (setup, vec![world])
+}
+
+fn readmitted(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
+    let setup = Arc::new(Setup {
+        name: "readmitted",
+        title: "one node of a pair adds the other, which accepts that, unheard, and is cut off; and withdraws it on a slow disk",
+        config: cluster(2, false, &[("db", "fencing", 1)]),
+        watchdogs: vec![],
+        moves: false,
+        odd_links: true,
+        fine_ends: deep,
+        budget,
+    });
+    let mut world = voting_alone(&setup);
+    world.strike(Action::PowerOn(B));
+    let accepts = |world: &World, node: NodeId| {
+        let had = world.machines[world.number_of(node)].had.as_ref();
+        let durable = had.and_then(|had| had.durable());
+        durable.is_some_and(|durable| durable.accepted.voters != durable.committed.voters)
+    };
+    assert!(world.run_until(Duration::from_secs(60), |world| accepts(world, A)));
+    world.strike(Action::CutOneWay(B, A));
+    assert!(world.run_until(Duration::from_secs(60), |world| accepts(world, B)));
+    world.strike(Action::Cut(A, B));
+    // Just before it withdraws that.
+    world.run_until(setup.config.timers().lease * 2, |_| false);
+    world.strike(Action::StallDisk(A));
+    (setup, vec![world])
+}
+
+/// A pair of which node 1 votes alone, because node 2 lost power.
+fn voting_alone(setup: &Arc<Setup>) -> World {
+    let mut world = setup.formed();
+    world.strike(Action::PowerOff(B));
+    settle(&mut world, "node1 votes alone", |world| {
+        world
+            .ghost
+            .newest()
+            .is_some_and(|state| !state.voters.contains(B))
+    });
+    world
 }
 
 fn cold_start(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
@@ -190,16 +228,9 @@ fn cold_start(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
         budget,
     });
     let mut both = setup.formed();
-    let mut behind = both.clone();
     both.strike(Action::PowerOff(A));
     both.strike(Action::PowerOff(B));
-    behind.strike(Action::PowerOff(B));
-    settle(&mut behind, "node1 votes alone", |world| {
-        world
-            .ghost
-            .newest()
-            .is_some_and(|state| !state.voters.contains(B))
-    });
+    let mut behind = voting_alone(&setup);
     behind.strike(Action::PowerOff(A));
     (setup, vec![both, behind])
 }

@@ -29,7 +29,7 @@ pub enum Catcher {
     /// The simulator, with the schedule in the file of the patch's name and the ending `txt`: faults laid in wait for the
     /// very moments in which the bug shows, so that it is found whatever else changes.
     Schedule,
-    /// The model checker, in the configuration of this name.
+    /// The model checker, in the configuration of this name, with the options that stand behind it.
     Model(String),
     /// A unit test of the core: neither of the two gets to where this bug shows, because another rule stands in between.
     Unit(String),

@@ -108,12 +108,15 @@ fn catch(bug: &Bug, program: &Path) -> Result<String> {
         Catcher::Schedule => run_schedule(program, bug),
         Catcher::Model(configuration) => {
             let mut command = Command::new(program);
-            command.args(["--config", configuration]);
+            command.arg("--config").args(configuration.split_whitespace());
             let ended = run::bounded(command.stderr(Stdio::null()), LIMIT, |_| {})?;
-            let found = ended.stdout.lines().find_map(|line| broken(line, &bug.breaks));
+            let found = ended.stdout.lines().find_map(|line| explored(line, &bug.breaks));
             match found {
                 Some(said) if !ended.success => Ok(format!("the model {configuration}: {said}")),
-                _ => bail!("the model {configuration} breaks nothing"),
+                _ => bail!(
+                    "the model {configuration} breaks none of {}",
+                    bug.breaks.join(", ")
+                ),
             }
         }
         Catcher::Unit(test) => {
@@ -177,6 +180,16 @@ fn breaks(line: &str, promises: &[String]) -> Option<String> {
     Some(format!("seed {seed}: {said}"))
 }
 
+/// A line of the model such as `  S3 linear history is broken: version 4 is two states`, if it is about one of `promises`.
+fn explored(line: &str, promises: &[String]) -> Option<String> {
+    let (promise, said) = line.trim_start().split_once(" is broken: ")?;
+    let (number, _) = promise.split_once(' ')?;
+    promises
+        .iter()
+        .any(|one| one == number)
+        .then(|| format!("{number}: {said}"))
+}
+
 /// What is said of a broken promise, if it is one of `promises`.
 fn broken(said: &str, promises: &[String]) -> Option<String> {
     let (promise, _) = said.split_once(':')?;
@@ -209,6 +222,18 @@ mod tests {
             Some("seed 12: S1: g0 runs on [node1, node2]")
         );
         assert_eq!(breaks(line, &promises(&["S3"])), None);
+        assert_eq!(
+            explored(
+                "  S3 linear history is broken: version 4 is two states",
+                &promises(&["S1", "S3"])
+            )
+            .as_deref(),
+            Some("S3: version 4 is two states")
+        );
+        assert_eq!(
+            explored("  S3 linear history is broken: so", &promises(&["S1"])),
+            None
+        );
         assert_eq!(breaks("12 seeds, 0 violations", &promises(&["S1"])), None);
     }
 }
