@@ -130,10 +130,7 @@ async fn a_test_changes_nothing_and_holds_up_no_fencing() {
         script.run("off", 60_000).await
     };
     let (test, fenced) = tokio::join!(script.run("test", 60_000), fencing);
-    assert!(
-        test.error.contains("gave way to a fencing") && test.took_ms < 60_000,
-        "{test:?}"
-    );
+    assert!(test.skipped && test.took_ms < 60_000, "{test:?}");
     assert!(fenced.off_read_back, "{fenced:?}");
 }
 
