@@ -235,6 +235,7 @@ impl VipAgent {
             self.key(),
             ips,
             self.context.permit.clone(),
+            self.context.lease,
             self.context.events.clone(),
         ))
     }

@@ -69,13 +69,35 @@ impl Client {
         let (plain, vip) = (to(plain), to(vip));
         let own = if plain.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = pair.in_right(move || UdpSocket::bind(own).unwrap());
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Client {
+        let mut client = Client {
             socket,
             plain,
             vip,
             number: 0,
+        };
+        client.reach();
+        client
+    }
+
+    /// Asks the node's own address until it answers: the first asks may come before the link is there at both ends.
+    fn reach(&mut self) {
+        let begun = clock::now();
+        self.socket
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
+        loop {
+            // Refused while nobody serves there yet.
+            let _ = self.socket.send_to(&0u64.to_be_bytes(), self.plain);
+            if self.socket.recv_from(&mut [0; 8]).is_ok() {
+                break;
+            }
+            assert!(
+                clock::now().since(begun) < PATIENCE,
+                "{} does not answer",
+                self.plain
+            );
         }
+        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
     }
 
     /// Asks the virtual address, then the node's own until that answers: what was asked first was answered by then, or
@@ -89,10 +111,9 @@ impl Client {
         let mut answered = false;
         let mut answer = [0; 8];
         loop {
-            let (_, from) = self
-                .socket
-                .recv_from(&mut answer)
-                .expect("no answer from the node's own address");
+            let (_, from) = self.socket.recv_from(&mut answer).unwrap_or_else(|error| {
+                panic!("no answer from {} to {}: {error}", self.plain, self.number + 1)
+            });
             match u64::from_be_bytes(answer) {
                 number if number == self.number => answered |= from == self.vip,
                 number if number == self.number + 1 => return answered,
@@ -114,6 +135,8 @@ pub fn warm_up(clients: &mut [Client]) {
     for client in clients {
         let begun = clock::now();
         while !client.is_answered() {
+            // Asks to a neighbour that is not known queue up in the sender's own buffer.
+            std::thread::sleep(Duration::from_millis(20));
             assert!(
                 clock::now().since(begun) < PATIENCE,
                 "{} does not answer",

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use holdfast_proto::agent::GroupSpec;
 use holdfast_proto::time::Time;
@@ -22,6 +23,8 @@ pub struct Inherited {
     pub ips: Arc<[IpAddr]>,
     /// The last permit that was recorded.
     pub permit: PermitView,
+    /// Length of a lease.
+    pub lease: Duration,
 }
 
 /// True for a group whose successor waits for the end of the permit, and for nothing else.
@@ -51,6 +54,7 @@ pub fn inherit(loaded: &[Loaded], state_dir: &Path, maintenance: bool) -> Vec<In
             key: (group.group.clone(), name),
             ips,
             permit,
+            lease: Duration::from_millis(group.lease_ms),
         }));
     }
     all

@@ -5,8 +5,9 @@
 //! permit as their timeout: when every Holdfast process stands still, the element runs out and the node is silent, for
 //! IP and for ARP, although the address is still there.
 //!
-//! One pair of tables (`inet holdfast`, `arp holdfast`) in the network namespace of had-agentd, all addresses in one batch
-//! per renewal: [`codec`] and [`rules`] hold the bytes, [`socket`] applies them, [`table`] knows what stands in the kernel.
+//! One pair of tables (`inet holdfast`, `arp holdfast`) in the network namespace of had-agentd, all addresses in one batch:
+//! [`codec`] and [`rules`] hold the bytes, [`socket`] applies them, [`table`] knows what stands in the kernel, [`plan`] when
+//! that is to be renewed.
 //!
 //! - A batch waits while another program changes its own tables. Hence a thread of its own: the guard only wakes it.
 //! - A timeout counts from when the kernel reads it, so a batch that had to wait must not be applied with timeouts of
@@ -17,6 +18,7 @@
 
 pub mod codec;
 mod inherit;
+pub mod plan;
 pub mod rules;
 pub mod socket;
 pub mod table;
@@ -34,7 +36,8 @@ use std::time::Duration;
 use holdfast_proto::time::Time;
 use tokio::sync::{oneshot, watch};
 
-use self::table::{Tables, Turn, Wanted};
+use self::plan::Wanted;
+use self::table::{Tables, Turn};
 use crate::agent::{EventSink, PermitView};
 use crate::{clock, rt};
 pub use inherit::{Inherited, inherit, is_for};
@@ -52,6 +55,7 @@ pub type Key = (String, String);
 struct Entry {
     ips: Arc<[IpAddr]>,
     permit: watch::Receiver<PermitView>,
+    lease: Duration,
     /// None until the resource was taken over from an earlier had-agentd.
     events: Option<EventSink>,
 }
@@ -100,10 +104,17 @@ impl Gate {
         let gate = Gate::default();
         {
             let mut register = gate.0.lock();
-            for Inherited { key, ips, permit } in inherited {
+            for Inherited {
+                key,
+                ips,
+                permit,
+                lease,
+            } in inherited
+            {
                 let entry = Entry {
                     ips,
                     permit: watch::channel(permit).1,
+                    lease,
                     events: None,
                 };
                 register.entries.insert(key, entry);
@@ -135,12 +146,14 @@ impl Gate {
         key: Key,
         ips: impl IntoIterator<Item = IpAddr>,
         permit: watch::Receiver<PermitView>,
+        lease: Duration,
         events: EventSink,
     ) -> oneshot::Receiver<Result<(), String>> {
         let (sender, receiver) = oneshot::channel();
         let entry = Entry {
             ips: ips.into_iter().collect(),
             permit,
+            lease,
             events: Some(events),
         };
         let mut register = self.0.lock();
@@ -192,7 +205,7 @@ pub fn remove_tables(state_dir: &Path) -> Result<(), String> {
     if !mark.exists() {
         return Ok(());
     }
-    Tables::default().turn(&Wanted::new())?;
+    Tables::default().turn(&Wanted::new(), Duration::ZERO)?;
     fs::remove_file(&mark).map_err(|error| format!("{}: {error}", mark.display()))
 }
 
@@ -217,27 +230,34 @@ struct Keeper {
 impl Keeper {
     fn run(mut self, shared: &Shared) {
         loop {
-            self.turn(shared);
-            if self.mark.exists() {
-                thread::park_timeout(LOOK);
-            } else {
-                thread::park();
+            match self.turn(shared) {
+                Some(pause) => thread::park_timeout(pause),
+                None => thread::park(),
             }
         }
     }
 
-    fn turn(&mut self, shared: &Shared) {
-        let (wanted, waiting, failed) = {
+    /// Does what is due, and returns the time until something else may be. None if nothing is before it is woken.
+    fn turn(&mut self, shared: &Shared) -> Option<Duration> {
+        let (wanted, reserve, waiting, failed) = {
             let mut register = shared.lock();
             let waiting = std::mem::take(&mut register.waiting);
-            (wanted(&register.entries), waiting, !register.trouble.is_empty())
+            let failed = !register.trouble.is_empty();
+            (
+                wanted(&register.entries),
+                reserve(&register.entries),
+                waiting,
+                failed,
+            )
         };
         let present = self.mark.exists();
-        let rests = failed && waiting.is_empty() && clock::now() < self.retry_at;
-        if rests || (wanted.is_empty() && !present) {
-            return;
+        if wanted.is_empty() && !present {
+            return None;
         }
-        let turned = self.act(&wanted, present);
+        if failed && waiting.is_empty() && clock::now() < self.retry_at {
+            return Some(LOOK);
+        }
+        let turned = self.act(&wanted, reserve, present);
         if turned.is_err() {
             self.retry_at = clock::now() + LOOK;
         }
@@ -246,15 +266,17 @@ impl Keeper {
             // Who asked may have given up.
             let _ = ready.send(turned.clone().map(|_| ()));
         }
+        let next = self.tables.next_write(&wanted, reserve);
+        Some(next.map_or(LOOK, |next| clock::now().until(next).min(LOOK)))
     }
 
     /// The mark is there whenever the tables may be.
-    fn act(&mut self, wanted: &Wanted, present: bool) -> Result<Turn, String> {
+    fn act(&mut self, wanted: &Wanted, reserve: Duration, present: bool) -> Result<Turn, String> {
         let unmarked = |error: io::Error| format!("{}: {error}", self.mark.display());
         if !present {
             fs::write(&self.mark, "").map_err(unmarked)?;
         }
-        let turn = self.tables.turn(wanted)?;
+        let turn = self.tables.turn(wanted, reserve)?;
         if wanted.is_empty() {
             fs::remove_file(&self.mark).map_err(unmarked)?;
         }
@@ -320,4 +342,10 @@ fn wanted(entries: &BTreeMap<Key, Entry>) -> Wanted {
         }
     }
     wanted
+}
+
+/// What an address has left when it is renewed: time enough for a write that has to wait for another program.
+fn reserve(entries: &BTreeMap<Key, Entry>) -> Duration {
+    let shortest = entries.values().map(|entry| entry.lease).min();
+    shortest.unwrap_or_default() * 2 / 3
 }

@@ -1,6 +1,5 @@
 //! What stands in the kernel: the tables, the addresses that need a permit, and until when each of them is live.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,18 +7,17 @@ use std::time::Duration;
 use holdfast_proto::time::Time;
 
 use super::codec::{self, Family, Set};
+use super::plan::{Plan, Wanted, Written, timeout_ms};
 use super::rules;
 use super::socket::{NftSocket, Refusal};
 use crate::clock;
 
-/// Each address that needs a permit, with the end of that permit: `Time(u64::MAX)` for none, past for one that lapsed.
-pub type Wanted = BTreeMap<IpAddr, Time>;
-
-/// A write that took longer is done again: its timeouts were counted from before it.
+/// A write that took this much longer than the one before is done again: its timeouts were counted from before it.
 const SLOW: Duration = Duration::from_millis(5);
+/// No write is expected to take longer.
+const EXPECTED_MAX: Duration = Duration::from_millis(20);
 /// Attempts while others keep changing tables of their own, or writes keep being slow.
 const ATTEMPTS: usize = 5;
-const FOREVER: Time = Time(u64::MAX);
 
 /// What became of a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,31 +44,21 @@ struct Built {
     generation: u32,
     /// See [`NftSocket::shape`].
     shape: Vec<u8>,
-    vips: BTreeSet<IpAddr>,
-    /// What was written as live, and until when.
-    live: BTreeMap<IpAddr, Time>,
-}
-
-/// Milliseconds until `until`, rounded down. None when there are none; the inner one when it never comes.
-#[must_use]
-pub fn timeout_ms(until: Time, now: Time) -> Option<Option<u64>> {
-    if until == FOREVER {
-        return Some(None);
-    }
-    let ms = u64::try_from(now.until(until).as_millis()).unwrap_or(u64::MAX);
-    (ms > 0).then_some(Some(ms))
+    written: Written,
+    /// How long the last write took: the next is expected to take as long.
+    expected: Duration,
 }
 
 impl Tables {
-    /// Brings the kernel to what is `wanted`.
+    /// Brings the kernel to what is `wanted`, as far as it cannot wait: see [`super::plan`].
     ///
     /// # Errors
     /// In words: the addresses are not filtered, or no longer renewed.
-    pub fn turn(&mut self, wanted: &Wanted) -> Result<Turn, String> {
+    pub fn turn(&mut self, wanted: &Wanted, reserve: Duration) -> Result<Turn, String> {
         let turned = if wanted.is_empty() {
             self.clear().map(|()| Turn::Done)
         } else {
-            self.write(wanted)
+            self.write(wanted, reserve)
         };
         turned.map_err(|error| {
             // Whatever state it is in now: the next turn begins anew.
@@ -78,6 +66,15 @@ impl Tables {
             self.built = None;
             explain(&error)
         })
+    }
+
+    /// When what waits is to be written, if anything does.
+    #[must_use]
+    pub fn next_write(&self, wanted: &Wanted, reserve: Duration) -> Option<Time> {
+        match self.built.as_ref()?.written.plan(wanted, clock::now(), reserve) {
+            Plan::Wait(until) => until,
+            Plan::Renew(_) | Plan::Whole => Some(Time::ZERO),
+        }
     }
 
     /// Why ARP is not filtered, if it is not.
@@ -106,79 +103,59 @@ impl Tables {
         Ok(())
     }
 
-    fn write(&mut self, wanted: &Wanted) -> io::Result<Turn> {
+    fn write(&mut self, wanted: &Wanted, reserve: Duration) -> io::Result<Turn> {
         let socket = opened(&mut self.socket)?;
         let Some(built) = &mut self.built else {
             self.built = Some(build(socket, wanted, &mut self.without_arp)?);
             return Ok(Turn::Done);
         };
-        let mut whole = false;
+        let mut plan = built.written.plan(wanted, clock::now(), reserve);
         for _ in 0..ATTEMPTS {
-            let begun = clock::now();
-            let outcome = built.update(socket, wanted, begun, whole);
-            match outcome {
-                Ok(()) if clock::now().since(begun) <= SLOW => return Ok(Turn::Done),
+            match built.carry_out(socket, wanted, &plan) {
+                Ok(true) => return Ok(Turn::Done),
                 // Late, or with an element that ran out a moment too early: all of it, by the clock as it is now.
-                Ok(()) | Err(Refusal::Missing) => whole = true,
+                Ok(false) | Err(Refusal::Missing) => {}
+                Err(Refusal::Overtaken) if built.is_whole(socket)? => {}
                 Err(Refusal::Overtaken) => {
-                    whole = true;
-                    if !built.is_whole(socket)? {
-                        self.built = Some(build(socket, wanted, &mut self.without_arp)?);
-                        return Ok(Turn::Restored);
-                    }
+                    self.built = Some(build(socket, wanted, &mut self.without_arp)?);
+                    return Ok(Turn::Restored);
                 }
                 Err(Refusal::Failed(error)) => return Err(error),
             }
+            plan = Plan::Whole;
         }
         Ok(Turn::Done)
     }
 }
 
 impl Built {
-    /// Writes what is not yet as `wanted`, or all of it if `whole`.
-    fn update(
-        &mut self,
-        socket: &mut NftSocket,
-        wanted: &Wanted,
-        now: Time,
-        whole: bool,
-    ) -> Result<(), Refusal> {
-        let live: BTreeMap<IpAddr, Time> = wanted
-            .iter()
-            .filter(|(_, until)| timeout_ms(**until, now).is_some())
-            .map(|(ip, until)| (*ip, *until))
-            .collect();
-        let changed: Vec<IpAddr> = live
-            .iter()
-            .filter(|(ip, until)| self.live.get(*ip) != Some(until))
-            .map(|(ip, _)| *ip)
-            .collect();
-        let same_vips = wanted.keys().eq(&self.vips);
-        // What is live in the kernel and is not to be any more: what ran out by itself is none of it.
-        let revoked = self
-            .live
-            .iter()
-            .any(|(ip, until)| *until > now && !live.contains_key(ip));
-        let renewable = changed
-            .iter()
-            .all(|ip| self.live.get(ip).is_some_and(|until| *until > now));
-        let changes = if !whole && same_vips && !revoked && renewable {
-            if changed.is_empty() {
-                return self.check(socket);
+    /// Does what is planned. False if that took so long that its timeouts may end too late.
+    fn carry_out(&mut self, socket: &mut NftSocket, wanted: &Wanted, plan: &Plan) -> Result<bool, Refusal> {
+        let now = clock::now();
+        let counted_from = now + self.expected;
+        let changes = match plan {
+            Plan::Wait(_) => return self.check(socket).map(|()| true),
+            Plan::Renew(ips) => {
+                let with_ms = with_timeouts(ips.iter().map(|ip| (*ip, wanted[ip])), counted_from);
+                // Removed and added in one go: before 6.12 the kernel does not extend what is there.
+                live_sets(&self.families)
+                    .flat_map(|set| [codec::remove(set, ips), codec::add(set, &with_ms)].concat())
+                    .collect()
             }
-            let with_ms = with_timeouts(changed.iter().map(|ip| (*ip, live[ip])), now);
-            // Removed and added in one go: before 6.12 the kernel does not extend what is there.
-            live_sets(&self.families)
-                .flat_map(|set| [codec::remove(set, &changed), codec::add(set, &with_ms)].concat())
-                .collect()
-        } else {
-            contents(&self.families, wanted, now, true)
+            Plan::Whole => contents(&self.families, wanted, counted_from, true),
         };
         socket.apply(Some(self.generation), changes)?;
         self.generation = following(self.generation);
-        self.vips = wanted.keys().copied().collect();
-        self.live = live;
-        Ok(())
+        match plan {
+            Plan::Renew(ips) => {
+                let ends = ips.iter().map(|ip| (*ip, wanted[ip]));
+                self.written.live.extend(ends);
+            }
+            _ => self.written = Written::of(wanted, counted_from),
+        }
+        let took = clock::now().since(now);
+        let expected = std::mem::replace(&mut self.expected, took.min(EXPECTED_MAX));
+        Ok(took <= expected + SLOW)
     }
 
     /// With nothing to write: is it still the generation that was written?
@@ -282,21 +259,16 @@ fn build_in(socket: &mut NftSocket, wanted: &Wanted, families: &[Family]) -> io:
             families: families.to_vec(),
             generation: following(before),
             shape: shape(socket, families)?,
-            vips: wanted.keys().copied().collect(),
-            live: wanted.clone(),
+            written: Written::of(wanted, now),
+            expected: Duration::ZERO,
         };
         // What took its time is put right with the clock as it is now.
         let late = clock::now().since(now) > SLOW;
-        let now = clock::now();
-        let settled = if late {
-            built.update(socket, wanted, now, true)
-        } else {
-            built.check(socket)
-        };
-        match settled {
+        let plan = if late { Plan::Whole } else { Plan::Wait(None) };
+        match built.carry_out(socket, wanted, &plan) {
             // Changed again before it was looked at: what was seen may not be what was made.
             Err(Refusal::Overtaken) => {}
-            other => return other.map(|()| built).map_err(io::Error::from),
+            other => return other.map(|_| built).map_err(io::Error::from),
         }
     }
     Err(io::Error::other(
@@ -327,16 +299,6 @@ fn explain(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn timeouts_end_no_later_than_the_permit() {
-        let now = Time(10_000_000);
-        assert_eq!(timeout_ms(Time(9_000_000), now), None);
-        assert_eq!(timeout_ms(Time(10_000_999), now), None);
-        assert_eq!(timeout_ms(Time(10_001_000), now), Some(Some(1)));
-        assert_eq!(timeout_ms(Time(10_300_999), now), Some(Some(300)));
-        assert_eq!(timeout_ms(Time(u64::MAX), now), Some(None));
-    }
 
     #[test]
     fn generations_skip_zero() {
