@@ -19,9 +19,9 @@ pub fn check(data: &[u8]) {
 }
 
 fn sector(bytes: &[u8]) {
-    bounded(bytes.len(), 16, || Header::read(bytes).ok()).map_or((), |header| header_holds(&header, bytes));
-    if let Err(damage) = Header::read(bytes) {
-        one_line(&damage.to_string());
+    match bounded(bytes.len(), 16, || Header::read(bytes)) {
+        Ok(header) => header_holds(&header, bytes),
+        Err(damage) => one_line(&damage.to_string()),
     }
     if let Ok(slot) = bounded(bytes.len(), 64, || Slot::read(bytes)) {
         one_line(&slot.name);
