@@ -13,7 +13,7 @@ use holdfast_agents::sbd::end::Kernel;
 use holdfast_agents::sbd::keeper::{Around, Keeper};
 use holdfast_agents::supervisor::{self, Supervisor};
 use holdfast_agents::vip::gate::{self, Gate};
-use holdfast_agents::watchdog::{Device, Watchdog};
+use holdfast_agents::watchdog::{self, Device, Watchdog};
 use holdfast_agents::{exec, registry, rt};
 use nix::fcntl::{Flock, FlockArg};
 use sd_notify::NotifyState;
@@ -32,9 +32,10 @@ struct Args {
     /// Folder for state that a restart needs, but not a reboot.
     #[arg(long, default_value = "/run/holdfast-agentd")]
     state_dir: PathBuf,
-    /// Watchdog device to hold (/dev/watchdog). Without it none is opened.
-    #[arg(long)]
-    watchdog: Option<PathBuf>,
+    /// Watchdog to hold: a device (/dev/watchdog), or a part of the name that its driver has for it, as in
+    /// /sys/class/watchdog/*/identity ("i6300ESB"). Without it none is opened.
+    #[arg(long, value_name = "DEVICE|IDENTITY")]
+    watchdog: Option<String>,
     /// Do without the nftables tables `holdfast`, which silence the virtual addresses of groups that only require a lease
     /// in the instant that their permit ends, even if all of Holdfast hangs. Their lifetime, in whole seconds, stays.
     #[arg(long)]
@@ -58,6 +59,7 @@ fn main() -> anyhow::Result<()> {
         .init();
     rt::narrow_capabilities();
     if args.remove_lease_filter {
+        let _lock = lock_state_dir(&args.state_dir)?;
         return gate::remove_tables(&args.state_dir).map_err(|error| anyhow::anyhow!(error));
     }
     rt::lock_memory();
@@ -189,15 +191,34 @@ fn lock_state_dir(path: &Path) -> anyhow::Result<Flock<fs::File>> {
         .map_err(|(_, error)| anyhow::anyhow!("another had-agentd uses {}: {error}", path.display()))
 }
 
-fn open_watchdog(path: &Path, timeout_ms: u32) -> anyhow::Result<Box<dyn Watchdog>> {
-    let device = Device::open(path, Duration::from_millis(timeout_ms.into())).with_context(|| {
+/// Arms the watchdog that `wanted` names, and tells what an operator should know about it.
+fn open_watchdog(wanted: &str, timeout_ms: u32) -> anyhow::Result<Box<dyn Watchdog>> {
+    let path = watchdog::choose(wanted).map_err(|error| anyhow::anyhow!(error))?;
+    let asked = Duration::from_millis(timeout_ms.into());
+    let device = Device::open(&path, asked).with_context(|| {
         let path = path.display();
         format!("cannot hold the watchdog {path}: is it there, and is systemd's RuntimeWatchdogSec off?")
     })?;
+    let (path, facts, timeout) = (path.display(), device.facts(), device.timeout());
     tracing::info!(
-        "watchdog {} armed, {} ms",
-        path.display(),
-        device.timeout().as_millis()
+        "watchdog {path} ({}) armed, {} ms",
+        facts.identity,
+        timeout.as_millis()
     );
+    if timeout.as_secs() != asked.as_secs().max(1) {
+        tracing::warn!(
+            "watchdog {path} was asked for {} ms and takes {} ms",
+            asked.as_millis(),
+            timeout.as_millis()
+        );
+    }
+    if facts.no_way_out {
+        tracing::warn!(
+            "watchdog {path} cannot be disarmed (nowayout): ending had-agentd for good resets the machine"
+        );
+    }
+    if facts.has_reset {
+        tracing::warn!("this boot began because the watchdog reset the machine");
+    }
     Ok(Box::new(device))
 }

@@ -290,6 +290,9 @@ pub struct Attached {
     /// Agent kinds this agentd has.
     #[prost(string, repeated, tag = "3")]
     pub kinds: Vec<String>,
+    /// How the driver of the armed watchdog calls itself; empty for none.
+    #[prost(string, tag = "4")]
+    pub watchdog: String,
 }
 
 /// One group's state.

@@ -340,6 +340,10 @@ pub struct NodeView {
     /// The same with what tests from this node showed.
     #[prost(message, repeated, tag = "12")]
     pub fence_devices: Vec<FenceDeviceView>,
+    /// How the driver of its watchdog calls itself (known on that node only).
+    #[prost(string, tag = "13")]
+    #[serde(default)]
+    pub watchdog: String,
 }
 
 /// One fence device, as tests from this node showed it.

@@ -15,6 +15,7 @@ const FENCED_MAX: usize = 256;
 pub struct Book {
     kinds: Vec<String>,
     watchdog_ms: u32,
+    watchdog: String,
     groups: BTreeMap<String, GroupStatus>,
     /// In the order they changed.
     changed: VecDeque<String>,
@@ -26,10 +27,12 @@ pub struct Book {
 }
 
 impl Book {
-    pub fn new(kinds: Vec<String>, watchdog_ms: u32) -> Book {
+    pub fn new(kinds: Vec<String>, watchdog: Option<(u32, String)>) -> Book {
+        let (watchdog_ms, watchdog) = watchdog.unwrap_or_default();
         Book {
             kinds,
             watchdog_ms,
+            watchdog,
             groups: BTreeMap::new(),
             changed: VecDeque::new(),
             waiting: BTreeSet::new(),
@@ -85,6 +88,7 @@ impl Book {
             Body::Attached(Attached {
                 groups,
                 watchdog_ms: self.watchdog_ms,
+                watchdog: self.watchdog.clone(),
                 kinds: self.kinds.clone(),
             })
         } else if let Some(outcome) = self.fenced.pop_front() {
@@ -115,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_deaf_had_gets_the_newest_state_once() {
-        let mut book = Book::new(Vec::new(), 0);
+        let mut book = Book::new(Vec::new(), None);
         for _ in 0..1000 {
             book.status(status("web", "starting"));
             book.note(Note::default());
@@ -129,7 +133,7 @@ mod tests {
 
     #[test]
     fn attach_is_answered_first_with_all_that_is_not_stopped() {
-        let mut book = Book::new(vec!["exec".into()], 9);
+        let mut book = Book::new(vec!["exec".into()], Some((9, "dog".into())));
         book.status(status("web", "running"));
         book.status(status("db", "stopped"));
         book.attached();
@@ -137,6 +141,7 @@ mod tests {
             panic!("not the answer to attach")
         };
         assert_eq!((attached.groups.len(), attached.watchdog_ms), (1, 9));
+        assert_eq!(attached.watchdog, "dog");
         assert!(book.next().is_none());
     }
 }

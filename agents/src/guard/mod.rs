@@ -120,13 +120,11 @@ impl Guard {
             ClockId::CLOCK_BOOTTIME,
             TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
         )?;
-        let watchdog_ms = parts
-            .watchdog
-            .as_ref()
-            .map_or(0, |watchdog| watchdog.timeout().as_millis() as u32);
+        let watchdog = parts.watchdog.as_ref();
+        let watchdog = watchdog.map(|dog| (dog.timeout().as_millis() as u32, dog.identity().to_string()));
         let mut permits = PermitTable::default();
         permits.set_maintenance(parts.maintenance);
-        let mut book = Book::new(parts.kinds, watchdog_ms);
+        let mut book = Book::new(parts.kinds, watchdog);
         parts.groups.into_iter().for_each(|status| book.status(status));
         Ok(Guard {
             permits,

@@ -116,8 +116,44 @@ pub fn watch_readable<T: AsFd + AsRawFd>(fd: T) -> io::Result<AsyncFd<T>> {
 /// The watchdog's requests, from linux/watchdog.h.
 mod wdioc {
     #![allow(missing_docs)]
+    /// `struct watchdog_info`.
+    #[repr(C)]
+    pub struct Info {
+        pub options: u32,
+        pub firmware_version: u32,
+        pub identity: [u8; 32],
+    }
+    nix::ioctl_read!(get_support, b'W', 0, Info);
+    nix::ioctl_read!(get_boot_status, b'W', 2, libc::c_int);
     nix::ioctl_readwrite!(set_timeout, b'W', 6, libc::c_int);
     nix::ioctl_read!(get_timeout, b'W', 7, libc::c_int);
+}
+
+/// What the driver of the watchdog device `file` can do (`WDIOF_*`), and how it calls itself.
+///
+/// # Errors
+/// When it is no watchdog.
+pub fn watchdog_support(file: &File) -> io::Result<(u32, String)> {
+    let mut info = wdioc::Info {
+        options: 0,
+        firmware_version: 0,
+        identity: [0; 32],
+    };
+    // SAFETY: the descriptor is open, and the kernel writes one `watchdog_info` through a valid pointer.
+    unsafe { wdioc::get_support(file.as_raw_fd(), &raw mut info) }?;
+    let name = info.identity.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok((info.options, String::from_utf8_lossy(name).trim().to_string()))
+}
+
+/// Why this boot began, as the watchdog device `file` tells it (`WDIOF_*`); 0 for nothing remarkable.
+///
+/// # Errors
+/// When it does not tell.
+pub fn watchdog_boot_status(file: &File) -> io::Result<u32> {
+    let mut value: libc::c_int = 0;
+    // SAFETY: the descriptor is open, and the kernel writes one int through a valid pointer.
+    unsafe { wdioc::get_boot_status(file.as_raw_fd(), &raw mut value) }?;
+    Ok(value.cast_unsigned())
 }
 
 /// Asks the watchdog device `file` for a timeout and returns the one it chose, in seconds.

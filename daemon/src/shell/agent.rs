@@ -35,6 +35,7 @@ impl Shell {
         self.agent.attached = true;
         self.agent.reason.clear();
         self.agent.watchdog_ms = attached.watchdog_ms;
+        self.agent.watchdog.clone_from(&attached.watchdog);
         self.agent.kinds.clone_from(&attached.kinds);
         self.agent.groups = attached
             .groups
@@ -54,6 +55,7 @@ impl Shell {
     fn detached(&mut self, reason: String) {
         self.agent.attached = false;
         self.agent.watchdog_ms = 0;
+        self.agent.watchdog.clear();
         self.agent.reason = reason;
         // Their answers would come over the connection that is gone.
         for (_, id) in std::mem::take(&mut self.fences) {

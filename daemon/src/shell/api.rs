@@ -106,6 +106,8 @@ pub struct AgentPicture {
     pub reason: String,
     /// Its armed watchdog; 0 for none.
     pub watchdog_ms: u32,
+    /// How the driver of that calls itself.
+    pub watchdog: String,
     /// Agent kinds it has.
     pub kinds: Vec<String>,
     /// The latest status of each group.

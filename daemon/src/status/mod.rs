@@ -96,6 +96,11 @@ fn node(snapshot: &Snapshot, member: NodeId) -> NodeView {
         links: links(snapshot, member),
         boot: boot.map(|boot| boot.to_string()).unwrap_or_default(),
         watchdog_ms: watchdog,
+        watchdog: if own {
+            snapshot.agent.watchdog.clone()
+        } else {
+            String::new()
+        },
         fences: fences::lines(snapshot, member),
         fence_devices: fences::devices(snapshot, member),
     }

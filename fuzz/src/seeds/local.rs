@@ -229,6 +229,7 @@ pub fn agent() -> Seeds {
         groups: vec![group.clone()],
         watchdog_ms: 5000,
         kinds: vec!["vip".into()],
+        watchdog: "i6300ESB timer".into(),
     };
     let outcome = FenceOutcome {
         id: 1,

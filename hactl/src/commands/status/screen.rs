@@ -122,7 +122,17 @@ fn node_lines(node: &NodeView, name_columns: usize, paint: Paint, columns: usize
                 )
             }),
     );
+    lines.extend(wrap(&watchdog(node), indent, columns));
     lines
+}
+
+/// The armed watchdog; the name of its driver is known on the node itself.
+fn watchdog(node: &NodeView) -> String {
+    match (node.watchdog_ms, node.watchdog.as_str()) {
+        (0, _) => String::new(),
+        (ms, "") => format!("watchdog {}", span_ms(ms.into())),
+        (ms, driver) => format!("watchdog {} ({})", span_ms(ms.into()), one_line(driver)),
+    }
 }
 
 /// `tail` beside `head` where there is room, below it otherwise.
@@ -228,4 +238,24 @@ fn footer(view: &StatusView) -> String {
         parts.push(one_line(&view.scheduling));
     }
     format!("Seen by {}: {}.", one_line(&view.node), parts.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watchdog_is_told_with_its_driver_where_that_is_known() {
+        let node = |watchdog_ms, watchdog: &str| NodeView {
+            watchdog_ms,
+            watchdog: watchdog.into(),
+            ..NodeView::default()
+        };
+        assert_eq!(watchdog(&node(0, "")), "");
+        assert_eq!(watchdog(&node(5000, "")), "watchdog 5000 ms");
+        assert_eq!(
+            watchdog(&node(10_000, "i6300ESB timer")),
+            "watchdog 10.0 s (i6300ESB timer)"
+        );
+    }
 }
