@@ -116,6 +116,7 @@ impl Encoder {
         self.word(state.survivor.0.into());
         self.epoch(state.next_epoch);
         self.flag(state.maintenance);
+        self.word(state.lease_before_ms.into());
         self.word(state.config.source.len() as u64);
         for entry in state.groups.values() {
             self.assignment(&entry.assignment);

@@ -21,6 +21,9 @@ pub struct ClusterState {
     pub next_epoch: Epoch,
     /// Resources are left alone, whatever happens to them.
     pub maintenance: bool,
+    /// The detection time before a change of it, in milliseconds, until no promise or permit of that length can be left; 0
+    /// for none. Meanwhile the shorter of both counts for what one may do, the longer for what others may be doing.
+    pub lease_before_ms: u32,
     /// One entry per group of the configuration, and per group still to be stopped that left it.
     pub groups: BTreeMap<GroupName, GroupState>,
     /// One entry per data node that is or was a member.
@@ -47,6 +50,7 @@ pub fn genesis(config: Arc<Config>, first: NodeId) -> ClusterState {
         survivor: first,
         next_epoch: 1,
         maintenance: false,
+        lease_before_ms: 0,
         groups: config
             .groups
             .iter()

@@ -158,7 +158,7 @@ impl Node {
         self.bound = Some(Bound {
             leader,
             ballot,
-            until: self.now + self.spans.lease,
+            until: self.now + self.detection.owes.lease,
         });
         self.schedule_election(self.now + self.spans.lease);
         true
@@ -193,8 +193,9 @@ impl Node {
     /// Until when this node's own lease runs: from the send time of the heartbeats that a majority of the committed voters
     /// answered. It counts itself as of now, because it helps nobody else while it leads.
     pub(super) fn lease_end(&self) -> Time {
-        self.backed_since()
-            .map_or(Time::ZERO, |since| since + Spans::shrink(self.spans.lease))
+        self.backed_since().map_or(Time::ZERO, |since| {
+            since + Spans::shrink(self.detection.claims.lease)
+        })
     }
 
     /// The latest instant as of which a majority of the committed voters backs this leader.

@@ -113,7 +113,6 @@ impl Node {
         let text = format!("received the cluster's state, version {}", state.version);
         self.journal("state-received", Level::Info, text);
         self.config = Arc::clone(&state.config);
-        self.spans = self.config.timers();
         self.outbox
             .push_back(Effect::ConfigChanged(Arc::clone(&self.config)));
         self.durable = Some(crate::durable::Durable {
@@ -122,6 +121,7 @@ impl Node {
             accepted: Arc::clone(&state),
             committed: state,
         });
+        self.follow_spans();
         self.persist();
     }
 
@@ -151,7 +151,6 @@ impl Node {
         self.note_synced(ballot, state.version);
         if !Arc::ptr_eq(&self.config, &state.config) && self.config.source != state.config.source {
             self.config = Arc::clone(&state.config);
-            self.spans = self.config.timers();
             self.journal(
                 "config-changed",
                 Level::Info,
@@ -160,6 +159,7 @@ impl Node {
             self.outbox
                 .push_back(Effect::ConfigChanged(Arc::clone(&self.config)));
         }
+        self.follow_spans();
         if old.maintenance != state.maintenance {
             self.outbox.push_back(Effect::Maintenance(state.maintenance));
         }

@@ -22,11 +22,12 @@ impl Node {
             .and_then(|member| member.answered_at)
             .unwrap_or(Time::ZERO)
             .max(self.lease_rules_since);
-        let lease = Spans::stretch(self.spans.lease);
-        let lapsed_at = leading.old_permits_end.max(answered + lease) + self.spans.lapse_margin;
+        let owes = &self.detection.owes;
+        let lease = Spans::stretch(owes.lease);
+        let lapsed_at = leading.old_permits_end.max(answered + lease) + owes.lapse_margin;
         let fired_at = member.and_then(|member| member.watchdog).map(|timeout| {
-            let last_permit = answered.max(leading.elected_at) + Spans::stretch(self.spans.fencing_permit);
-            last_permit + Spans::stretch(timeout) + self.spans.lapse_margin
+            let last_permit = answered.max(leading.elected_at) + Spans::stretch(owes.fencing_permit);
+            last_permit + Spans::stretch(timeout) + owes.lapse_margin
         });
         Some(Countdown {
             ballot: leading.ballot,

@@ -19,6 +19,7 @@ use super::{Bound, Node, Role};
 use crate::durable::Durable;
 use crate::effect::Effect;
 use crate::encoding::Encoder;
+use crate::event::NetworkHealth;
 use crate::member::Member;
 use crate::proof::FenceProof;
 use crate::timer::{Timer, Timers};
@@ -34,6 +35,7 @@ impl Node {
             resumed,
             config: _,
             spans,
+            detection,
             durable,
             persistence,
             acked,
@@ -85,13 +87,12 @@ impl Node {
             encode_member(now, *node, member, memory, to);
             encode_first_answer(member.first_answer.filter(|_| !synced), committed, to);
         }
-        to.instant(now, Some(*blame_floor), memory);
-        to.instant(now, Some(*lease_rules_since), memory);
+        let floors = [Some(*blame_floor), detection.since, Some(*lease_rules_since)];
+        floors.into_iter().for_each(|at| to.instant(now, at, memory));
         encode_grant(now, grant.as_ref(), to);
         to.flag(*asked_for_grant < committed);
         encode_local(now, local, memory, to);
-        to.flag(network.any_link_up);
-        to.flag(network.ping_answers);
+        encode_network(*network, to);
         for (node, run) in fences {
             to.flag(self.boot_that_ended(*node, run) == run.boot);
             encode_fence(now, *node, run, next_fence_id, to);
@@ -111,7 +112,7 @@ impl Node {
 
     /// The longest span that any rule counts from an instant.
     fn memory(&self) -> Duration {
-        let spans = &self.spans;
+        let spans = &self.detection.owes;
         let longest = spans
             .fence_delay
             .max(spans.witness_grace)
@@ -402,6 +403,11 @@ fn encode_local(now: Time, local: &Local, memory: Duration, to: &mut Encoder) {
     }
     to.flag(sent_report.is_some());
     to.flag(*report_due);
+}
+
+fn encode_network(network: NetworkHealth, to: &mut Encoder) {
+    to.flag(network.any_link_up);
+    to.flag(network.ping_answers);
 }
 
 fn encode_fence(now: Time, node: NodeId, run: &FenceRun, next_id: &u64, to: &mut Encoder) {

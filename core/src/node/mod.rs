@@ -8,6 +8,7 @@
 mod beats;
 mod commit;
 mod countdown;
+mod detection;
 mod drill;
 mod election;
 mod encoding;
@@ -49,6 +50,7 @@ use crate::quorum::is_pair;
 use crate::timer::{Timer, Timers};
 use crate::view::View;
 
+use detection::Detection;
 use election::Round;
 use fencing::FenceRun;
 use flapping::NotedFailure;
@@ -98,6 +100,7 @@ pub struct Node {
     resumed: bool,
     config: Arc<Config>,
     spans: Spans,
+    detection: Detection,
     durable: Option<Durable>,
     persistence: Persistence,
     /// The newest (ballot, version) acknowledged in this run.
@@ -160,6 +163,7 @@ impl Node {
             started_at: now,
             resumed: synced,
             spans,
+            detection: Detection::settled(spans),
             config,
             persistence: Persistence::of(start.durable.as_ref()),
             durable: start.durable,
@@ -196,6 +200,8 @@ impl Node {
             timers: Timers::default(),
             outbox: VecDeque::new(),
         };
+        node.follow_spans();
+        node.no_promise_until = now + node.detection.owes.lease;
         node.journal("started", Level::Info, node.start_sentence());
         if !node.me.node.is_witness() {
             node.timers.set(Timer::Heartbeat, now);

@@ -149,6 +149,14 @@ impl Node {
                         "{name} leads now and would be removed; put it in standby first and try again"
                     )));
                 }
+                let detection_ms = state.config.cluster.detection_ms;
+                if state.lease_before_ms != 0 && config.cluster.detection_ms != detection_ms {
+                    return Err(refused(format!(
+                        "the change of detection from {} to {detection_ms} ms is not over yet, which takes until every member \
+                         was heard for a while: try again in some seconds",
+                        state.lease_before_ms
+                    )));
+                }
                 Ok("the configuration is in force".into())
             }
             OperatorRequest::Fence { .. }
@@ -262,7 +270,13 @@ impl Node {
                     entry.disabled = !enabled;
                 }
             }
-            OperatorRequest::ApplyConfig { config } => next.config = Arc::clone(config),
+            OperatorRequest::ApplyConfig { config } => {
+                let before_ms = next.config.cluster.detection_ms;
+                if config.cluster.detection_ms != before_ms && next.lease_before_ms == 0 {
+                    next.lease_before_ms = before_ms;
+                }
+                next.config = Arc::clone(config);
+            }
             OperatorRequest::Restart { .. }
             | OperatorRequest::Fence { .. }
             | OperatorRequest::Drill { .. }

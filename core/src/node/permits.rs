@@ -33,7 +33,7 @@ impl Node {
         self.grant = Some(Grant {
             version: ack.granted,
             lease_until: ack.sent_at + Spans::shrink(ack.lease_left),
-            fencing_until: ack.sent_at + Spans::shrink(self.spans.fencing_permit),
+            fencing_until: ack.sent_at + Spans::shrink(self.detection.claims.fencing_permit),
             withheld: ack.withheld,
         });
     }
@@ -114,8 +114,12 @@ impl Node {
         let none = [0; WITHHELD_MAX];
         if self.in_pair() {
             // Nobody else can start what is committed to this node without ending its boot.
-            let lease = self.now + Spans::shrink(self.spans.lease);
-            return Some((lease, self.now + Spans::shrink(self.spans.fencing_permit), none));
+            let lease = self.now + Spans::shrink(self.detection.claims.lease);
+            return Some((
+                lease,
+                self.now + Spans::shrink(self.detection.claims.fencing_permit),
+                none,
+            ));
         }
         if self.is_established() {
             let since = self.backed_since()?;
@@ -125,7 +129,7 @@ impl Node {
             return valid.then(|| {
                 (
                     lease_end,
-                    since + Spans::shrink(self.spans.fencing_permit),
+                    since + Spans::shrink(self.detection.claims.fencing_permit),
                     withheld,
                 )
             });

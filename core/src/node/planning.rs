@@ -48,6 +48,9 @@ impl Node {
         }
         self.apply_calls(&mut next);
         self.follow_config(&mut next);
+        if committed.lease_before_ms != 0 && self.is_detection_changed(committed) {
+            next.lease_before_ms = 0;
+        }
         let seen = self.observations();
         if !next.maintenance {
             self.forget_failures(&mut next);

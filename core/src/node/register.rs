@@ -88,14 +88,14 @@ impl Node {
     /// A new leader has one lease length to be backed for the first time.
     pub(super) fn first_lease_end(&self) -> Time {
         match &self.role {
-            Role::Leading(leading) => leading.elected_at + Spans::shrink(self.spans.lease),
+            Role::Leading(leading) => leading.elected_at + Spans::shrink(self.detection.claims.lease),
             _ => Time::ZERO,
         }
     }
 
     pub(super) fn begin_leading(&mut self, ballot: Ballot, adopted: Arc<ClusterState>, fast: bool) {
         let permit_left = if fast {
-            Spans::stretch(self.spans.lease)
+            Spans::stretch(self.detection.owes.lease)
         } else {
             Default::default()
         };

@@ -64,6 +64,7 @@ pub fn healthy() -> Snapshot {
         survivor: NodeId(1),
         next_epoch: 5,
         maintenance: false,
+        lease_before_ms: 0,
         groups: BTreeMap::from([("mysql".into(), group)]),
         nodes: BTreeMap::from([
             (NodeId(1), NodeState::default()),

@@ -21,6 +21,7 @@ fn record(round: u64) -> Durable {
         survivor: NodeId(1),
         next_epoch: 3,
         maintenance: false,
+        lease_before_ms: 0,
         groups: Default::default(),
         nodes: Default::default(),
         reason: format!("state {round}"),

@@ -64,6 +64,15 @@ impl Timers {
         }
     }
 
+    /// Those of the same configuration with the detection time `detection_ms`.
+    #[must_use]
+    pub fn with_detection(cluster: &ClusterSection, detection_ms: u32) -> Timers {
+        Timers::derive(&ClusterSection {
+            detection_ms,
+            ..cluster.clone()
+        })
+    }
+
     /// `span` as it may be counted on another clock.
     #[must_use]
     pub fn shrink(span: Duration) -> Duration {

@@ -297,6 +297,8 @@ pub struct StateWire {
     pub nodes: Vec<Vec<u8>>,
     #[prost(string, tag = "9")]
     pub reason: String,
+    #[prost(uint32, tag = "10")]
+    pub lease_before_ms: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

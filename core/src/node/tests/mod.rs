@@ -6,6 +6,7 @@ mod acceptor;
 mod candidates;
 mod contradictions;
 mod countdowns;
+mod detection;
 mod drill;
 mod election;
 mod encoding;

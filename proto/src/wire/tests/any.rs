@@ -106,6 +106,7 @@ pub fn any_state() -> impl Strategy<Value = Arc<ClusterState>> {
                 survivor,
                 next_epoch,
                 maintenance,
+                lease_before_ms: next_epoch as u32,
                 groups: groups
                     .into_iter()
                     .map(|(name, group)| (name.as_str().into(), group))
