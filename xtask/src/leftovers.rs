@@ -91,17 +91,18 @@ fn things() -> Result<BTreeSet<String>> {
     if let Some(cgroups) = cgroups {
         names(cgroups, "cgroup", &mut found);
     }
-    // What the lab keeps on purpose: its Debian root.
-    found.retain(|thing| !thing.starts_with("lab's folder root"));
+    // What is kept on purpose: the lab's Debian root, the machines' disk and saved states.
+    found.retain(|thing| !thing.starts_with("lab's folder root") && thing != "lab's folder vm");
     Ok(found)
 }
 
-/// True if `thing` belongs to a run of the lab that goes on: somebody else's.
+/// True if `thing` belongs to a run of the lab or of the virtual machines that goes on: somebody else's.
 fn is_of_a_living_lab(thing: &str) -> bool {
     let name = thing.rsplit([' ', '/']).next().unwrap_or_default();
-    let pid = name.strip_prefix("hflab").and_then(|rest| rest.split('-').next());
-    pid.is_some_and(|pid| {
-        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.contains("lab"))
+    [("hflab", "lab"), ("hfvm", "vm")].iter().any(|(tag, program)| {
+        let pid = name.strip_prefix(tag).and_then(|rest| rest.split('-').next());
+        let comm = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
+        comm.is_some_and(|comm| comm.contains(program))
     })
 }
 

@@ -14,6 +14,7 @@ mod spdx;
 mod tally;
 mod tiers;
 mod torture;
+mod vm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -73,6 +74,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run scenarios on two virtual machines with watchdogs and management boards: [SCENARIO…] [--list] [--json].
+    Vm {
+        /// Passed to the machines' harness as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Measure outages beside keepalived and Pacemaker, idle cost, decisions: [PART…] [--runs N] [--quick] [--json FILE].
     Bench {
         /// Passed to the bench as they are.
@@ -113,6 +120,7 @@ fn main() -> ExitCode {
         Command::Mutants { args } => run::run_package("holdfast-mutants", &args),
         Command::Fuzz(options) => fuzz::command(&options),
         Command::Lab { args } => tiers::lab(&args),
+        Command::Vm { args } => vm::run(&args),
         Command::Bench { args } => bench::run(&args),
         Command::Torture { args } => torture::run(&args),
         Command::Deb { out, suffix } => deb::build(&out, &suffix, deb::Purpose::Release).map(|packages| {

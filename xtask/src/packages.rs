@@ -43,6 +43,22 @@ pub const LAB: &[Need] = &[
     ("ipmi_sim", "openipmi"),
 ];
 
+/// For the virtual machines: QEMU, what makes their disk and kernel, and their management boards.
+pub const VM: &[Need] = &[
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("qemu-img", "qemu-utils"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("mke2fs", "e2fsprogs"),
+    ("cpio", "cpio"),
+    ("depmod", "kmod"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
+    ("strip", "binutils"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("ipmi_sim", "openipmi"),
+];
+
 /// For the bench: the cluster managers that Holdfast is compared with, and their tools.
 pub const BENCH: &[Need] = &[
     ("ip", "iproute2"),

@@ -1,0 +1,237 @@
+//! A cluster of machines, made as an operator would.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use holdfast_proto::control::{NodeView, StatusView};
+
+use crate::lab::Lab;
+use crate::machine::Machine;
+use crate::net::{VIP, address};
+use crate::witness::Witness;
+use crate::{beacon, bmc, qemu};
+
+/// The group.
+pub const GROUP: &str = "beacon";
+/// How long the cluster may take to be whole again after a fault, with a boot in it.
+pub const SETTLE: Duration = Duration::from_secs(90);
+/// What the nodes ask of their watchdogs.
+pub const WATCHDOG: Duration = Duration::from_secs(5);
+/// Where the nodes have the service.
+const SERVICE: &str = "/usr/local/lib/holdfast-vm/vm";
+
+/// Members of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Two nodes and a witness, and no fence device: only the watchdogs.
+    Trio,
+    /// Two nodes, each with its management board as fence device.
+    Pair,
+}
+
+impl Shape {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Shape::Trio => "trio",
+            Shape::Pair => "pair",
+        }
+    }
+}
+
+/// A formed cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    /// What it is made of.
+    pub shape: Shape,
+    /// The data nodes.
+    pub machines: Vec<Arc<Machine>>,
+    /// The witness, if there is one.
+    pub witness: Option<Witness>,
+}
+
+impl Cluster {
+    /// Installs the package and forms the cluster on machines that have booted.
+    pub fn form(&mut self, lab: &Lab) -> Result<()> {
+        std::thread::scope(|scope| {
+            let works: Vec<_> = self
+                .machines
+                .iter()
+                .map(|machine| scope.spawn(move || install(machine, lab)))
+                .collect();
+            for work in works {
+                work.join()
+                    .map_err(|_| anyhow::anyhow!("an installing thread panicked"))??;
+            }
+            anyhow::Ok(())
+        })?;
+        let [first, second] = self.data();
+        first.sh(&format!("hactl cluster init --name vm --links {}", links(first)))?;
+        let token = first.sh("hactl cluster token")?;
+        second.sh_with(&format!("hactl cluster join --links {} -", links(second)), &token)?;
+        if self.shape == Shape::Trio {
+            let token = first.sh("hactl cluster token --witness")?;
+            self.witness.as_mut().context("no witness")?.join(&token)?;
+        }
+        self.whole(SETTLE)?;
+        let group = group();
+        let devices = match self.shape {
+            Shape::Trio => String::new(),
+            Shape::Pair => self.devices("ipmi"),
+        };
+        self.configure(|config| config + &devices + &group)?;
+        self.healthy()
+    }
+
+    /// Sections of the management boards of both nodes, used through `agent`.
+    #[must_use]
+    pub fn devices(&self, agent: &str) -> String {
+        let section = |machine: &Arc<Machine>| bmc::section(agent, &machine.name, machine.host);
+        self.machines.iter().map(section).collect()
+    }
+
+    /// Has the cluster take over what `edit` makes of its configuration.
+    pub fn configure(&self, edit: impl FnOnce(String) -> String) -> Result<()> {
+        let first = &self.machines[0];
+        let config = edit(first.sh("hactl config show")?);
+        first.sh_with(
+            "cat > /root/new.toml && hactl config apply /root/new.toml",
+            &config,
+        )?;
+        self.whole(SETTLE)
+    }
+
+    /// The data nodes.
+    #[must_use]
+    pub fn data(&self) -> [&Machine; 2] {
+        [&self.machines[0], &self.machines[1]]
+    }
+
+    /// The machine called `name`.
+    #[must_use]
+    pub fn machine(&self, name: &str) -> &Machine {
+        let found = self.machines.iter().find(|machine| machine.name == name);
+        found.unwrap_or(&self.machines[0])
+    }
+
+    /// The other data node.
+    #[must_use]
+    pub fn other(&self, name: &str) -> &Machine {
+        self.machine(if name == "n1" { "n2" } else { "n1" })
+    }
+
+    /// Waits until every member votes, is online, and every data node has the current state.
+    pub fn whole(&self, limit: Duration) -> Result<()> {
+        let members = self.machines.len() + usize::from(self.witness.is_some());
+        for machine in &self.machines {
+            machine.wait_status("every member to be back", limit, |view| {
+                view.nodes.len() == members
+                    && view.voters.len() == members
+                    && view
+                        .nodes
+                        .iter()
+                        .all(|node| node.state == "online" && is_synced(node))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the cluster is whole and runs its group.
+    pub fn healthy(&self) -> Result<()> {
+        self.whole(SETTLE)?;
+        for machine in &self.machines {
+            machine.wait_status("the group to run", SETTLE, |view| !owner_in(view).is_empty())?;
+        }
+        Ok(())
+    }
+
+    /// The node that runs the group, as the nodes that answer say.
+    pub fn owner(&self) -> Result<String> {
+        let view = self.machines.iter().find_map(|machine| machine.status());
+        let owner = owner_in(&view.context("no node answers hactl")?);
+        ensure!(!owner.is_empty(), "no node runs the group");
+        Ok(owner)
+    }
+
+    /// Waits until `machine` says that `node` runs the group.
+    pub fn runs_on(&self, machine: &Machine, node: &str) -> Result<()> {
+        let what = format!("the group to run on {node}");
+        machine
+            .wait_status(&what, SETTLE, |view| owner_in(view) == node)
+            .map(|_| ())
+    }
+
+    /// What an engineer wants to read after a failed scenario.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let look = "hactl status; hactl events --last 80; hactl fence history; \
+                    journalctl --no-pager -o short-precise -n 300 -u had -u had-agentd";
+        let mut text: String = self
+            .machines
+            .iter()
+            .map(|machine| {
+                let console = machine.vm().files.at("console");
+                let console = std::fs::read_to_string(console).unwrap_or_default();
+                let tail: Vec<&str> = console.lines().rev().take(40).collect();
+                let tail: Vec<&str> = tail.into_iter().rev().collect();
+                format!(
+                    "### {}\n{}\n## console\n{}\n",
+                    machine.name,
+                    machine.look(look),
+                    tail.join("\n")
+                )
+            })
+            .collect();
+        if let Some(witness) = &self.witness {
+            text.push_str(&format!("### witness\n{}\n", witness.said()));
+        }
+        text
+    }
+}
+
+/// The node on which the group runs according to `view`; empty if on none.
+#[must_use]
+pub fn owner_in(view: &StatusView) -> String {
+    let mut groups = view.groups.iter();
+    let group = groups.find(|group| group.name == GROUP && group.state == "running");
+    group.map(|group| group.node.clone()).unwrap_or_default()
+}
+
+fn is_synced(node: &NodeView) -> bool {
+    node.synced || node.role == "witness"
+}
+
+fn links(machine: &Machine) -> String {
+    format!("{},{}", address(0, machine.host), address(1, machine.host))
+}
+
+fn install(machine: &Machine, lab: &Lab) -> Result<()> {
+    machine.put(&std::fs::read(&lab.package)?, "/root/holdfast.deb", "644")?;
+    machine.put(&lab.service, SERVICE, "755")?;
+    machine.put(bmc::PASSWORD.as_bytes(), bmc::SECRET, "600")?;
+    let unit = format!(
+        "[Service]\nExecStart=\nExecStart=/usr/bin/had-agentd --watchdog \"{}\" --watchdog-timeout-ms {}\n",
+        qemu::WATCHDOG,
+        WATCHDOG.as_millis()
+    );
+    machine.put(
+        unit.as_bytes(),
+        "/etc/systemd/system/had-agentd.service.d/watchdog.conf",
+        "644",
+    )?;
+    machine
+        .sh("dpkg -i /root/holdfast.deb && rm /root/holdfast.deb")
+        .map(|_| ())
+}
+
+/// The service, and the address under which clients find it.
+fn group() -> String {
+    format!(
+        "\n[[group]]\nname = \"{GROUP}\"\nprefer = [\"n1\"]\n\n\
+         [[group.resource]]\nname = \"service\"\ntype = \"exec\"\ncommand = [\"{SERVICE}\", \"{}\"]\n\n\
+         [[group.resource]]\nname = \"vip\"\ntype = \"vip\"\naddress = \"{VIP}/24\"\n",
+        beacon::WORD
+    )
+}

@@ -1,0 +1,95 @@
+//! Both nodes lose their power, and one of them comes back.
+
+use anyhow::{Context, Result, ensure};
+
+use super::Outcome;
+use super::takeover::Active;
+use crate::cluster::{GROUP, SETTLE};
+use crate::lab::Lab;
+use crate::machine::Machine;
+use crate::sh;
+
+/// With boards: the node that does not come back is fenced after the grace, and the other goes on.
+pub fn with_boards(lab: &mut Lab) -> Result<Outcome> {
+    let cluster = lab.cluster()?;
+    let devices = cluster.devices("ipmi");
+    cluster.configure(|config| short_grace(&config) + &devices)?;
+    let active = Active::find(lab)?;
+    dark(lab)?;
+    cluster.other(&active.name).vm().power_on()?;
+    let (outcome, _) = active.taken_over(lab, &["power"])?;
+    active.back(lab)?;
+    Ok(outcome)
+}
+
+/// Without boards nobody can know what the other node does: it says so, and an operator's word is enough.
+pub fn without_boards(lab: &mut Lab) -> Result<Outcome> {
+    let cluster = lab.cluster()?;
+    cluster.configure(|config| short_grace(&config))?;
+    let active = Active::find(lab)?;
+    dark(lab)?;
+    let other = cluster.other(&active.name);
+    other.vm().power_on()?;
+    let confirm = format!("hactl fence confirm {}", active.name);
+    let why = waits(other, &confirm)?;
+    other.sh(&format!("{confirm} --reason 'its power is cut' --yes"))?;
+    let (mut outcome, _) = active.taken_over(lab, &["operator"])?;
+    active.back(lab)?;
+    outcome.seen = format!("waited: {why}; then {}", outcome.seen);
+    Ok(outcome)
+}
+
+/// A pair: a node alone waits for its peer, and says so; with it, it goes on.
+pub fn pair(lab: &mut Lab) -> Result<Outcome> {
+    let active = Active::find(lab)?;
+    dark(lab)?;
+    let cluster = lab.cluster()?;
+    let other = cluster.other(&active.name);
+    other.vm().power_on()?;
+    let why = waits(other, "hactl quorum force")?;
+    let elsewhere = lab.watch.runs().into_iter().find(|run| run.node != active.name);
+    ensure!(
+        elsewhere.is_none(),
+        "a freshly booted node of a pair runs a group although nobody knows what the other does"
+    );
+    ensure!(
+        lab.power.orders().is_empty(),
+        "a node was fenced: {:?}",
+        lab.power.orders()
+    );
+    active.back(lab)?;
+    lab.client.answered_by(&cluster.owner()?, SETTLE)?;
+    let mut outcome = Outcome::new(
+        format!("waited: {why}; with {} back it went on", active.name),
+        lab.watch.dual(),
+    );
+    outcome.outage_ms = Some(lab.client.seen().gap.as_millis());
+    Ok(outcome)
+}
+
+/// Cuts the power of both nodes.
+fn dark(lab: &Lab) -> Result<()> {
+    let [first, second] = lab.cluster()?.data();
+    first.vm().power_off()?;
+    second.vm().power_off()
+}
+
+/// Waits until `machine` says which command resolves what it waits for; its sentence.
+fn waits(machine: &Machine, command: &str) -> Result<String> {
+    machine.booted()?;
+    let mut last = String::new();
+    let found = sh::wait(&format!("{} to name {command}", machine.name), SETTLE, || {
+        last = machine.look(&format!("hactl why {GROUP}; hactl status"));
+        let flat = last.split_whitespace().collect::<Vec<_>>().join(" ");
+        flat.contains(command).then_some(flat)
+    });
+    let said = found.with_context(|| format!("it says: {last}"))?;
+    let at = said.find(command).unwrap_or(0);
+    let from = said[..at].rfind(['.', ';', '!']).map_or(0, |dot| dot + 1);
+    Ok(said[from..at + command.len()].trim().to_string())
+}
+
+/// `config` with a grace that a test can wait for.
+fn short_grace(config: &str) -> String {
+    config.replacen("[cluster]", "[cluster]\nstartup_grace = \"10s\"", 1)
+}

@@ -1,0 +1,79 @@
+//! Fencing through management boards, and what happens when they do not answer.
+
+use anyhow::{Result, ensure};
+
+use super::Outcome;
+use super::takeover::{Active, isolate};
+use crate::lab::Lab;
+
+/// The agent that operators use.
+pub fn fence_ipmilan(lab: &mut Lab) -> Result<Outcome> {
+    powered_off(lab, "fence_ipmilan")
+}
+
+/// Ours.
+pub fn ipmi(lab: &mut Lab) -> Result<Outcome> {
+    powered_off(lab, "ipmi")
+}
+
+/// The active node is cut off: its board switches it off before the service runs elsewhere, and on again.
+fn powered_off(lab: &mut Lab, agent: &str) -> Result<Outcome> {
+    equip(lab, agent)?;
+    let active = Active::find(lab)?;
+    isolate(lab, &active.name)?;
+    let (mut outcome, began) = active.taken_over(lab, &["power"])?;
+    let off = format!("off {}", active.name);
+    let orders = lab.power.orders();
+    let done = orders
+        .iter()
+        .find(|order| order.text == off)
+        .map(|order| order.at);
+    ensure!(
+        done.is_some_and(|at| at < began),
+        "{} was not off before: {orders:?}",
+        active.name
+    );
+    let took = done.map_or(0, |at| at.saturating_duration_since(active.struck).as_millis());
+    lab.net.heal()?;
+    active.back(lab)?;
+    outcome.seen = format!("{} was off after {took} ms; {}", active.name, outcome.seen);
+    Ok(outcome)
+}
+
+/// Server and board hang on one supply.
+pub fn dead_with_server(lab: &mut Lab) -> Result<Outcome> {
+    equip(lab, "ipmi")?;
+    let active = Active::find(lab)?;
+    lab.board(&active.name)?.kill()?;
+    let cluster = lab.cluster()?;
+    active.machine(cluster).vm().power_off()?;
+    let (outcome, _) = active.taken_over(lab, &["watchdog"])?;
+    lab.board(&active.name)?.run()?;
+    active.back(lab)?;
+    Ok(outcome)
+}
+
+/// The network takes the board away as well: nobody can ask it, and the server runs on.
+pub fn unreachable(lab: &mut Lab) -> Result<Outcome> {
+    equip(lab, "ipmi")?;
+    let active = Active::find(lab)?;
+    lab.board(&active.name)?.hold(true)?;
+    isolate(lab, &active.name)?;
+    let (outcome, _) = active.taken_over(lab, &["watchdog"])?;
+    lab.board(&active.name)?.hold(false)?;
+    lab.net.heal()?;
+    active.whole(lab)?;
+    Ok(outcome)
+}
+
+/// Gives the cluster the boards as fence devices through `agent`, and has them tested.
+fn equip(lab: &Lab, agent: &str) -> Result<()> {
+    let cluster = lab.cluster()?;
+    let devices = cluster.devices(agent);
+    cluster.configure(|config| config + &devices)?;
+    let name = cluster.owner()?;
+    cluster
+        .other(&name)
+        .sh(&format!("hactl fence test {name}"))
+        .map(|_| ())
+}
