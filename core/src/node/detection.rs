@@ -6,7 +6,6 @@
 
 use holdfast_proto::config::Timers as Spans;
 use holdfast_proto::state::ClusterState;
-
 use holdfast_proto::time::Time;
 
 use super::{Node, Role};
@@ -18,7 +17,7 @@ pub(super) struct Detection {
     pub(super) claims: Spans,
     /// What it has to leave others: the longer lease.
     pub(super) owes: Spans,
-    /// Since when this node knows of a change that is not over.
+    /// Since when this node knows of the latest change that is not over.
     pub(super) since: Option<Time>,
 }
 
@@ -47,7 +46,10 @@ impl Node {
         } else {
             (self.spans, before)
         };
-        let since = (before_ms != 0).then(|| self.detection.since.unwrap_or(self.now));
+        // Two changes may have been asked for before either was committed; then the second begins anew.
+        let known = self.detection.since;
+        let same = (claims, owes) == (self.detection.claims, self.detection.owes);
+        let since = (before_ms != 0).then(|| known.filter(|_| same).unwrap_or(self.now));
         self.detection = Detection { claims, owes, since };
     }
 
@@ -59,8 +61,8 @@ impl Node {
             return false;
         };
         let since = since.max(leading.elected_at);
-        let longest =
-            Spans::stretch(self.detection.owes.fencing_permit) + Spans::stretch(self.detection.owes.lease);
+        let owes = &self.detection.owes;
+        let longest = Spans::stretch(owes.fencing_permit) + Spans::stretch(owes.lease);
         let is_over = |node| {
             let member = self.members.get(&node);
             member.is_some_and(|member| {

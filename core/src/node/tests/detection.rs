@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn with_detection(cluster: &Cluster, detection: &str) -> OperatorRequest {
+fn config_with(cluster: &Cluster, detection: &str) -> Arc<holdfast_proto::config::Config> {
     let source =
         cluster
             .config
@@ -10,8 +10,12 @@ fn with_detection(cluster: &Cluster, detection: &str) -> OperatorRequest {
             .replacen("detection = \"1s\"", &format!("detection = \"{detection}\""), 1);
     assert_ne!(source, cluster.config.source, "it names the detection time");
     let config = holdfast_proto::config::parse(&source, "test").expect("valid");
+    Arc::new(config)
+}
+
+fn with_detection(cluster: &Cluster, detection: &str) -> OperatorRequest {
     OperatorRequest::ApplyConfig {
-        config: Arc::new(config),
+        config: config_with(cluster, detection),
     }
 }
 
@@ -66,4 +70,29 @@ fn a_shorter_lease_leaves_others_the_longer_one_until_its_permits_have_ended() {
         cluster.state(leader).lease_before_ms == 0
     });
     assert!(cluster.now.since(since) > LEASE * 3);
+}
+
+#[test]
+fn a_second_change_that_was_asked_for_with_the_first_is_waited_for_from_its_own_beginning() {
+    let mut cluster = Cluster::formed(2, true, &group("db", "lease", ""));
+    let leader = cluster.lead();
+    let other = if leader == A { B } else { A };
+    let request = with_detection(&cluster, "1500ms");
+    cluster.ask_done(leader, request);
+    cluster.isolate(other);
+    cluster.run_for(10_000);
+    let (config, now) = (config_with(&cluster, "300ms"), cluster.now);
+    let node = cluster.host_mut(leader).node.as_mut().expect("runs");
+    let mut next = ClusterState::clone(node.committed().expect("a state"));
+    assert_eq!(next.lease_before_ms, 1000, "the first is not over");
+    next.config = Arc::clone(&config);
+    node.durable.as_mut().expect("a state").committed = Arc::new(next);
+    (node.config, node.now) = (config, now);
+    node.follow_spans();
+    assert_eq!(node.detection.since, Some(now));
+    node.follow_spans();
+    assert_eq!(
+        (node.detection.since, node.detection.owes.lease),
+        (Some(now), LEASE)
+    );
 }
