@@ -6,6 +6,8 @@ use holdfast_proto::ids::{BootId, Epoch, GroupName, NodeId, Version};
 use holdfast_proto::state::ProofKind;
 use holdfast_proto::time::Time;
 
+use crate::proof::FenceProof;
+
 /// How much attention an entry wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -63,4 +65,19 @@ pub struct Account {
     pub took: Option<Duration>,
     /// The committed state that rests on it; 0 for none.
     pub version: Version,
+}
+
+impl Account {
+    /// That `proof` was established.
+    #[must_use]
+    pub fn of(proof: &FenceProof) -> Account {
+        Account {
+            node: proof.node(),
+            proof: Some(proof.kind()),
+            ended_boot: proof.ended_boot(),
+            evidence: vec![proof.evidence().to_string()],
+            took: None,
+            version: 0,
+        }
+    }
 }

@@ -161,7 +161,8 @@ impl Countdown {
             })
         };
         let ago = |at: Time| format!("{:.3} s ago", at.until(now).as_secs_f64());
-        let answered = match self.answered {
+        // What it was answered before counts for nothing: permits from then ended with the leaders before.
+        let answered = match self.answered.filter(|at| *at >= self.elected_at) {
             Some(at) => format!("its last heartbeat was answered {}", ago(at)),
             None => format!(
                 "it was answered nothing since this leader was elected {}",

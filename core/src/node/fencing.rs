@@ -171,7 +171,7 @@ impl Node {
 
     /// A proof says this boot of the node is over, so nothing is granted to it until the proof is refuted or it reboots.
     pub(super) fn has_proof_against(&self, node: NodeId) -> bool {
-        let boot = self.members.get(&node).and_then(|member| member.boot);
+        let boot = self.boot_of(node);
         self.proofs
             .get(&node)
             .is_some_and(|proof| proof.ended_boot().is_none() || proof.ended_boot() == boot)
@@ -179,7 +179,7 @@ impl Node {
 
     /// Starts fencing `node` with its first level of devices.
     pub(super) fn start_fence(&mut self, node: NodeId, why: String, asked_for: bool) {
-        let boot = self.members.get(&node).and_then(|member| member.boot);
+        let boot = self.boot_of(node);
         self.fences.insert(
             node,
             FenceRun {
@@ -229,7 +229,7 @@ impl Node {
     /// again before the last one is off would keep the node running, and every read-back would still have said off.
     fn run_level(&mut self, node: NodeId) {
         // What was heard since the attempt before is what has to end now.
-        let heard = self.members.get(&node).and_then(|member| member.boot);
+        let heard = self.boot_of(node);
         if let Some(run) = self.fences.get_mut(&node) {
             run.boot = heard.or(run.boot);
         }
@@ -402,7 +402,7 @@ impl Node {
 
     /// The node answered a heartbeat that was sent after the proof about this very boot: the proof is refuted (S6).
     pub(super) fn doubt_proof(&mut self, node: NodeId, answered: Time) {
-        let boot = self.members.get(&node).and_then(|member| member.boot);
+        let boot = self.boot_of(node);
         let refuted = self
             .proofs
             .get(&node)
@@ -431,12 +431,8 @@ impl Node {
             ),
         };
         let account = Account {
-            node,
             proof: None,
-            ended_boot: proof.ended_boot(),
-            evidence: vec![proof.evidence().to_string()],
-            took: None,
-            version: 0,
+            ..Account::of(&proof)
         };
         self.journal_proof("proof-refuted", level, text, account);
     }

@@ -14,12 +14,9 @@ impl Node {
     pub(super) fn account_for_proof(&mut self, run: &FenceRun, proof: &FenceProof) {
         let text = format!("{} is fenced: {}", self.name(proof.node()), proof.evidence());
         let account = Account {
-            node: proof.node(),
-            proof: Some(proof.kind()),
-            ended_boot: proof.ended_boot(),
             evidence: said(run, true),
             took: Some(self.now.since(run.begun_at)),
-            version: 0,
+            ..Account::of(proof)
         };
         self.journal_proof("fence-proved", Level::Warn, text, account);
     }
@@ -48,16 +45,9 @@ impl Node {
     }
 
     /// An operator gave their word.
-    pub(super) fn account_for_word(&mut self, kind: &'static str, text: String, proof: &FenceProof) {
-        let account = Account {
-            node: proof.node(),
-            proof: Some(proof.kind()),
-            ended_boot: proof.ended_boot(),
-            evidence: vec![proof.evidence().to_string()],
-            took: None,
-            version: 0,
-        };
-        self.journal_proof(kind, Level::Alert, text, account);
+    pub(super) fn account_for_word(&mut self, proof: &FenceProof) {
+        let text = format!("{}: {}", self.name(proof.node()), proof.evidence());
+        self.journal_proof("fence-confirmed", Level::Alert, text, Account::of(proof));
     }
 
     /// A committed state rests on proofs that the one before did not.

@@ -35,7 +35,7 @@ impl Node {
         }
         let word = word_of(call, reason);
         let proof = FenceProof::operator(node, boot, word, self.now, self.next_epoch());
-        self.account_for_word("fence-confirmed", format!("{name}: {}", proof.evidence()), &proof);
+        self.account_for_word(&proof);
         self.proofs.insert(node, proof);
         OperatorOutcome::Done(format!(
             "recorded that {name} is off; its groups may start elsewhere"
