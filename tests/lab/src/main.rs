@@ -13,9 +13,7 @@ mod net;
 mod node;
 mod place;
 mod power;
-mod reaper;
 mod scenarios;
-mod sh;
 mod throttle;
 mod torture;
 
@@ -26,8 +24,9 @@ use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
+use holdfast_lab::reaper::Reaper;
+use holdfast_lab::{reaper, sh};
 use lab::Lab;
-use reaper::Reaper;
 use scenarios::{ALL, Scenario};
 use torture::ledger;
 use torture::options::{self, Options};
@@ -45,7 +44,7 @@ fn main() -> ExitCode {
         [reaper::WORD, pid] => pid
             .parse()
             .context("a process id")
-            .and_then(reaper::reap)
+            .and_then(|pid| reaper::reap(|| place::Place::new(pid).remove()))
             .map(|()| true),
         [ledger::WRITE | ledger::HOLD | ledger::FRESH, ..] => ledger::main(&args).map(|()| true),
         [options::WORD, "--help"] => {

@@ -6,8 +6,6 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::place::Place;
-
 /// The word on the command line that makes this program the reaper.
 pub const WORD: &str = "--reap";
 
@@ -35,14 +33,20 @@ impl Reaper {
     pub fn finish(mut self) -> Result<()> {
         drop(self.alive.take());
         let status = self.process.wait()?;
-        anyhow::ensure!(status.success(), "the lab could not be removed; see above");
+        anyhow::ensure!(
+            status.success(),
+            "what the run made could not be removed; see above"
+        );
         Ok(())
     }
 }
 
-/// The reaper itself: waits for the end of the harness `pid`, then removes what it made.
-pub fn reap(pid: u32) -> Result<()> {
+/// The reaper itself: waits for the end of the harness, then has what that made removed.
+///
+/// # Errors
+/// As `remove`.
+pub fn reap(remove: impl FnOnce() -> Result<()>) -> Result<()> {
     // Ends when the last holder of the other end is gone, however it went.
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
-    Place::new(pid).remove()
+    remove()
 }

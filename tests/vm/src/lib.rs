@@ -19,10 +19,10 @@ pub mod place;
 pub mod power;
 pub mod qemu;
 pub mod qmp;
-pub mod reaper;
 pub mod saved;
 pub mod scenarios;
-pub mod sh;
 pub mod vm;
 pub mod watch;
 pub mod witness;
+
+pub use holdfast_lab::{reaper, sh};

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         [reaper::WORD, pid] => pid
             .parse()
             .context("a process id")
-            .and_then(reaper::reap)
+            .and_then(|pid| reaper::reap(|| place::Place::new(pid).remove()))
             .map(|()| true),
         _ => command(&Args::parse()),
     };
