@@ -171,7 +171,7 @@ impl Node {
             synced,
             bound: None,
             lease_until: Time::ZERO,
-            no_promise_until: now + spans.lease,
+            no_promise_until: now,
             pending_accept: None,
             role: Role::Follower,
             members: BTreeMap::new(),

@@ -71,13 +71,7 @@ impl Node {
                 let leader = self.leader_now().map(|node| self.name(node)).unwrap_or_default();
                 (format!("{leader} leads; {heard}"), true)
             }
-            _ if self.in_pair() && !self.synced => (
-                format!(
-                    "no leader: this node has started and waits for its peer, because alone it cannot know what happened \
-                     meanwhile; hactl quorum force goes on without the peer; {heard}"
-                ),
-                false,
-            ),
+            _ if self.in_pair() && !self.synced => (self.waits_for_its_peer(&heard), false),
             _ if self.in_pair() => (
                 format!(
                     "no leader: contact is lost, and each node keeps what it runs until one is fenced; {heard}"
@@ -95,12 +89,32 @@ impl Node {
         }
     }
 
+    /// A node of a pair that has just started: its peer has to say what happened meanwhile, and may not be able to.
+    fn waits_for_its_peer(&self, heard: &str) -> String {
+        match self.pair_peer().filter(|peer| self.is_blank(*peer) && self.is_online(*peer)) {
+            Some(peer) => {
+                let name = self.name(peer);
+                format!(
+                    "no leader: this node has started, and {name} is heard but has lost its state, so neither knows what \
+                     happened meanwhile; turn {name} off, run hactl quorum force here, then turn {name} on again"
+                )
+            }
+            None => format!(
+                "no leader: this node has started and waits for its peer, because alone it cannot know what happened \
+                 meanwhile; hactl quorum force goes on without the peer; {heard}"
+            ),
+        }
+    }
+
+    fn is_blank(&self, node: NodeId) -> bool {
+        self.members.get(&node).is_some_and(|member| member.blank)
+    }
+
     /// Who is heard, or is this node, and cannot vote.
     fn mute_voters(&self, voters: VoterSet) -> String {
-        let blank = |node: NodeId| self.members.get(&node).is_some_and(|member| member.blank);
         let mut mute: Vec<String> = voters
             .iter()
-            .filter(|voter| self.is_online(*voter) && blank(*voter))
+            .filter(|voter| self.is_online(*voter) && self.is_blank(*voter))
             .map(|voter| format!("{} lost its state", self.name(voter)))
             .collect();
         if self.disk_failed() {

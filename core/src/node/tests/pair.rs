@@ -430,6 +430,12 @@ fn a_freshly_booted_node_does_not_take_a_blank_peer_for_its_vote() {
         "the peer may have decided alone before it lost its disk"
     );
     assert_eq!(cluster.leaders(), []);
+    let said = cluster.node(A).view(cluster.now).quorum;
+    assert!(
+        said.contains("n2 is heard but has lost its state")
+            && said.contains("turn n2 off, run hactl quorum force here"),
+        "{said}"
+    );
 }
 
 #[test]

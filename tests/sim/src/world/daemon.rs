@@ -108,7 +108,8 @@ impl World {
         let Some(machine) = self.machines.get_mut(&node) else {
             return Ok(());
         };
-        if machine.run != run {
+        // What reaches a machine without a daemon is lost: its next run must not find it.
+        if machine.run != run || machine.had.is_none() {
             return Ok(());
         }
         machine.backlog.push_back(event);

@@ -63,8 +63,7 @@ impl World {
             return;
         }
         if let Some(node) = self.repair_from {
-            self.ask(node, OperatorRequest::QuorumForce);
-            return;
+            return self.go_on_with_the_repair(node);
         }
         let patience = self.config_in_force().timers().startup_grace.as_micros() as u64;
         if self.rest_at_us() > self.now_us {
@@ -73,20 +72,39 @@ impl World {
         if self.now_us < self.unled_since_us + patience + NOTICED_US || !self.needs_a_word() {
             return;
         }
-        let newest = self.checker.newest().map_or(0, |state| state.version);
-        let knows = |node: &NodeId| {
-            let durable = self.machines[node].disk.sound();
-            durable.is_some_and(|durable| durable.accepted.version >= newest)
-        };
         let mut data = self.machines.keys().copied().filter(|node| !node.is_witness());
-        let Some(node) = data.find(knows) else { return };
+        let Some(node) = data.find(|node| self.knows_the_newest(*node)) else {
+            return;
+        };
         self.trace.add(self.now_us, Some(node), || {
             "the operator turns all others off and forces the quorum here".into()
         });
+        self.turn_others_off(node);
+        self.repair_from = Some(node);
+    }
+
+    /// Asks again until quorum is forced, with the others kept off. If that node's disk went meanwhile, the operator has to
+    /// look anew who could go on.
+    fn go_on_with_the_repair(&mut self, node: NodeId) {
+        if self.knows_the_newest(node) {
+            self.turn_others_off(node);
+            self.ask(node, OperatorRequest::QuorumForce);
+        } else {
+            self.repair_from = None;
+            self.unled_since_us = self.now_us;
+        }
+    }
+
+    fn turn_others_off(&mut self, node: NodeId) {
         for other in self.others(node) {
             self.power_off(other, "the operator turned it off");
         }
-        self.repair_from = Some(node);
+    }
+
+    fn knows_the_newest(&self, node: NodeId) -> bool {
+        let newest = self.checker.newest().map_or(0, |state| state.version);
+        let durable = self.machines[&node].disk.sound();
+        durable.is_some_and(|durable| durable.accepted.version >= newest)
     }
 
     /// A run that is numbered below what its peers heard is refused by them in words: the number was lost with the disk, and
