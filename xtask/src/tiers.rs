@@ -132,6 +132,14 @@ fn sim() -> Result<Tally> {
     let mut tally = Tally::one(report["violations"] == 0);
     // That every dangerous place was reached counts as much as that nothing broke there.
     tally += Tally::one(report["missed"].as_array().is_some_and(Vec::is_empty));
+    let mut command = run::release_bin("holdfast-sim");
+    command.args(["--table", "--check", "docs/failure-scenarios.md"]);
+    let ended = run::bounded(&mut command, Duration::from_secs(300), |line| {
+        if !line.starts_with('|') {
+            println!("{line}");
+        }
+    })?;
+    tally += Tally::one(ended.success);
     tally += sabotage::check(&[])?;
     Ok(tally)
 }

@@ -91,7 +91,10 @@ impl Node {
 
     /// A node of a pair that has just started: its peer has to say what happened meanwhile, and may not be able to.
     fn waits_for_its_peer(&self, heard: &str) -> String {
-        match self.pair_peer().filter(|peer| self.is_blank(*peer) && self.is_online(*peer)) {
+        match self
+            .pair_peer()
+            .filter(|peer| self.is_blank(*peer) && self.is_online(*peer))
+        {
             Some(peer) => {
                 let name = self.name(peer);
                 format!(

@@ -9,16 +9,20 @@ use crate::fleet::{Outcome, run_seeds};
 use crate::run::run_schedule;
 use crate::schedule::Schedule;
 use crate::shrink::shrink;
+use crate::table::{self, Cell};
 
 const HELP: &str = "\
 Simulates whole clusters in virtual time, one per seed, and asserts the promises S1 to S4, S6, L1 and L2.
 
 Usage: cargo xtask sim --seeds N [--seed FIRST] [--trace] [--shrink] [--coverage] [--json]
        cargo xtask sim --schedule FILE [--trace] [--shrink]
+       cargo xtask sim --table [--check FILE]
 
   --seeds N        how many seeds to run (default 100), on all processors
   --seed FIRST     the first seed (default 1)
   --schedule FILE  run this schedule instead: what --shrink printed, or a file of tests/sim/schedules
+  --table          the table of failures and configurations of docs/failure-scenarios.md, each cell played anew
+  --check FILE     with --table: fail unless FILE holds that table; figures may differ
   --trace          print what happened, a column per member, even if nothing is wrong
   --shrink         make the first schedule that breaks a promise as small as it gets; print it, and its trace
   --coverage       say how often each named situation was reached, and what it means, the rarest first
@@ -60,6 +64,8 @@ struct Options {
     trace: bool,
     shrink: bool,
     coverage: bool,
+    table: bool,
+    check: Option<String>,
     json: bool,
 }
 
@@ -82,6 +88,8 @@ fn options(args: &[String]) -> Result<Options, String> {
         trace: false,
         shrink: false,
         coverage: false,
+        table: false,
+        check: None,
         json: false,
     };
     let mut rest = args.iter();
@@ -99,6 +107,8 @@ fn options(args: &[String]) -> Result<Options, String> {
             "--trace" => options.trace = true,
             "--shrink" => options.shrink = true,
             "--coverage" => options.coverage = true,
+            "--table" => options.table = true,
+            "--check" => options.check = Some(value()?.clone()),
             "--json" => options.json = true,
             other => return Err(format!("unknown option '{other}'; --help lists them")),
         }
@@ -133,11 +143,38 @@ pub fn cli(args: &[String]) -> i32 {
             }
         };
     }
+    if options.table {
+        return print_table(options.check.as_deref());
+    }
     if options.trace {
         let shown = options.range().map(|seed| show_seed(seed, &options));
         return i32::from(shown.filter(|kept| !kept).count() > 0);
     }
     run(&options)
+}
+
+fn print_table(holds_it: Option<&str>) -> i32 {
+    let mut cells = Vec::new();
+    let mut broken = 0;
+    for (failure, configuration) in table::cells() {
+        match Cell::play(failure, configuration) {
+            Ok(cell) => cells.push(cell),
+            Err(why) => {
+                eprintln!("{why}");
+                broken += 1;
+            }
+        }
+    }
+    print!("{}", table::markdown(&cells));
+    println!("{} cells, {broken} of them broken", cells.len() + broken);
+    if let Some(file) = holds_it {
+        let text = std::fs::read_to_string(file);
+        if !text.is_ok_and(|text| table::is_in(&cells, &text)) {
+            eprintln!("sim: {file} does not hold this table; put it there");
+            return 1;
+        }
+    }
+    i32::from(broken > 0)
 }
 
 fn read(file: &str) -> Result<Schedule, String> {

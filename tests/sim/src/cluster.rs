@@ -17,6 +17,9 @@ pub struct Cluster {
     pub witness_ppm: Option<i64>,
     /// The detection time.
     pub detection_ms: u64,
+    /// Graces and delays are the defaults, and not shortened so that a run ends sooner.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub default_spans: bool,
     /// Groups, in order of their numbers from 0.
     pub groups: Vec<GroupPlan>,
 }
@@ -36,6 +39,9 @@ pub struct NodePlan {
     /// There is a second level of devices.
     #[serde(default)]
     pub second_level: bool,
+    /// There is no device at all.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub bare: bool,
 }
 
 /// A group.
@@ -80,6 +86,7 @@ impl Cluster {
             nodes: (0..nodes).map(|_| NodePlan::draw(rng)).collect(),
             witness_ppm: witness.then(|| drift_ppm(rng)),
             detection_ms: *rng.pick(&[300, 1000]),
+            default_spans: false,
             groups: (0..groups)
                 .map(|number| GroupPlan::draw(rng, number, nodes, crowded))
                 .collect(),
@@ -130,10 +137,12 @@ impl Cluster {
 
     fn text(&self) -> String {
         let mut text = format!(
-            "[cluster]\nname = \"sim\"\nid = \"00000000000000aa\"\ndetection = \"{}ms\"\nfence_delay = \"3s\"\n\
-             witness_grace = \"3s\"\nstartup_grace = \"8s\"\n",
+            "[cluster]\nname = \"sim\"\nid = \"00000000000000aa\"\ndetection = \"{}ms\"\n",
             self.detection_ms
         );
+        if !self.default_spans {
+            text += "fence_delay = \"3s\"\nwitness_grace = \"3s\"\nstartup_grace = \"8s\"\n";
+        }
         for (node, plan) in (1..).zip(&self.nodes) {
             text += &plan.text(node);
         }
@@ -159,6 +168,7 @@ impl NodePlan {
             watchdog: rng.chance(300),
             outlets: if rng.chance(200) { 2 } else { 1 },
             second_level: rng.chance(300),
+            bare: false,
         }
     }
 
@@ -171,6 +181,9 @@ impl NodePlan {
                  params = {{ program = \"/bin/{program}\" }}\n"
             )
         };
+        if self.bare {
+            return text;
+        }
         for outlet in 0..self.outlets.max(1) {
             text += &device(1, &format!("power{outlet}"));
         }

@@ -17,6 +17,7 @@ pub mod rng;
 pub mod run;
 pub mod schedule;
 pub mod shrink;
+pub mod table;
 pub mod trace;
 pub mod wire;
 pub mod world;

@@ -44,6 +44,8 @@ pub enum Fault {
     SitePowerLoss,
     /// Whatever has no power gets it back.
     PowerReturns,
+    /// One member gets its power back.
+    PowerReturnsTo { node: u8 },
     /// A machine does nothing for a while (a paused guest, a stall of the kernel).
     PauseMachine { node: u8, us: u64 },
     /// `had` does nothing for a while.

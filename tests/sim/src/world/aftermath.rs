@@ -67,7 +67,7 @@ impl World {
     }
 
     /// Waits until nothing hangs any more, so that the next fault is the only one.
-    fn come_to_rest(&mut self) -> Result<(), String> {
+    pub(super) fn come_to_rest(&mut self) -> Result<(), String> {
         // A slow fence device may still be at work, and a machine booting.
         self.run_until(self.now_us.max(self.rest_at_us()) + REST_US)?;
         loop {

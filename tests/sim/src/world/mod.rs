@@ -1,6 +1,6 @@
 //! The world: virtual time, and what it consists of. Each part has its own file: [`happening`] (the queue), [`network`],
 //! [`power`], [`daemon`] and [`agentd`] (the processes of a machine), [`fence`] (devices) and [`operator`]; faults strike in
-//! [`strike`] and [`services`], some of them out of an [`ambush`]; [`phases`] says what a run consists of, [`bound`] how long a recovery may take.
+//! [`strike`] and [`services`], some of them out of an [`ambush`]; [`phases`] says what a run consists of, [`play`] lets one fault be for the table of failures, [`bound`] how long a recovery may take.
 
 mod aftermath;
 mod agentd;
@@ -12,6 +12,7 @@ mod happening;
 mod network;
 mod operator;
 mod phases;
+mod play;
 mod power;
 mod services;
 mod strike;
@@ -36,6 +37,7 @@ use ambush::Moments;
 use happening::Queue;
 pub use network::Network;
 pub use phases::Recoveries;
+pub use play::Played;
 use versions::Versions;
 
 /// The world.

@@ -60,7 +60,7 @@ impl World {
     }
 
     /// The first node is initialised; the others start blank with the same configuration.
-    fn form(&mut self) {
+    pub(super) fn form(&mut self) {
         let first = NodeId(1);
         let state = genesis(Arc::clone(&self.config), first);
         if let Some(machine) = self.machines.get_mut(&first) {

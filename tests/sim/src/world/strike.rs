@@ -29,6 +29,7 @@ impl World {
             | Fault::PowerLoss { .. }
             | Fault::SitePowerLoss
             | Fault::PowerReturns
+            | Fault::PowerReturnsTo { .. }
             | Fault::PauseMachine { .. }
             | Fault::HangHad { .. }
             | Fault::Drift { .. }
@@ -102,6 +103,12 @@ impl World {
                 }
             }
             Fault::PowerReturns => self.power_all_on(),
+            Fault::PowerReturnsTo { node } => {
+                let node = NodeId(node);
+                if self.machines.get(&node).is_some_and(|machine| !machine.powered) {
+                    self.power_on(node);
+                }
+            }
             Fault::PauseMachine { node, us } => {
                 if let Some(machine) = self.machines.get_mut(&NodeId(node)) {
                     machine.paused_until_us = machine.paused_until_us.max(now_us + us);

@@ -1,0 +1,222 @@
+//! The rows: what fails. The group runs on node 1, which leads; in a pair it is also the agreed survivor.
+
+use super::Configuration;
+use crate::schedule::{DeviceMode, Fault, Strike};
+
+/// Something that fails.
+#[derive(Debug)]
+pub struct Failure {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What an operator would call it.
+    pub title: &'static str,
+    /// The faults; none where the row makes no sense.
+    pub strikes: fn(Configuration) -> Option<Vec<Strike>>,
+    /// How long is looked on.
+    pub watch_us: u64,
+}
+
+const OWNER: u8 = 1;
+const OTHER: u8 = 2;
+const FOREVER_US: u64 = 3_600_000_000;
+const SECOND_US: u64 = 1_000_000;
+/// Long enough for every count-down and every grace, so that what waits then waits for a human.
+const LONG_US: u64 = 150 * SECOND_US;
+
+/// All of them, from top to bottom.
+pub const ALL: &[Failure] = &[
+    Failure {
+        name: "power-loss",
+        title: "power loss, BMC has power",
+        strikes: |_| at_once([power_loss(OWNER)]),
+        watch_us: LONG_US,
+    },
+    Failure {
+        name: "power-loss-with-bmc",
+        title: "power loss of server and BMC",
+        strikes: |with| with.has_bmc().then(|| strikes([dead(OWNER), power_loss(OWNER)])),
+        watch_us: LONG_US,
+    },
+    Failure {
+        name: "kernel-panic",
+        title: "kernel panic, frozen machine",
+        strikes: |_| {
+            at_once([Fault::PauseMachine {
+                node: OWNER,
+                us: FOREVER_US,
+            }])
+        },
+        watch_us: LONG_US,
+    },
+    Failure {
+        name: "had-hangs",
+        title: "`had` hangs (SIGSTOP)",
+        strikes: |_| {
+            at_once([Fault::HangHad {
+                node: OWNER,
+                us: FOREVER_US,
+            }])
+        },
+        watch_us: LONG_US,
+    },
+    Failure {
+        name: "agentd-hangs",
+        title: "`had-agentd` hangs",
+        strikes: |_| {
+            at_once([Fault::AgentAway {
+                node: OWNER,
+                us: FOREVER_US,
+            }])
+        },
+        watch_us: LONG_US,
+    },
+    Failure {
+        name: "all-hang",
+        title: "both hang",
+        strikes: |_| {
+            at_once([
+                Fault::HangHad {
+                    node: OWNER,
+                    us: FOREVER_US,
+                },
+                Fault::AgentAway {
+                    node: OWNER,
+                    us: FOREVER_US,
+                },
+            ])
+        },
+        watch_us: LONG_US,
+    },
+    Failure {
+        name: "nodes-cut",
+        title: "the nodes lose each other",
+        strikes: |_| at_once([Fault::Cut { a: OWNER, b: OTHER }]),
+        watch_us: LONG_US,
+    },
+    Failure {
+        name: "unplugged",
+        title: "every link of the node is cut, BMC reachable",
+        strikes: |_| at_once([Fault::CarrierLost { node: OWNER }]),
+        watch_us: LONG_US,
+    },
+    Failure {
+        name: "bmc-unreachable",
+        title: "the BMC cannot be reached, nothing else",
+        strikes: |with| with.has_bmc().then(|| strikes([dead(OWNER)])),
+        watch_us: LONG_US,
+    },
+    Failure {
+        name: "unplugged-with-bmc",
+        title: "every link is cut, the BMC's too",
+        strikes: |with| {
+            with.has_bmc()
+                .then(|| strikes([dead(OWNER), Fault::CarrierLost { node: OWNER }]))
+        },
+        watch_us: LONG_US,
+    },
+    Failure {
+        name: "bmc-lies",
+        title: "every link is cut, the BMC says done and does nothing",
+        strikes: |with| {
+            let lies = device(OWNER, DeviceMode::Pretends);
+            with.has_bmc()
+                .then(|| strikes([lies, Fault::CarrierLost { node: OWNER }]))
+        },
+        watch_us: LONG_US,
+    },
+    Failure {
+        name: "bmc-slow",
+        title: "power loss, the BMC takes 20 s",
+        strikes: |with| {
+            let slow = device(OWNER, DeviceMode::Slow { us: 20 * SECOND_US });
+            with.has_bmc().then(|| strikes([slow, power_loss(OWNER)]))
+        },
+        watch_us: LONG_US,
+    },
+    Failure {
+        name: "stop-hangs",
+        title: "a stop hangs in a move",
+        strikes: |_| {
+            let ask = Fault::Ask {
+                at: OWNER,
+                request: crate::schedule::Request::Move {
+                    group: 0,
+                    to: Some(OTHER),
+                },
+            };
+            at_once([
+                Fault::StopHangs {
+                    node: OWNER,
+                    us: FOREVER_US,
+                },
+                ask,
+            ])
+        },
+        watch_us: LONG_US,
+    },
+    Failure {
+        name: "cold-start-of-one",
+        title: "all lose power, the other node comes back alone",
+        strikes: |with| {
+            let mut faults = vec![Fault::SitePowerLoss, Fault::PowerReturnsTo { node: OTHER }];
+            if with.has_witness() {
+                faults.push(Fault::PowerReturnsTo { node: 0 });
+            }
+            Some(strikes(faults))
+        },
+        watch_us: LONG_US,
+    },
+    Failure {
+        name: "cold-start-of-one-with-bmc",
+        title: "the same, and the BMC of the dead one has no power",
+        strikes: |with| {
+            let mut faults = vec![
+                dead(OWNER),
+                Fault::SitePowerLoss,
+                Fault::PowerReturnsTo { node: OTHER },
+            ];
+            if with.has_witness() {
+                faults.push(Fault::PowerReturnsTo { node: 0 });
+            }
+            with.has_bmc().then(|| strikes(faults))
+        },
+        watch_us: LONG_US,
+    },
+    Failure {
+        name: "cold-start-of-both",
+        title: "all lose power and come back",
+        strikes: |_| at_once([Fault::SitePowerLoss, Fault::PowerReturns]),
+        watch_us: LONG_US,
+    },
+];
+
+/// What fails, a tenth of a second after the other, so that the order is the same with all dice.
+fn strikes(faults: impl IntoIterator<Item = Fault>) -> Vec<Strike> {
+    let number = (0..).step_by(100_000);
+    let strike = |(at_us, fault)| Strike {
+        at_us,
+        on: None,
+        fault,
+    };
+    number.zip(faults).map(strike).collect()
+}
+
+fn at_once(faults: impl IntoIterator<Item = Fault>) -> Option<Vec<Strike>> {
+    Some(strikes(faults))
+}
+
+fn power_loss(node: u8) -> Fault {
+    Fault::PowerLoss { node }
+}
+
+fn dead(node: u8) -> Fault {
+    device(node, DeviceMode::Dead)
+}
+
+fn device(node: u8, mode: DeviceMode) -> Fault {
+    Fault::Device {
+        node,
+        device: 0,
+        mode,
+    }
+}
