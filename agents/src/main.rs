@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use holdfast_agents::group::{Surroundings, store};
+use holdfast_agents::fence::Fencer;
+use holdfast_agents::group::{Occupied, Surroundings, store};
 use holdfast_agents::guard::{self, Command, Parts};
 use holdfast_agents::sbd::end::Kernel;
 use holdfast_agents::sbd::keeper::{Around, Keeper};
@@ -81,8 +82,11 @@ fn main() -> anyhow::Result<()> {
     let (request_sender, requests) = mpsc::channel(guard::REQUESTS_MAX);
     let maintenance = supervisor::saved_maintenance(&args.state_dir);
     let gate = open_gate(&args, &loaded, maintenance)?;
+    let notes = commands.clone();
     let around = Surroundings {
         guard: commands,
+        fencer: Fencer::new(move |note| drop(notes.send(guard::Command::Note(note)))),
+        occupied: Occupied::default(),
         state_dir: args.state_dir.clone(),
         maintenance,
         watchdog: watchdog.as_ref().map(|device| device.timeout()),

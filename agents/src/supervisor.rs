@@ -11,8 +11,6 @@ use tokio::sync::mpsc;
 
 use crate::agent::PermitView;
 use crate::clock;
-use crate::fence::Fencer;
-
 use crate::group::{Group, Order, Surroundings, store};
 use crate::guard::{Command, Request};
 use crate::sbd::keeper::Keeper;
@@ -58,7 +56,6 @@ pub fn first_report(loaded: &[store::Loaded]) -> Vec<GroupStatus> {
 pub struct Supervisor {
     around: Surroundings,
     groups: BTreeMap<String, mpsc::UnboundedSender<Order>>,
-    fencer: Fencer,
     disks: Keeper,
 }
 
@@ -71,12 +68,9 @@ impl Supervisor {
             (name, sender)
         };
         let groups = loaded.into_iter().map(spawn).collect();
-        let guard = around.guard.clone();
-        let fencer = Fencer::new(move |note| drop(guard.send(Command::Note(note))));
         Supervisor {
             around,
             groups,
-            fencer,
             disks,
         }
     }
@@ -93,7 +87,12 @@ impl Supervisor {
     /// Carries out one request.
     pub fn obey(&mut self, request: Request) {
         match request {
-            Request::Start { permit, spec, lease } => {
+            Request::Start {
+                permit,
+                spec,
+                lease,
+                storage,
+            } => {
                 let view = PermitView {
                     epoch: permit.epoch,
                     until: Time(permit.until_us),
@@ -104,6 +103,7 @@ impl Supervisor {
                         permit: view,
                         spec,
                         lease,
+                        storage,
                     },
                 );
             }
@@ -140,7 +140,7 @@ impl Supervisor {
     }
 
     fn fence(&self, device: FenceDevice, own: String) {
-        let (guard, fencer) = (self.around.guard.clone(), self.fencer.clone());
+        let (guard, fencer) = (self.around.guard.clone(), self.around.fencer.clone());
         tokio::spawn(async move {
             let outcome = fencer.run(&device, &own).await;
             let _ = guard.send(Command::Fenced(outcome));

@@ -104,6 +104,9 @@ pub struct StartGroup {
     /// What to run. Kept by agentd (in its state folder too), so that it can stop the group without `had`.
     #[prost(message, optional, tag = "2")]
     pub spec: Option<GroupSpec>,
+    /// Storage devices of this node itself: each has to let it in before anything starts. Their action counts for nothing.
+    #[prost(message, repeated, tag = "3")]
+    pub storage: Vec<FenceDevice>,
 }
 
 /// A group's definition.

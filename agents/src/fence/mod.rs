@@ -2,11 +2,13 @@
 //! (`ipmi`, `redfish`, `sbd`).
 //!
 //! - [`locate`], [`metadata`], [`params`]: which program, how it describes itself, what it is given.
+//! - `admission`: the same devices for a node that they shut out.
 //! - `device`: its actions and their proof. [`crate::program`]: one run of it. [`state`]: what a `status` run proves.
 //!
 //! The one rule: a node counts as off only when a separate `status` action read that its power is off. That the
 //! `off` action ended well proves nothing, and neither does a status that only failed.
 
+mod admission;
 mod device;
 mod exit;
 mod ipmi;

@@ -1,11 +1,13 @@
 //! One task per group: starts, stops, watches and restarts its resources in order.
 //!
 //! - this file: the task and its orders
+//! - `admit`: storage that shut the node out lets it in again
 //! - `start`, `stop`: the two sequences; `stop` holds the ladder
 //! - `failure`: restarts in place, and giving up
 //! - [`store`]: what survives a restart of had-agentd
 //! - `member`: one resource of the group
 
+mod admit;
 mod failure;
 mod member;
 mod resume;
@@ -17,16 +19,19 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use holdfast_proto::agent::{GroupSpec, GroupStatus, Note};
+use holdfast_proto::agent::{FenceDevice, GroupSpec, GroupStatus, Note};
 use holdfast_proto::time::Time;
 use tokio::sync::{mpsc, watch};
 
 use crate::agent::{AgentEvent, PermitView};
 use crate::clock;
+use crate::fence::Fencer;
 use crate::guard::Command;
 use crate::vip::gate::Gate;
 use member::Member;
 use store::SavedGroup;
+
+pub use admit::Occupied;
 
 /// Pause between attempts to stop what survived a stop.
 const RETRY_STOP: Duration = Duration::from_secs(5);
@@ -44,6 +49,8 @@ pub enum Order {
         spec: GroupSpec,
         /// Length of a lease.
         lease: Duration,
+        /// This node's own storage devices, which have to let it in first.
+        storage: Vec<FenceDevice>,
     },
     /// Stop.
     Stop {
@@ -68,6 +75,18 @@ pub enum Order {
     },
     /// Maintenance.
     Maintenance(bool),
+}
+
+impl Order {
+    /// True if it ends a start under `epoch` that is under way, `armed_epoch` being that of the permit which the guard was
+    /// given first.
+    fn ends_a_start(&self, epoch: u64, armed_epoch: u64) -> bool {
+        match self {
+            Order::Stop { epoch: asked, .. } => *asked >= epoch,
+            Order::Lapsed { epoch: lapsed, .. } => *lapsed >= armed_epoch,
+            _ => false,
+        }
+    }
 }
 
 /// State of a group or resource; the words of the protocol.
@@ -115,6 +134,10 @@ pub struct Surroundings {
     pub watchdog: Option<Duration>,
     /// What silences the addresses of groups that only require a lease, if anything does.
     pub gate: Option<Gate>,
+    /// Runs fence devices.
+    pub fencer: Fencer,
+    /// Which groups are other than down.
+    pub occupied: Occupied,
 }
 
 /// Orders, with those that came while another was carried out.
@@ -258,7 +281,12 @@ impl Group {
             return self.report();
         }
         match order {
-            Order::Start { permit, spec, lease } => self.order_start(permit, spec, lease).await,
+            Order::Start {
+                permit,
+                spec,
+                lease,
+                storage,
+            } => self.order_start(permit, spec, lease, storage).await,
             Order::Stop { epoch, reason } => self.order_stop(epoch, reason).await,
             Order::Restart { epoch, resource } => self.order_restart(epoch, &resource).await,
             Order::Lapsed { epoch, text } => self.on_lapse(epoch, text).await,
@@ -332,6 +360,8 @@ impl Group {
     /// Saved before it is told: what `had` was told must hold after a crash of this process.
     fn enter(&mut self, run: Run, detail: impl Into<String>) {
         self.run = run;
+        let is_down = matches!(run, Run::Stopped | Run::Failed);
+        self.around.occupied.note(&self.name, !is_down);
         self.detail = detail.into();
         self.since = clock::now();
         tracing::info!(

@@ -17,6 +17,7 @@ impl Group {
         let Some(spec) = state.spec.clone().filter(|_| state.may_run()) else {
             return;
         };
+        self.around.occupied.note(&self.name, true);
         let lease = Duration::from_millis(state.lease_ms);
         if let Err(error) = self.build(spec, lease, &state.agents) {
             return self.go_blind(error.0);

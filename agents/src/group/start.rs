@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use holdfast_proto::agent::GroupSpec;
+use holdfast_proto::agent::{FenceDevice, GroupSpec};
 use holdfast_proto::time::Time;
 use tokio::sync::watch;
 
 use super::member::Member;
-use super::{Group, Order, Run};
+use super::{Group, Run};
 use crate::agent::{AgentContext, AgentError, AgentEvent, Cutter, PermitView, Presence};
 use crate::guard::Command;
 use crate::permits::Armed;
@@ -25,7 +25,13 @@ pub(super) enum Started {
 }
 
 impl Group {
-    pub(super) async fn order_start(&mut self, permit: PermitView, spec: GroupSpec, lease: Duration) {
+    pub(super) async fn order_start(
+        &mut self,
+        permit: PermitView,
+        spec: GroupSpec,
+        lease: Duration,
+        storage: Vec<FenceDevice>,
+    ) {
         if self.refuses("start", permit.epoch) {
             return;
         }
@@ -62,7 +68,11 @@ impl Group {
         }
         self.arm(permit);
         self.enter(Run::Starting, "");
-        match self.start_from(0).await {
+        let started = match self.admit(storage).await {
+            Started::Whole => self.start_from(0).await,
+            refused => refused,
+        };
+        match started {
             Started::Whole => {
                 self.enter(Run::Running, "");
             }
@@ -218,11 +228,7 @@ impl Group {
                     Err(error) => Started::Failed(format!("{}: {error}", spec.name)),
                 },
                 Some(order) = self.mailbox.receiver.recv() => {
-                    let supersedes = match &order {
-                        Order::Stop { epoch, .. } => *epoch >= self.epoch,
-                        Order::Lapsed { epoch, .. } => *epoch >= self.armed_epoch,
-                        _ => false,
-                    };
+                    let supersedes = order.ends_a_start(self.epoch, self.armed_epoch);
                     self.mailbox.waiting.push_back(order);
                     if supersedes {
                         return Started::Superseded;

@@ -45,6 +45,8 @@ pub enum Request {
         spec: GroupSpec,
         /// Length of a lease.
         lease: Duration,
+        /// This node's own storage devices.
+        storage: Vec<FenceDevice>,
     },
     /// An order for a group.
     Group(String, Order),

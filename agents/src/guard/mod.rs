@@ -333,6 +333,7 @@ impl Guard {
                             permit,
                             spec,
                             lease: self.lease,
+                            storage: start.storage,
                         }
                     }
                     _ => {

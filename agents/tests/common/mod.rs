@@ -261,6 +261,7 @@ impl Had {
         self.ask(Ask::Start(StartGroup {
             permit,
             spec: Some(spec.clone()),
+            storage: Vec::new(),
         }));
     }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use holdfast_core::effect::{FenceStep, Permit};
 use holdfast_core::event::{AgentEvent, FenceResult, GroupObservation};
 use holdfast_proto::agent;
-use holdfast_proto::config::{Config, FenceAction, FenceSection, GroupSection, ProbeKind, ProbeSection};
+use holdfast_proto::config::{
+    Config, FenceAction, FenceKind, FenceSection, GroupSection, ProbeKind, ProbeSection,
+};
 use holdfast_proto::ids::{BootId, NodeId};
 use holdfast_proto::peer::RunState;
 use holdfast_proto::time::Time;
@@ -41,13 +43,19 @@ pub fn permit(permit: &Permit) -> agent::Permit {
     }
 }
 
-/// A start; `None` when the configuration has no such group.
+/// A start on `own`, this node; `None` when the configuration has no such group.
 #[must_use]
-pub fn start(permit_of_core: &Permit, config: &Config) -> Option<agent::StartGroup> {
+pub fn start(permit_of_core: &Permit, config: &Config, own: NodeId) -> Option<agent::StartGroup> {
     let section = config.group(&permit_of_core.group)?;
+    let name = config.name_of(own);
+    let storage = config.fences_of(own).into_iter();
+    let storage = storage.filter(|device| device.kind == FenceKind::Storage);
     Some(agent::StartGroup {
         permit: Some(permit(permit_of_core)),
         spec: Some(spec(section)),
+        storage: storage
+            .map(|device| fence(0, &name, device, FenceStep::On))
+            .collect(),
     })
 }
 

@@ -27,16 +27,18 @@ impl Shell {
                 let permits = permits.iter().map(translate::permit).collect();
                 self.to_agentd(Body::Permits(agent::Permits { permits }));
             }
-            Effect::StartGroup { permit, config } => match translate::start(&permit, &config) {
-                Some(start) => self.to_agentd(Body::Start(start)),
-                None => {
-                    let text = format!(
-                        "group {} was to be started, but the configuration has no such group",
-                        permit.group
-                    );
-                    self.record(Record::new("start-impossible", "alert", text));
+            Effect::StartGroup { permit, config } => {
+                match translate::start(&permit, &config, self.parts.identity.node) {
+                    Some(start) => self.to_agentd(Body::Start(start)),
+                    None => {
+                        let text = format!(
+                            "group {} was to be started, but the configuration has no such group",
+                            permit.group
+                        );
+                        self.record(Record::new("start-impossible", "alert", text));
+                    }
                 }
-            },
+            }
             Effect::StopGroup { group, epoch, reason } => {
                 self.to_agentd(Body::Stop(agent::StopGroup {
                     group: group.to_string(),

@@ -198,6 +198,7 @@ pub fn agent() -> Seeds {
         let start = agent::StartGroup {
             permit,
             spec: Some(spec),
+            storage: Vec::new(),
         };
         seeds.push(
             AgentRequest {
