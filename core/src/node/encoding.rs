@@ -14,6 +14,7 @@ use super::flapping::NotedFailure;
 use super::local::{Local, LocalGroup, Order};
 use super::permits::Grant;
 use super::persistence::{Deferred, Persistence};
+use super::race::{Asked, Method};
 use super::register::{Leading, PendingAccept, Proposal};
 use super::{Bound, Node, Role};
 use crate::durable::Durable;
@@ -94,8 +95,8 @@ impl Node {
         encode_local(now, local, memory, to);
         encode_network(*network, to);
         for (node, run) in fences {
-            to.flag(self.boot_that_ended(*node, run) == run.boot);
-            encode_fence(now, *node, run, next_fence_id, to);
+            let ended = |method| self.boot_that_ended(*node, run, method) == run.boot;
+            encode_fence(now, *node, run, (next_fence_id, &ended), to);
         }
         for (node, proof) in proofs {
             encode_proof(now, *node, proof, memory, to);
@@ -410,17 +411,23 @@ fn encode_network(network: NetworkHealth, to: &mut Encoder) {
     to.flag(network.ping_answers);
 }
 
-fn encode_fence(now: Time, node: NodeId, run: &FenceRun, next_id: &u64, to: &mut Encoder) {
+fn encode_fence(
+    now: Time,
+    node: NodeId,
+    run: &FenceRun,
+    (next_id, ended): (&u64, &dyn Fn(usize) -> bool),
+    to: &mut Encoder,
+) {
     let FenceRun {
         why: _,
         begun_at: _,
         boot,
-        // What is decided by it, and by when the node was heard, is encoded with the node.
-        all_off_at: _,
         level,
-        step,
+        methods,
+        // The configuration of these clusters does not change.
+        config: _,
         outstanding,
-        results,
+        won,
         attempts,
         retry_at,
         asked_for,
@@ -428,11 +435,28 @@ fn encode_fence(now: Time, node: NodeId, run: &FenceRun, next_id: &u64, to: &mut
     to.word(node.0.into());
     to.boot(node, *boot);
     to.word(*level as u64);
-    to.word(*step as u64);
-    outstanding.keys().for_each(|id| to.word(next_id - id.0));
-    results
-        .iter()
-        .for_each(|(_, result)| to.flag(result.off_read_back));
+    for (number, method) in methods.iter().enumerate() {
+        to.flag(ended(number));
+        let Method {
+            name: _,
+            devices: _,
+            step,
+            results,
+            // What is decided by it, and by when the node was heard, is encoded with the node.
+            all_off_at: _,
+            proved,
+        } = method;
+        to.word(*step as u64);
+        results
+            .iter()
+            .for_each(|(_, result)| to.flag(result.off_read_back));
+        to.word(proved.map_or(2, u64::from));
+    }
+    for (id, Asked { method, kind: _ }) in outstanding {
+        to.word(next_id - id.0);
+        to.word(*method as u64);
+    }
+    to.word(won.map_or(0, |won| won as u64 + 1));
     // The pause between attempts grows up to the fifth.
     to.word(u64::from((*attempts).min(5)));
     to.deadline(now, *retry_at);

@@ -1,19 +1,20 @@
 //! Fencing: who has to be fenced, running the devices, and what their results prove.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_proto::config::{FenceAction, FenceKind, Requires};
+use holdfast_proto::config::{Config, Requires};
 use holdfast_proto::ids::{BootId, NodeId};
 use holdfast_proto::peer::{RunState, Sender};
 use holdfast_proto::state::{Assignment, GroupState, ProofKind};
 use holdfast_proto::time::Time;
 
 use super::Node;
-use crate::effect::{Effect, FenceId, FenceStep};
-use crate::event::{FenceResult, NetworkHealth};
+use super::race::{Asked, Method};
+use crate::effect::FenceId;
+use crate::event::NetworkHealth;
 use crate::journal::{Account, Level};
-use crate::proof::FenceProof;
 use crate::timer::Timer;
 
 /// Fencing of one node under way, or waiting for the next attempt.
@@ -23,14 +24,16 @@ pub(super) struct FenceRun {
     pub(super) begun_at: Time,
     /// The boot it is to end.
     pub(super) boot: Option<BootId>,
-    /// When all power devices of the level were, or had been, read as off.
-    pub(super) all_off_at: Option<Time>,
     /// Which level of devices is running.
     pub(super) level: usize,
-    /// What its devices are asked for.
-    pub(super) step: FenceStep,
-    pub(super) outstanding: BTreeMap<FenceId, FenceKind>,
-    pub(super) results: Vec<(FenceKind, FenceResult)>,
+    /// The methods of that level, which race.
+    pub(super) methods: Vec<Method>,
+    /// The configuration that their devices are numbered by.
+    pub(super) config: Arc<Config>,
+    /// Commands not answered yet, each with its method.
+    pub(super) outstanding: BTreeMap<FenceId, Asked>,
+    /// The method that proved it. What the others still answer is only noted.
+    pub(super) won: Option<usize>,
     pub(super) attempts: u32,
     pub(super) retry_at: Option<Time>,
     /// Asked for by an operator: it goes on even if the node is heard.
@@ -38,7 +41,7 @@ pub(super) struct FenceRun {
 }
 
 /// How many times the first pause between attempts grows to.
-const RETRY_GROWTH_MAX: u32 = 16;
+pub(super) const RETRY_GROWTH_MAX: u32 = 16;
 
 impl Node {
     pub(super) fn on_network(&mut self, health: NetworkHealth) {
@@ -75,7 +78,7 @@ impl Node {
             .map(|section| section.id)
             .collect::<Vec<_>>()
         {
-            if node == self.me.node || self.fences.contains_key(&node) || !self.network.may_fence() {
+            if node == self.me.node || self.is_fencing(node) || !self.network.may_fence() {
                 continue;
             }
             if let Some(why) = self.reason_to_fence(node) {
@@ -84,7 +87,7 @@ impl Node {
         }
     }
 
-    fn reason_to_fence(&self, node: NodeId) -> Option<String> {
+    pub(super) fn reason_to_fence(&self, node: NodeId) -> Option<String> {
         let state = self.committed()?;
         let unproven = |(group, entry): &(&holdfast_proto::ids::GroupName, &GroupState)| {
             if entry.assignment.owner() != Some(node) {
@@ -163,6 +166,12 @@ impl Node {
         (self.spans.lease * 2).clamp(Duration::from_millis(500), Duration::from_secs(1))
     }
 
+    /// Fencing of it goes on, or will be tried again: nothing has proved yet that it is off.
+    pub(super) fn is_fencing(&self, node: NodeId) -> bool {
+        self.fences.get(&node).is_some_and(|run| run.won.is_none())
+    }
+
+    /// A device works on its power, and may turn it off at any moment.
     pub(super) fn is_being_fenced(&self, node: NodeId) -> bool {
         self.fences
             .get(&node)
@@ -186,11 +195,11 @@ impl Node {
                 why: why.clone(),
                 begun_at: self.now,
                 boot,
-                all_off_at: None,
                 level: 0,
-                step: FenceStep::Act,
+                methods: Vec::new(),
+                config: Arc::clone(&self.config),
                 outstanding: BTreeMap::new(),
-                results: Vec::new(),
+                won: None,
                 attempts: 0,
                 retry_at: None,
                 asked_for,
@@ -215,170 +224,6 @@ impl Node {
             format!("fencing {}: {why}", self.name(node)),
         );
         self.run_level(node);
-    }
-
-    /// The levels of `node`'s devices, in the order in which they are tried.
-    fn levels_of(&self, node: NodeId) -> Vec<u8> {
-        let devices = self.config.fences_of(node);
-        let mut levels: Vec<u8> = devices.iter().map(|device| device.level).collect();
-        levels.dedup();
-        levels
-    }
-
-    /// Starts all devices of the current level. Where several feed the node, each is only turned off: an outlet that came on
-    /// again before the last one is off would keep the node running, and every read-back would still have said off.
-    fn run_level(&mut self, node: NodeId) {
-        // What was heard since the attempt before is what has to end now.
-        let heard = self.boot_of(node);
-        if let Some(run) = self.fences.get_mut(&node) {
-            run.boot = heard.or(run.boot);
-        }
-        let powers = self
-            .level_devices(node)
-            .into_iter()
-            .filter(|(_, kind)| *kind == FenceKind::Power);
-        let step = if powers.count() > 1 {
-            FenceStep::Off
-        } else {
-            FenceStep::Act
-        };
-        self.ask_level(node, step);
-    }
-
-    /// The devices of the level that is running, as indices into the configuration.
-    fn level_devices(&self, node: NodeId) -> Vec<(usize, FenceKind)> {
-        let run = self.fences.get(&node);
-        let Some(level) = run.and_then(|run| self.levels_of(node).get(run.level).copied()) else {
-            return Vec::new();
-        };
-        let all = self.config.fences.iter().enumerate();
-        all.filter(|(_, device)| device.node == node && device.level == level)
-            .map(|(index, device)| (index, device.kind))
-            .collect()
-    }
-
-    /// Asks all devices of the current level for `step`.
-    fn ask_level(&mut self, node: NodeId, step: FenceStep) {
-        let devices = self.level_devices(node);
-        let config = std::sync::Arc::clone(&self.config);
-        let Some(run) = self.fences.get_mut(&node) else {
-            return;
-        };
-        run.results.clear();
-        run.retry_at = None;
-        run.step = step;
-        for (device, kind) in devices {
-            let on = step == FenceStep::On;
-            if on && config.fences[device].action == FenceAction::Off {
-                continue;
-            }
-            self.next_fence_id += 1;
-            let id = FenceId(self.next_fence_id);
-            if !on {
-                run.outstanding.insert(id, kind);
-            }
-            let config = std::sync::Arc::clone(&config);
-            self.outbox.push_back(Effect::Fence {
-                id,
-                node,
-                boot: run.boot,
-                device,
-                step,
-                config,
-            });
-        }
-    }
-
-    pub(super) fn on_fenced(&mut self, id: FenceId, result: FenceResult) {
-        let Some((node, run)) = self
-            .fences
-            .iter_mut()
-            .find(|(_, run)| run.outstanding.contains_key(&id))
-            .map(|(node, run)| (*node, run))
-        else {
-            return;
-        };
-        let Some(kind) = run.outstanding.remove(&id) else {
-            return;
-        };
-        run.results.push((kind, result));
-        if run.outstanding.is_empty() {
-            self.judge_level(node);
-        }
-    }
-
-    /// Epochs from here on are given out after now.
-    pub(super) fn next_epoch(&self) -> holdfast_proto::ids::Epoch {
-        self.committed().map_or(0, |state| state.next_epoch)
-    }
-
-    /// All devices of a level ended: prove, or go on to the next level, or pause and begin again.
-    fn judge_level(&mut self, node: NodeId) {
-        let Some(run) = self.fences.get_mut(&node) else {
-            return;
-        };
-        let step = run.step;
-        let all_off = run.results.iter().all(|(_, result)| result.off_read_back);
-        if step != FenceStep::ReadBack {
-            let powers = run.results.iter().filter(|(kind, _)| *kind == FenceKind::Power);
-            run.all_off_at = powers.map(|(_, result)| result.read_at).max();
-        }
-        if step == FenceStep::Off && all_off {
-            // Another node's fencing may have turned one on again meanwhile. Each read off before and each reads off now,
-            // so there was an instant at which all of them were off.
-            return self.ask_level(node, FenceStep::ReadBack);
-        }
-        let Some(run) = self.fences.get(&node) else { return };
-        let (boot, before_epoch) = (self.boot_that_ended(node, run), self.next_epoch());
-        if let Some(proof) = FenceProof::from_devices(node, boot, &run.results, self.now, before_epoch) {
-            if step == FenceStep::ReadBack {
-                self.ask_level(node, FenceStep::On);
-            }
-            if let Some(run) = self.fences.remove(&node) {
-                self.account_for_proof(&run, &proof);
-            }
-            self.take_proof(node, proof);
-            return;
-        }
-        self.account_for_failure(node);
-        let levels = self.levels_of(node);
-        let pause = self.spans.fence_retry;
-        let Some(run) = self.fences.get_mut(&node) else {
-            return;
-        };
-        run.level += 1;
-        if run.level < levels.len() {
-            self.run_level(node);
-        } else {
-            run.level = 0;
-            run.retry_at = Some(self.now + pause * (1 << run.attempts.min(5)).min(RETRY_GROWTH_MAX));
-            run.attempts += 1;
-        }
-    }
-
-    /// The boot that is over once the devices read off: the one that was last heard before they were read. That may be a later
-    /// one than was to be fenced, if the node was heard again before its power went off. To name only the earlier one would
-    /// be to fence the node again for the silence of the later one, and so to kill each boot just as it comes up.
-    pub(super) fn boot_that_ended(&self, node: NodeId, run: &FenceRun) -> Option<BootId> {
-        let member = self.members.get(&node);
-        let heard_before = member.and_then(|member| {
-            let heard_at = member.heard_at?;
-            member
-                .boot
-                .filter(|_| run.all_off_at.is_some_and(|off| heard_at < off))
-        });
-        heard_before.or(run.boot)
-    }
-
-    fn take_proof(&mut self, node: NodeId, proof: FenceProof) {
-        // If it came back meanwhile, the reset that was observed says all that is still true.
-        let returned = self
-            .members
-            .get(&node)
-            .is_some_and(|member| member.boot != proof.ended_boot());
-        if !returned || proof.ended_boot().is_none() {
-            self.proofs.insert(node, proof);
-        }
     }
 
     /// Forgets fencing of a node that is back: its new boot has nothing to be fenced for, and a power proof about a boot
@@ -445,17 +290,21 @@ impl Node {
             let Some(run) = self.fences.get(&node) else {
                 continue;
             };
+            let (asked_for, retry_at) = (run.asked_for, run.retry_at);
             if !run.outstanding.is_empty() {
                 continue;
             }
-            if back && !run.asked_for {
+            if back && !asked_for {
                 self.fences.remove(&node);
-            } else if let Some(at) = run.retry_at {
+            } else if self.ends_pointless_fence(node) {
+                continue;
+            } else if let Some(at) = retry_at {
                 let entitled = self.is_established() || (self.in_pair() && self.synced);
                 if at > self.now {
                     self.timers.set_earliest(Timer::FenceRetry, at);
                 } else if entitled {
-                    let text = format!("trying again to fence {}: {}", self.name(node), run.why);
+                    let why = self.fences[&node].why.clone();
+                    let text = format!("trying again to fence {}: {why}", self.name(node));
                     self.journal("fence-retried", Level::Warn, text);
                     self.run_level(node);
                 } else {

@@ -24,6 +24,7 @@ mod pair;
 mod permits;
 mod persistence;
 mod planning;
+mod race;
 mod register;
 #[cfg(test)]
 mod tests;

@@ -371,7 +371,7 @@ impl Node {
                 "{name} has no fence device; add a [[fence]] section for it"
             ));
         }
-        if self.is_being_fenced(node) {
+        if self.is_being_fenced(node) && self.is_fencing(node) {
             return OperatorOutcome::Done(format!("{name} is already being fenced"));
         }
         self.start_fence(node, format!("{} asked for it", call.who), true);

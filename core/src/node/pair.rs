@@ -19,7 +19,7 @@ impl Node {
         // pair committed is in what both accepted.
         let durable = self.durable.as_ref();
         let maintenance = durable.is_some_and(|durable| durable.accepted.maintenance);
-        if maintenance || !self.network.may_fence() || self.fences.contains_key(&peer) {
+        if maintenance || !self.network.may_fence() || self.is_fencing(peer) {
             return;
         }
         if self.stand_in().contains(peer) {

@@ -50,6 +50,7 @@ fn device(test: &DeviceTest, now: Time) -> FenceDeviceView {
         proven_s_ago: ago(test.proven_at),
         took_ms: test.took_ms,
         detail: test.text.clone(),
+        method: test.section.method.clone().unwrap_or_default(),
     }
 }
 
@@ -65,7 +66,11 @@ pub fn lines(snapshot: &Snapshot, member: NodeId) -> Vec<String> {
             (_, Some(ago)) => format!("failing, last proven {}", age(ago)),
             (_, None) => "failing".into(),
         };
-        format!("{} (level {}): {shown}", device.agent, device.level)
+        let method = match device.method.as_str() {
+            "" => String::new(),
+            method => format!(", method {method}"),
+        };
+        format!("{} (level {}{method}): {shown}", device.agent, device.level)
     };
     devices(snapshot, member).into_iter().map(line).collect()
 }

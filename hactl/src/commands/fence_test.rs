@@ -97,7 +97,11 @@ fn device_lines(device: &FenceDeviceView, paint: Paint, columns: usize) -> Vec<S
         "failing" => ("FAILS", Tone::Bad),
         _ => ("was not tested, it is busy", Tone::Warn),
     };
-    let head = format!("{} (level {})", one_line(&device.agent), device.level);
+    let method = match device.method.as_str() {
+        "" => String::new(),
+        method => format!(", method {}", one_line(method)),
+    };
+    let head = format!("{} (level {}{method})", one_line(&device.agent), device.level);
     let took = match device.tested_s_ago {
         Some(_) => format!(", {} ms", device.took_ms),
         None => String::new(),

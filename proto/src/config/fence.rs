@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use toml::de::DeValue;
 
+use super::cluster::check_name;
 use super::diagnostic::Problem;
 use super::reader::{At, Span, Table};
 use super::redact::is_secret_key;
@@ -69,12 +70,28 @@ pub(super) fn read_fences(
     let tables = root.tables("fence", "[[fence]]");
     let read = |table: &Table| Some((read_fence(table, nodes, sbd)?, table.span.clone()));
     let fences: Vec<(FenceSection, Span)> = tables.iter().filter_map(read).collect();
-    for (fence, span) in fences.iter().filter(|(fence, _)| fence.agent == SBD_AGENT) {
-        let shares = |other: &FenceSection| other.node == fence.node && other.level == fence.level;
-        if fences.iter().filter(|(other, _)| shares(other)).count() > 1 {
-            let message = "a device of agent \"sbd\" shares its level with another one";
-            let hint = "give it a level of its own: a disk has no power state that could be read together with theirs";
+    for (index, (fence, span)) in fences.iter().enumerate() {
+        let level =
+            |(other, _): &&(FenceSection, Span)| other.node == fence.node && other.level == fence.level;
+        let together = fences
+            .iter()
+            .filter(level)
+            .filter(|(other, _)| other.method == fence.method);
+        if fence.agent == SBD_AGENT && together.count() > 1 {
+            let message = "a device of agent \"sbd\" shares its method with another one";
+            let hint = "give it a level or a `method` of its own: a disk has no power state that could be read together with \
+                        theirs";
             root.problems.add(Problem::new(span.clone(), message).hint(hint));
+        }
+        let mut before = fences[..index].iter().filter(level);
+        let same = |(other, _): &&(FenceSection, Span)| {
+            other.method != fence.method && other.agent == fence.agent && other.params == fence.params
+        };
+        if let Some((_, first)) = before.find(same) {
+            let message = "the same device in two methods of a level: it would race with itself";
+            let problem = Problem::new(span.clone(), message).related(first.clone(), "it is here as well");
+            root.problems
+                .add(problem.hint("devices that are needed together have the same `method`"));
         }
     }
     fences.into_iter().map(|(fence, _)| fence).collect()
@@ -85,7 +102,9 @@ fn read_fence(
     nodes: &BTreeMap<&str, NodeId>,
     sbd: Option<&SbdSection>,
 ) -> Option<FenceSection> {
-    table.only(&["node", "agent", "params", "level", "kind", "timeout", "action"]);
+    table.only(&[
+        "node", "agent", "params", "level", "method", "kind", "timeout", "action",
+    ]);
     let node = table
         .needed_text("node", "the node that the device cuts off")
         .and_then(|name| resolve_node(table, &name, nodes));
@@ -96,6 +115,10 @@ fn read_fence(
         None => read_params(table, agent.as_ref().map_or("", |agent| agent.value)),
     };
     let level = table.number("level", 1..=9).map_or(1, |level| level.value as u8);
+    let method = table.text("method");
+    if let Some(method) = &method {
+        check_name(table, method, "method");
+    }
     let given = table.duration_ms("timeout", 1000..=600_000);
     let timeout_ms = match (on_disks, sbd) {
         (Some(_), Some(sbd)) => super::sbd::fence_timeout_ms(table, given, sbd, TIMEOUT_DEFAULT_MS),
@@ -159,6 +182,7 @@ fn read_fence(
         agent: agent?.value.to_string(),
         params,
         level,
+        method: method.map(|method| method.value.to_string()),
         kind,
         timeout_ms,
         action: action.map_or(default_action, |action| action.value),

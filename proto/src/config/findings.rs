@@ -28,6 +28,7 @@ pub fn findings(config: &Config) -> Vec<Finding> {
     keys(config, &mut found);
     fencing(config, &mut found);
     shared_disks(config, &mut found);
+    methods(config, &mut found);
     for group in &config.groups {
         group_findings(group, &mut found);
     }
@@ -185,6 +186,25 @@ fn fencing(config: &Config, found: &mut Vec<Finding>) {
             names(Some(FenceKind::Power)).join(", ")
         );
         add(found, "no-power-device", text);
+    }
+}
+
+/// A level in which some devices have a method and others have none.
+fn methods(config: &Config, found: &mut Vec<Finding>) {
+    for node in &config.nodes {
+        let devices = config.fences_of(node.id);
+        let mixed = devices.iter().find(|device| {
+            let level = || devices.iter().filter(|other| other.level == device.level);
+            device.method.is_some() && level().any(|other| other.method.is_none())
+        });
+        if let Some(device) = mixed {
+            let text = format!(
+                "level {} of the fence devices of {}: some have a `method` and some have none; those without one are a method of \
+                 their own, which races with the others: give each a `method`",
+                device.level, node.name
+            );
+            add(found, "half-named-methods", text);
+        }
     }
 }
 

@@ -145,8 +145,10 @@ pub struct FenceSection {
     pub agent: String,
     /// Parameters given on the agent's standard input. Secrets are named by `*_file` keys and read by had-agentd.
     pub params: BTreeMap<String, String>,
-    /// Devices of one level are all needed; the next level is tried when a level fails (default 1).
+    /// The next level is tried when a level fails (default 1).
     pub level: u8,
+    /// Devices of one level with the same method are all needed together; methods race (default: one without a name).
+    pub method: Option<String>,
     /// What the device cuts (default power; storage for the known fabric agents).
     pub kind: FenceKind,
     /// Whole time allowed for off and its read-back (default 30000).

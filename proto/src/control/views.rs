@@ -144,6 +144,10 @@ pub struct FenceDeviceView {
     /// What the device said, or what went wrong; one sentence.
     #[prost(string, tag = "8")]
     pub detail: String,
+    /// The method of its level that it belongs to; empty without one.
+    #[prost(string, tag = "9")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub method: String,
 }
 
 /// What the fence devices of a node showed.

@@ -42,6 +42,9 @@ pub struct NodePlan {
     /// There is no device at all.
     #[serde(default, skip_serializing_if = "is_false")]
     pub bare: bool,
+    /// The first level has a second method, which races with the outlets: a device that cuts all of them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub races: bool,
 }
 
 /// A group.
@@ -64,6 +67,10 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+/// The name of the method that races with the outlets, which have none.
+pub const RACING: &str = "board";
+/// Of a thousand nodes, those with two methods in the first level.
+const RACES_PERMILLE: u64 = 200;
 /// Clocks err by 1 % at most.
 const DRIFT_MAX_PPM: u64 = 10_000;
 /// Of a thousand seeds, those with hundreds of groups.
@@ -90,6 +97,13 @@ impl Cluster {
             groups: (0..groups)
                 .map(|number| GroupPlan::draw(rng, number, nodes, crowded))
                 .collect(),
+        }
+    }
+
+    /// Draws more of it, from a stream of its own: what was drawn before stays as it is.
+    pub fn draw_races(&mut self, rng: &mut Rng) {
+        for plan in &mut self.nodes {
+            plan.races = rng.chance(RACES_PERMILLE);
         }
     }
 
@@ -169,15 +183,16 @@ impl NodePlan {
             outlets: if rng.chance(200) { 2 } else { 1 },
             second_level: rng.chance(300),
             bare: false,
+            races: false,
         }
     }
 
     fn text(&self, node: u8) -> String {
         let mut text =
             format!("[[node]]\nname = \"n{node}\"\nlinks = [\"10.0.0.{node}\"]\nkeys = [\"{node:064x}\"]\n");
-        let device = |level: u8, program: &str| {
+        let device = |keys: &str, program: &str| {
             format!(
-                "[[fence]]\nnode = \"n{node}\"\nagent = \"exec\"\nlevel = {level}\n\
+                "[[fence]]\nnode = \"n{node}\"\nagent = \"exec\"\n{keys}\n\
                  params = {{ program = \"/bin/{program}\" }}\n"
             )
         };
@@ -185,10 +200,13 @@ impl NodePlan {
             return text;
         }
         for outlet in 0..self.outlets.max(1) {
-            text += &device(1, &format!("power{outlet}"));
+            text += &device("level = 1", &format!("power{outlet}"));
+        }
+        if self.races {
+            text += &device(&format!("level = 1\nmethod = \"{RACING}\""), "board");
         }
         if self.second_level {
-            text += &device(2, "pdu");
+            text += &device("level = 2", "pdu");
         }
         text
     }

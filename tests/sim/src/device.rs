@@ -1,5 +1,5 @@
 //! Fence devices: each controls one outlet of one machine. A machine has power while one of its outlets of the first level
-//! has, or until the device of the second level, which cuts all of them, acts.
+//! has, or until a device acts that cuts all of them: one that races with the outlets, or that of the second level.
 
 use crate::schedule::DeviceMode;
 

@@ -134,6 +134,7 @@ impl Search<'_> {
                     second_level: false,
                     ..plan
                 },
+                NodePlan { races: false, ..plan },
             ];
             for plan in simpler {
                 self.accepts(self.with(|schedule| schedule.cluster.nodes[index] = plan));

@@ -27,6 +27,7 @@ mod pair;
 mod permits;
 mod placing;
 mod proposals;
+mod race;
 mod setup;
 mod solo;
 mod takeover;

@@ -255,6 +255,44 @@ fn resources_and_probes_are_checked() {
 }
 
 #[test]
+fn methods_of_a_level_are_named_and_share_no_device() {
+    let fence = |keys: &str| format!("\n[[fence]]\nnode = \"db1\"\nagent = \"exec\"\n{keys}\n");
+    let program =
+        |name: &str, keys: &str| fence(&format!("params = {{ program = \"/bin/{name}\" }}\n{keys}"));
+    let both = program("bmc", "method = \"bmc\"") + &program("pdu", "method = \"pdu\"");
+    let methods: Vec<_> = parsed(&both)
+        .fences
+        .iter()
+        .map(|fence| fence.method.clone())
+        .collect();
+    assert_eq!(methods, [Some("bmc".to_string()), Some("pdu".to_string())]);
+    assert_eq!(parsed(&program("bmc", "")).fences[0].method, None);
+    let odd = error_of(&program("bmc", "method = \"a b\""));
+    assert!(
+        odd.starts_with("20:10: \"a b\" cannot be the name of a method: only letters"),
+        "{odd}"
+    );
+    let twice = error_of(&(program("bmc", "method = \"one\"") + &program("bmc", "method = \"two\"")));
+    assert!(
+        twice.starts_with("23:1: the same device in two methods of a level"),
+        "{twice}"
+    );
+    let levels = program("bmc", "method = \"one\"") + &program("bmc", "method = \"two\"\nlevel = 2");
+    assert!(
+        parse(&format!("{BASE}{levels}"), "f").is_ok(),
+        "levels follow each other"
+    );
+    let half = program("bmc", "method = \"bmc\"") + &program("pdu", "");
+    let found = findings(&parsed(&half));
+    assert!(found.iter().any(|finding| finding.kind == "half-named-methods"));
+    assert!(
+        findings(&parsed(&both))
+            .iter()
+            .all(|finding| finding.kind != "half-named-methods")
+    );
+}
+
+#[test]
 fn fence_devices_are_checked() {
     let fence = |keys: &str| format!("\n[[fence]]\nnode = \"db1\"\n{keys}\n");
     assert!(

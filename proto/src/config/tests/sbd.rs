@@ -106,7 +106,9 @@ fn an_order_on_disks_is_a_fence_device() {
     assert!(error_of("\n[[fence]]\nnode = \"db1\"\nagent = \"sbd\"\n").contains("needs the table [sbd]"));
     let ipmi = "\n[[fence]]\nnode = \"db1\"\nagent = \"fence_x\"\n";
     let shared = errors(&format!("{BASE}{}{ipmi}", both("")));
-    assert!(shared[0].contains("shares its level"), "{shared:?}");
+    assert!(shared[0].contains("shares its method"), "{shared:?}");
+    let racing = format!("{BASE}{}{ipmi}", both("method = \"disks\""));
+    assert!(parse(&racing, "f").is_ok());
     assert!(parse(&format!("{BASE}{}{ipmi}", both("level = 2")), "f").is_ok());
 }
 

@@ -40,6 +40,8 @@ situations! {
     DevicePretends "device-pretends" "a fence device exited 0 and the read-back said that the node was still on"
     DeviceFails "device-fails" "a fence device failed and was tried again later"
     SecondLevelProves "second-level-proves" "the first fence device failed and that of the next level gave the proof"
+    RaceWonBySecond "race-of-methods-won-by-the-second" "of two methods of a level the second proved it while the first was still at work"
+    LateAnswer "late-answer-noted" "a device that had lost the race of methods answered, and that was only noted"
     FencedByTheDead "fenced-by-the-dead" "a device cut the power for a had that had meanwhile ended itself"
     VoteVoid "vote-void-on-return" "a proof that stood in for a vote was void because the node was heard with a new boot"
     IsolatedHoldsBack "isolated-node-holds-back" "a node that saw its own links down lost contact and fenced nobody"

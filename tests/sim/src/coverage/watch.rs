@@ -14,6 +14,7 @@ use holdfast_proto::state::ClusterState;
 
 use super::{Coverage, Situation, commits};
 use crate::checks::Checker;
+use crate::cluster::RACING;
 use crate::machine::Machine;
 use crate::world::Network;
 
@@ -370,6 +371,7 @@ impl Watch {
                     self.reach_if(says(words), situation);
                 }
             }
+            "fence-late" => self.reach(Situation::LateAnswer),
             "fence-failed" => memory.level_failed = true,
             "fence-retried" => {
                 memory.level_failed = false;
@@ -377,6 +379,8 @@ impl Watch {
             }
             "fence-proved" => {
                 let second = std::mem::take(&mut memory.level_failed);
+                let races = says(&format!("by the method {RACING}")) && says("lost the race");
+                self.reach_if(races, Situation::RaceWonBySecond);
                 self.reach_if(second, Situation::SecondLevelProves);
                 let pair = committed.filter(|state| state.voters.is_data_pair() && !seen.leads(node));
                 if let Some(state) = pair {

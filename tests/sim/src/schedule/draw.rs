@@ -174,7 +174,8 @@ impl Schedule {
     pub fn draw(seed: u64) -> Schedule {
         let mut rng = Rng::new(seed);
         let rng = &mut rng;
-        let cluster = Cluster::draw(rng);
+        let mut cluster = Cluster::draw(rng);
+        cluster.draw_races(&mut Rng::of(&[seed, RACES]));
         let swarm = Swarm::draw(rng);
         let gap_us = *rng.pick(&[200_000, 600_000, 1_500_000, 4_000_000]);
         let length_us = match cluster.is_crowded() {
@@ -205,6 +206,9 @@ impl Schedule {
         }
     }
 }
+
+/// What tells the stream of the races from others of a seed.
+const RACES: u64 = 4;
 
 /// The kinds of fault of one seed, each as often as its rate.
 struct Swarm {

@@ -112,7 +112,7 @@ impl World {
         let outlets = self.outlets_of(target);
         let devices = self.devices.entry(target).or_default();
         devices.turn_off(device);
-        // A device of the second level cuts all outlets.
+        // A device that races with the outlets, and one of the second level, cuts all of them.
         if device >= outlets || devices.off_among(outlets) == outlets {
             if self.machines[&by].run != command.run && self.machines[&target].powered {
                 self.watch.reach(Situation::FencedByTheDead);
