@@ -5,6 +5,7 @@
 //!
 //! - [`agent`]: what a resource agent is; [`registry`] lists the ones built in: [`vip`], [`systemd`], [`exec`].
 //! - [`sbd`]: the watch on shared disks.
+//! - [`leftovers`]: fence agents that outlived the had-agentd before this one.
 //! - [`rt`], [`clock`], [`sys`]: privileges and scheduling, time, system calls.
 
 pub mod agent;
@@ -15,6 +16,7 @@ pub mod fence;
 pub mod fuzzing;
 pub mod group;
 pub mod guard;
+pub mod leftovers;
 pub mod permits;
 pub mod probe;
 pub mod program;

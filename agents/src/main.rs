@@ -15,7 +15,7 @@ use holdfast_agents::sbd::keeper::{Around, Keeper};
 use holdfast_agents::supervisor::{self, Supervisor};
 use holdfast_agents::vip::gate::{self, Gate};
 use holdfast_agents::watchdog::{self, Device, Watchdog};
-use holdfast_agents::{exec, registry, rt};
+use holdfast_agents::{exec, leftovers, registry, rt};
 use nix::fcntl::{Flock, FlockArg};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -65,6 +65,14 @@ fn main() -> anyhow::Result<()> {
     }
     rt::lock_memory();
     let _lock = lock_state_dir(&args.state_dir)?;
+    leftovers::mark(&args.state_dir);
+    match leftovers::end_all() {
+        0 => {}
+        ended => tracing::warn!(
+            ended,
+            "ended programs (fence agents, probes) of an earlier had-agentd"
+        ),
+    }
     exec::remove_empty_cgroups();
     let (commands, command_receiver) = mpsc::unbounded_channel();
     let mut disks = watch_disks(&args.state_dir, commands.clone());

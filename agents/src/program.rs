@@ -12,6 +12,8 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
+use crate::leftovers;
+
 /// Output kept of each of stdout and stderr; the rest is read and dropped, so that the agent does not block.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// How long pipes may stay open after the program ended (a child of its that lives on).
@@ -81,6 +83,7 @@ pub async fn run(program: &Path, args: &[String], input: &str, limit: Duration) 
         .env_clear()
         .env("PATH", crate::fence::locate::SEARCH_PATH)
         .env("LC_ALL", "C.UTF-8")
+        .env(leftovers::MARKER, leftovers::marker())
         // Agents written in Python print deprecation warnings that say nothing about the device.
         .env("PYTHONWARNINGS", "ignore")
         .current_dir("/")

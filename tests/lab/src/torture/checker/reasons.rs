@@ -10,6 +10,8 @@ const NEAR_MS: i64 = 3_000;
 /// A service that stands still for less than this, in milliseconds, is not noticed by the probes of the torture's groups:
 /// three failures, a second apart, each after two seconds of patience.
 const PROBED_MS: u64 = 10_000;
+/// Between two requests of a client, and between a signal and what follows from it, in milliseconds.
+const AROUND_MS: u64 = 200;
 
 /// The entry of a journal that says why `outage` was: the one about the group that is nearest to its begin, or the
 /// nearest one of weight that is about no group.
@@ -30,14 +32,18 @@ pub fn reason<'a>(outage: &Outage, events: &'a [Event]) -> Option<&'a Event> {
         .or_else(|| nearest(&|event| event.entry.group.is_empty() && event.entry.level != "info"))
 }
 
-/// True if nobody could notice: only the service itself stood still, and not for long.
+/// True if nobody could notice: not for long, only the service itself stood still, or it stood still for just that time.
 #[must_use]
 pub fn is_below_probes<'a>(outage: &Outage, causes: impl Iterator<Item = &'a Fault>) -> bool {
-    let mut causes = causes.peekable();
-    let known = causes.peek().is_some();
-    known
-        && outage.length_ms() < PROBED_MS
-        && causes.all(|fault| fault.kind == "stop" && fault.target == outage.group)
+    let causes: Vec<&Fault> = causes.collect();
+    let stood_still = |fault: &&Fault| fault.kind == "stop" && fault.target == outage.group;
+    let alone = !causes.is_empty() && causes.iter().all(stood_still);
+    let mut stops = causes.iter().filter(|fault| stood_still(fault));
+    let all_the_time = stops.any(|fault| {
+        let until_ms = fault.until_ms.unwrap_or_default();
+        fault.at_ms <= outage.start_ms + AROUND_MS && outage.end_ms <= until_ms + AROUND_MS
+    });
+    outage.length_ms() < PROBED_MS && (alone || all_the_time)
 }
 
 fn signed(ms: u64) -> i64 {
@@ -111,6 +117,17 @@ mod tests {
             &outage(),
             [&stopped, &fault("kill", "n1/had")].into_iter()
         ));
+        let just_then = Fault {
+            until_ms: Some(24_990),
+            ..fault("stop", "redis")
+        };
+        let cut = fault("one-way-cut", "n1->n2 all links");
+        assert!(is_below_probes(&outage(), [&cut, &just_then].into_iter()));
+        let shorter = Fault {
+            until_ms: Some(22_000),
+            ..fault("stop", "redis")
+        };
+        assert!(!is_below_probes(&outage(), [&cut, &shorter].into_iter()));
         let long = Outage {
             end_ms: 40_000,
             ..outage()
