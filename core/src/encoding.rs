@@ -117,6 +117,7 @@ impl Encoder {
         self.epoch(state.next_epoch);
         self.flag(state.maintenance);
         self.word(state.lease_before_ms.into());
+        self.flag(state.register.is_some());
         self.word(state.config.source.len() as u64);
         for entry in state.groups.values() {
             self.assignment(&entry.assignment);

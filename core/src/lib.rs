@@ -4,7 +4,8 @@
 //! as an [`event::Event`] to [`node::Node::handle`], and what is to be done comes out as an [`effect::Effect`] from
 //! [`node::Node::poll_effect`]. The same code runs in `had`, in the simulator and in the model checker.
 //!
-//! Read [`node`] first; [`quorum`], [`proof`] and [`placement`] hold the rules as small pure pieces.
+//! Read [`node`] first; [`quorum`], [`proof`] and [`placement`] hold the rules as small pure pieces; [`witness`] is
+//! the acceptor whose record stands in etcd.
 
 pub mod durable;
 pub mod effect;
@@ -18,3 +19,4 @@ pub mod proof;
 pub mod quorum;
 pub mod timer;
 pub mod view;
+pub mod witness;

@@ -126,6 +126,12 @@ pub fn read_config(path: &Path) -> anyhow::Result<Config> {
 /// # Errors
 /// When the configuration has no such node.
 pub fn find_node(config: &Config, name: &str) -> anyhow::Result<NodeId> {
+    if let Some(register) = config.register.as_ref().filter(|register| register.name == name) {
+        anyhow::bail!(
+            "{} is the name of the witness, which is kept in etcd: no had runs for it",
+            register.name
+        );
+    }
     config.node_by_name(name).with_context(|| {
         let known = config.members().map(|member| config.name_of(member)).collect::<Vec<_>>().join(", ");
         format!(

@@ -2,6 +2,7 @@
 //!
 //! - [`shell`]: the deciding thread, the one owner of the core.
 //! - [`agentd_link`]: the way to `had-agentd`.
+//! - [`register`]: the way to a witness that is kept in etcd.
 //! - [`office`]: the ordinary thread. [`control`]: the operators' socket, with the [`journal`] and the views of [`status`].
 //! - [`rt`], [`sys`], [`clock`]: scheduling, capabilities, time.
 
@@ -22,6 +23,7 @@ pub mod net;
 pub mod notify;
 pub mod office;
 pub mod plan;
+pub mod register;
 pub mod rt;
 pub mod run;
 pub mod shell;

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use holdfast_core::durable::Durable;
 use holdfast_core::event::Identity;
 use holdfast_core::node::{Node, Start};
+use holdfast_core::witness::Proxy;
 use holdfast_proto::config::Config;
 use holdfast_proto::ids::BootId;
 use nix::fcntl::{Flock, FlockArg};
@@ -21,6 +22,7 @@ use crate::keys::NodeKeys;
 use crate::net::{self, NetConfig};
 use crate::notify::Notifier;
 use crate::office::{self, Office};
+use crate::register::RegisterLink;
 use crate::rt::{self, Scheduling};
 use crate::shell::api::{Ask, Chore};
 use crate::shell::{Parts, Shell};
@@ -135,6 +137,7 @@ async fn assemble(
         StoreWriter::start(store).context("cannot start the thread that writes the state file")?;
     let attach = translate::attach(&config, identity.node, identity.boot);
     let link = (!identity.node.is_witness()).then(|| AgentdLink::start(places.agentd(), attach));
+    let register = register(identity, &config)?;
     let node = Node::new(
         clock::now(),
         Start {
@@ -152,6 +155,7 @@ async fn assemble(
         store,
         store_reports,
         link,
+        register,
         asks: ask_queue,
         chores,
         changed,
@@ -161,6 +165,15 @@ async fn assemble(
     let result = Shell::new(parts).run().await;
     drop(lock);
     result
+}
+
+/// A data node may have a witness that is kept in etcd, now or after a change of the configuration.
+fn register(identity: Identity, config: &Config) -> anyhow::Result<Option<(Proxy, RegisterLink)>> {
+    if identity.node.is_witness() {
+        return Ok(None);
+    }
+    let proxy = Proxy::new(identity, config.timers());
+    Ok(Some((proxy, RegisterLink::start()?)))
 }
 
 fn started(name: &str, config: &Config, scheduling: &Scheduling) -> Record {

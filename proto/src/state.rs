@@ -24,6 +24,9 @@ pub struct ClusterState {
     /// The detection time before a change of it, in milliseconds, until no promise or permit of that length can be left; 0
     /// for none. Meanwhile the shorter of both counts for what one may do, the longer for what others may be doing.
     pub lease_before_ms: u32,
+    /// The register that holds the witness's vote, by its own identity, while a witness votes that is kept in etcd. Another
+    /// register that answers in its place (another etcd, or one that lost its data) is not the acceptor that votes.
+    pub register: Option<BootId>,
     /// One entry per group of the configuration, and per group still to be stopped that left it.
     pub groups: BTreeMap<GroupName, GroupState>,
     /// One entry per data node that is or was a member.
@@ -51,6 +54,7 @@ pub fn genesis(config: Arc<Config>, first: NodeId) -> ClusterState {
         next_epoch: 1,
         maintenance: false,
         lease_before_ms: 0,
+        register: None,
         groups: config
             .groups
             .iter()

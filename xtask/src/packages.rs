@@ -13,7 +13,8 @@ pub type Need = (&'static str, &'static str);
 /// For packages: `dpkg-deb`, `strip`.
 pub const DEB: &[Need] = &[("dpkg-deb", "dpkg"), ("strip", "binutils")];
 
-/// For the tests of the crates: namespaces, a real fence agent with a simulated BMC, and SBD for its disks. They skip what is not there.
+/// For the tests of the crates: namespaces, a real fence agent with a simulated BMC, SBD for its
+/// disks, and etcd. They skip what is not there.
 pub const UNIT: &[Need] = &[
     ("ip", "iproute2"),
     ("unshare", "util-linux"),
@@ -23,6 +24,7 @@ pub const UNIT: &[Need] = &[
     ("fence_ipmilan", "fence-agents"),
     ("sbd", "sbd"),
     ("losetup", "mount"),
+    ("etcd", "etcd-server"),
 ];
 
 /// For the fuzz targets: libFuzzer is written in C++.
@@ -41,6 +43,8 @@ pub const LAB: &[Need] = &[
     ("sysctl", "procps"),
     ("nsenter", "util-linux"),
     ("ipmi_sim", "openipmi"),
+    ("etcd", "etcd-server"),
+    ("etcdctl", "etcd-client"),
 ];
 
 /// For the virtual machines: QEMU, what makes their disk and kernel, and their management boards.

@@ -150,6 +150,10 @@ impl Node {
         }
         self.note_synced(ballot, state.version);
         if !Arc::ptr_eq(&self.config, &state.config) && self.config.source != state.config.source {
+            if self.config.register.is_some() != state.config.register.is_some() {
+                // Another kind of witness numbers its runs by itself.
+                self.members.remove(&NodeId::WITNESS);
+            }
             self.config = Arc::clone(&state.config);
             self.journal(
                 "config-changed",

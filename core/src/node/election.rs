@@ -41,6 +41,12 @@ impl Round {
         }
     }
 
+    fn is_won_without(&self, voter: NodeId, stand_in: VoterSet) -> bool {
+        let mut without = self.clone();
+        without.votes = without.votes.without(voter);
+        without.is_won(stand_in)
+    }
+
     fn is_won(&self, stand_in: VoterSet) -> bool {
         if self.electorate.is_sole() {
             return self.electorate.is_won_by(self.votes, stand_in);
@@ -371,6 +377,9 @@ impl Node {
             return;
         }
         let round = round.clone();
+        if self.is_foreign_witness(&round.best.1) && !round.is_won_without(NodeId::WITNESS, stand_in) {
+            return;
+        }
         let Some(adopted) = self.adopted_state(&round) else {
             return self.give_up_contradicted(&round);
         };

@@ -86,9 +86,8 @@ impl Node {
         let data_voters = state.voters.without(NodeId::WITNESS).len();
         let witness = self
             .config
-            .witness
-            .as_ref()
-            .map(|_| NodeId::WITNESS)
+            .has_witness()
+            .then_some(NodeId::WITNESS)
             .filter(|_| data_voters >= 2);
         data.chain(witness).find_map(|node| {
             let member = self.members.get(&node)?;

@@ -29,6 +29,7 @@ mod register;
 #[cfg(test)]
 mod tests;
 mod timeouts;
+mod trust;
 mod viewing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -334,7 +335,7 @@ impl Node {
     /// Takes note of a sender; false when it is to be ignored. Votes that a proof stood in for are void from here on,
     /// before anything is answered (architecture.md rule 1).
     fn hear(&mut self, from: Sender) -> bool {
-        if from.node == self.me.node || !self.is_known(from.node) {
+        if from.node == self.me.node || !self.is_known(from.node) || self.is_impostor(from) {
             return false;
         }
         let now = self.now;

@@ -107,6 +107,7 @@ impl Node {
         let mut state = ClusterState::clone(newest);
         state.version += 1;
         state.voters = VoterSet::EMPTY.with(me);
+        state.register = None;
         state.survivor = me;
         state.reason = format!("{} forced quorum at {}", call.who, call.at);
         Ok(Arc::new(state))

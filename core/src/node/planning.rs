@@ -42,6 +42,7 @@ impl Node {
         if let Some((voters, why)) = self.wanted_voters(committed) {
             self.record_proof_of_dropped(&mut next, voters);
             next.voters = voters;
+            next.register = self.register_of(committed, voters);
             next.survivor = self.best_survivor(&next);
             next.reason = why;
             return Some(next);

@@ -295,7 +295,7 @@ impl Node {
                     "maintenance is on: resources are left alone; hactl maintenance off ends it".into(),
                 );
             }
-            if self.config.witness.is_some() && !state.voters.contains(NodeId::WITNESS) {
+            if self.config.has_witness() && !state.voters.contains(NodeId::WITNESS) {
                 warnings.push("the witness does not vote now".into());
             }
         }

@@ -49,6 +49,7 @@ struct Section {
     name: Option<toml::Spanned<String>>,
     links: Option<Vec<String>>,
     address: Option<toml::Spanned<String>>,
+    etcd: Option<toml::Value>,
     keys: Option<toml::Spanned<Vec<String>>>,
 }
 
@@ -129,6 +130,13 @@ fn witness(
         return Ok(appended(config, &text));
     };
     let section = section.into_inner();
+    if section.etcd.is_some() {
+        return Err(
+            "the configuration has a witness that is kept in etcd: take [witness] out of it with 'hactl config apply' \
+             first"
+                .into(),
+        );
+    }
     let known = section
         .address
         .as_ref()

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::fence_tests::DeviceTest;
 use crate::join::JoinRequest;
 use crate::journal::Record;
+use crate::register::Picture;
 use crate::rt::Scheduling;
 
 /// To the deciding thread.
@@ -76,6 +77,8 @@ pub struct Snapshot {
     pub boot: BootId,
     /// A standing trouble with the disk, in words; empty for none.
     pub disk_trouble: String,
+    /// How the witness that is kept in etcd is reached, if there is one.
+    pub register: Option<Picture>,
 }
 
 /// One link to one peer.

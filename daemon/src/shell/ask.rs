@@ -4,6 +4,7 @@ use holdfast_core::event::Event;
 
 use super::Shell;
 use super::api::{Ask, Snapshot};
+use super::register::Register;
 use crate::clock;
 
 impl Shell {
@@ -39,6 +40,7 @@ impl Shell {
             scheduling: self.parts.scheduling.clone(),
             boot: self.parts.identity.boot,
             disk_trouble: self.disk_trouble.clone(),
+            register: self.register.as_ref().and_then(Register::picture),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use holdfast_core::effect::{Effect, FenceId, FenceStep};
 use holdfast_core::event::{Event, FenceResult};
 use holdfast_core::journal::Entry;
+use holdfast_core::witness::Input;
 use holdfast_proto::agent::{self, agent_request::Body};
 use holdfast_proto::config::Config;
 use holdfast_proto::ids::{BootId, NodeId};
@@ -19,6 +20,10 @@ impl Shell {
     pub(super) fn perform(&mut self, effect: Effect) {
         self.worth_a_look |= !matches!(effect, Effect::SendBeat { .. } | Effect::Permits(_));
         match effect {
+            Effect::Send { to, message } if self.is_register(to) => {
+                self.ask_register(Input::Message(message));
+            }
+            Effect::SendBeat { to, beat } if self.is_register(to) => self.ask_register(Input::Beat(beat)),
             Effect::Send { to, message } => self.parts.net.send(to, &message),
             Effect::SendBeat { to, beat } => self.parts.net.send_beat(to, beat),
             Effect::Persist { id, record } => self.parts.store.submit(id, record),
@@ -131,6 +136,9 @@ impl Shell {
     fn follow_config(&mut self, config: Arc<Config>) {
         self.parts.net.reconfigure(Arc::clone(&config));
         self.fence_tests.follow(&config, crate::clock::now());
+        if let Some(register) = &mut self.register {
+            register.follow(&config);
+        }
         if let Some(link) = &self.parts.link {
             link.follow(translate::attach(
                 &config,

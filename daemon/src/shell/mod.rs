@@ -6,6 +6,7 @@ mod ask;
 mod effects;
 mod fence_tests;
 mod peers;
+mod register;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use holdfast_core::effect::FenceId;
 use holdfast_core::event::{Event, Identity};
 use holdfast_core::node::Node;
+use holdfast_core::witness::Proxy;
 use holdfast_proto::operator::OperatorOutcome;
 use holdfast_proto::time::Time;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,9 +26,11 @@ use crate::fence_tests::FenceTests;
 use crate::journal::Record;
 use crate::net::{NetEvent, NetHandle};
 use crate::notify::{self, Notifier};
+use crate::register::{Answer, RegisterLink};
 use crate::rt::Scheduling;
 use crate::store::{StoreReport, StoreWriter};
 use api::{AgentPicture, Ask, Chore};
+use register::Register;
 
 /// Events taken from one queue before the others get their turn, and before the deadline is looked at.
 const TURN: usize = 32;
@@ -53,6 +57,8 @@ pub struct Parts {
     pub store_reports: mpsc::Receiver<StoreReport>,
     /// To and from the agent process; a witness has none.
     pub link: Option<AgentdLink>,
+    /// The witness that is kept in etcd, for when the configuration has one; a witness has none.
+    pub register: Option<(Proxy, RegisterLink)>,
     /// From the ordinary thread.
     pub asks: mpsc::Receiver<Ask>,
     /// To the ordinary thread.
@@ -68,6 +74,7 @@ pub struct Parts {
 /// The loop's state.
 pub struct Shell {
     parts: Parts,
+    register: Option<Register>,
     agent: AgentPicture,
     /// Wire numbers of fence commands under way. They are not the core's numbers, which begin anew with each run of
     /// `had`: the answer to a command of an earlier run must not be taken for one of this run.
@@ -93,7 +100,12 @@ pub struct Shell {
 impl Shell {
     /// A shell around `parts`.
     #[must_use]
-    pub fn new(parts: Parts) -> Shell {
+    pub fn new(mut parts: Parts) -> Shell {
+        let register = parts.register.take().map(|(proxy, link)| {
+            let mut register = Register::new(proxy, link);
+            register.follow(parts.node.config());
+            register
+        });
         let agent = AgentPicture {
             wanted: parts.link.is_some(),
             ..AgentPicture::default()
@@ -102,6 +114,7 @@ impl Shell {
         Shell {
             fence_tests: FenceTests::new(parts.node.config(), parts.identity.node, now),
             asked_tests: Vec::new(),
+            register,
             agent,
             parts,
             fences: BTreeMap::new(),
@@ -151,6 +164,10 @@ impl Shell {
                     Some(report) => self.stored(report),
                     None => anyhow::bail!("the thread that writes the state file ended"),
                 },
+                answer = next_answer(&mut self.register) => match answer {
+                    Some(answer) => self.registered(answer),
+                    None => anyhow::bail!("the thread that calls etcd ended"),
+                },
                 ask = asks.recv() => match ask {
                     Some(ask) => self.ask(ask),
                     None => anyhow::bail!("the control thread ended"),
@@ -197,6 +214,7 @@ impl Shell {
                 _ => break,
             }
         }
+        self.pass_register();
         self.test_fences();
         if self.end_at.is_some_and(|at| at <= clock::now()) {
             self.ended = true;
@@ -253,12 +271,16 @@ impl Shell {
         }
     }
 
-    /// The earliest of the core's deadline, the next petting, the next test of a fence device, and the end.
+    /// The earliest of the core's deadline, that of a call to etcd, the next petting, the next test of a fence device, and the end.
     fn next_alarm(&self) -> Option<Time> {
         let core = self.parts.node.poll_timeout().map(|(at, _)| at);
         let pet = self.pet_every.map(|every| self.pet_at + every);
         let test = self.fence_tests.next_due();
-        [core, pet, test, self.end_at].into_iter().flatten().min()
+        let register = self.register.as_ref().and_then(Register::poll_timeout);
+        [core, pet, test, register, self.end_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Pets systemd's watchdog: only this loop does.
@@ -313,6 +335,13 @@ impl Shell {
         if self.parts.chores.try_send(chore).is_err() {
             self.lost_chores += 1;
         }
+    }
+}
+
+async fn next_answer(register: &mut Option<Register>) -> Option<Answer> {
+    match register {
+        Some(register) => register.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -65,6 +65,7 @@ pub fn healthy() -> Snapshot {
         next_epoch: 5,
         maintenance: false,
         lease_before_ms: 0,
+        register: None,
         groups: BTreeMap::from([("mysql".into(), group)]),
         nodes: BTreeMap::from([
             (NodeId(1), NodeState::default()),
@@ -123,5 +124,6 @@ pub fn healthy() -> Snapshot {
         },
         boot,
         disk_trouble: String::new(),
+        register: None,
     }
 }

@@ -148,6 +148,15 @@ fn peer_state(peer: Option<&PeerView>, standby: bool) -> (&'static str, String) 
 }
 
 fn links(snapshot: &Snapshot, member: NodeId) -> Vec<LinkView> {
+    if let Some(register) = snapshot.register.as_ref().filter(|_| member.is_witness()) {
+        // One member of etcd is asked at a time; how many there are is etcd's affair.
+        return vec![LinkView {
+            address: register.endpoint.clone(),
+            state: if register.trouble.is_empty() { "up" } else { "down" }.into(),
+            rtt_us: register.took_us,
+            lost_percent: 0,
+        }];
+    }
     let of_member = snapshot.links.iter().filter(|link| link.peer == member);
     of_member
         .map(|link| LinkView {
@@ -222,6 +231,17 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
     let mut warnings = snapshot.view.warnings.clone();
     if !snapshot.disk_trouble.is_empty() {
         warnings.push(snapshot.disk_trouble.clone());
+    }
+    if let Some(register) = snapshot
+        .register
+        .as_ref()
+        .filter(|register| !register.trouble.is_empty())
+    {
+        let name = snapshot.config.name_of(NodeId::WITNESS);
+        warnings.push(format!(
+            "the witness {name} does not answer this node: {}",
+            register.trouble
+        ));
     }
     warnings.extend(fences::warnings(snapshot));
     let down = snapshot.links.iter().filter(|link| !link.up);

@@ -22,6 +22,7 @@ fn record(round: u64) -> Durable {
         next_epoch: 3,
         maintenance: false,
         lease_before_ms: 0,
+        register: None,
         groups: Default::default(),
         nodes: Default::default(),
         reason: format!("state {round}"),

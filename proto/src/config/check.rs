@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::cluster::{NodeDraft, WitnessDraft};
 use super::diagnostic::Problem;
+use super::etcd::RegisterDraft;
 use super::group::GroupDraft;
 use super::reader::{At, Problems, Span};
 use super::schema::Exclusive;
@@ -33,7 +34,12 @@ impl<K: std::hash::Hash + Eq> Taken<K> {
 }
 
 /// Names, numbers and addresses of the members.
-pub(super) fn check_members(nodes: &[NodeDraft], witness: Option<&WitnessDraft>, problems: &Problems) {
+pub(super) fn check_members(
+    nodes: &[NodeDraft],
+    witness: Option<&WitnessDraft>,
+    register: Option<&RegisterDraft>,
+    problems: &Problems,
+) {
     let mut names = Taken::new();
     let mut numbers = Taken::new();
     let mut addresses = Taken::new();
@@ -55,6 +61,17 @@ pub(super) fn check_members(nodes: &[NodeDraft], witness: Option<&WitnessDraft>,
         }
     }
     check_families(nodes, problems);
+    if let Some(register) = register {
+        let name = &register.name;
+        let message = format!("a data node is called \"{}\" as well", name.value);
+        names.claim(
+            name.value.to_lowercase(),
+            &name.span,
+            "the witness",
+            &message,
+            problems,
+        );
+    }
     if let Some(witness) = witness {
         let message = format!("a data node is called \"{}\" as well", witness.section.name);
         names.claim(

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::diagnostic::Problem;
+use super::etcd::{RegisterDraft, read_register};
 use super::reader::{At, Span, Table};
 use super::{ClusterSection, KeyPin, NodeSection, WitnessSection, values};
 use crate::ids::{ClusterId, NodeId};
@@ -315,8 +316,19 @@ fn read_node(index: usize, table: &Table) -> NodeDraft {
     }
 }
 
-pub(super) fn read_witness(root: &Table, cluster_port: u16) -> Option<WitnessDraft> {
-    let table = root.table("witness", "[witness]", "write [witness]")?;
+/// The witness: a `had` of its own, or a register in etcd.
+pub(super) fn read_witness(root: &Table, cluster_port: u16) -> (Option<WitnessDraft>, Option<RegisterDraft>) {
+    let Some(table) = root.table("witness", "[witness]", "write [witness]") else {
+        return (None, None);
+    };
+    if table.span_of("etcd").is_some() {
+        (None, read_register(&table))
+    } else {
+        (read_had(&table, cluster_port), None)
+    }
+}
+
+fn read_had(table: &Table, cluster_port: u16) -> Option<WitnessDraft> {
     table.only(&["name", "address", "port", "keys"]);
     let name = table
         .text("name")
@@ -330,13 +342,13 @@ pub(super) fn read_witness(root: &Table, cluster_port: u16) -> Option<WitnessDra
     }
     let address = table
         .needed_text("address", "the witness's address, such as address = \"10.0.0.3\"")
-        .and_then(|text| read_address(&table, "address", &text))?;
+        .and_then(|text| read_address(table, "address", &text))?;
     Some(WitnessDraft {
         section: WitnessSection {
             name: name.value.to_string(),
             address: address.value,
-            port: read_port(&table).unwrap_or(cluster_port),
-            keys: read_keys(&table),
+            port: read_port(table).unwrap_or(cluster_port),
+            keys: read_keys(table),
         },
         name_span: name.span,
         address_span: address.span,

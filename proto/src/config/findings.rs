@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::group::default_requires;
 use super::redact::is_secret_key;
 use super::values::show_ms;
-use super::{Config, FenceKind, GroupSection, Requires, SBD_AGENT};
+use super::{Config, FenceKind, GroupSection, RegisterSection, Requires, SBD_AGENT};
 
 /// A setting that is legal and unwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,12 +48,32 @@ fn add(found: &mut Vec<Finding>, kind: &'static str, text: impl Into<String>) {
     });
 }
 
+fn register_in_etcd(register: &RegisterSection, found: &mut Vec<Finding>) {
+    let local = |endpoint: &&String| {
+        let host = endpoint.rsplit_once(':').map_or("", |(host, _)| host);
+        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    };
+    if let Some(endpoint) = register.endpoints.iter().find(local) {
+        let text = format!(
+            "etcd at {endpoint} is another one on each node: unless they are members of one etcd cluster, the nodes have \
+             no witness in common"
+        );
+        add(found, "loopback-etcd", text);
+    }
+    if register.tls.is_none() {
+        let text = "etcd without TLS (`ca_file`): whoever can reach it or listens on the way can vote in this cluster, and \
+                    reads its password";
+        add(found, "plain-etcd", text);
+    }
+}
+
 fn membership(config: &Config, found: &mut Vec<Finding>) {
     let nodes = config.nodes.len();
     if nodes == 1 {
         let text = "there is one data node: nothing can take over from it until a second one joins";
         add(found, "single-node", text);
-    } else if nodes.is_multiple_of(2) && config.witness.is_none() {
+    } else if nodes.is_multiple_of(2) && !config.has_witness() {
         let text = if nodes == 2 {
             "two data nodes without a witness: when they lose each other, groups move only after a power fence \
              device proved one of them off; a [witness] on any third machine removes that wait"
@@ -65,10 +85,13 @@ fn membership(config: &Config, found: &mut Vec<Finding>) {
         };
         add(found, "no-witness", text);
     }
-    if nodes == 2 && config.witness.is_none() && config.cluster.ping.is_empty() {
+    if nodes == 2 && !config.has_witness() && config.cluster.ping.is_empty() {
         let text = "without a witness and without `ping` targets a node cannot tell that it is the one cut off: set \
                     cluster.ping to a gateway or two";
         add(found, "no-ping", text);
+    }
+    if let Some(register) = &config.register {
+        register_in_etcd(register, found);
     }
     if config.cluster.detection_ms < DETECTION_WISE_MS {
         let text = format!(

@@ -6,6 +6,7 @@
 mod check;
 mod cluster;
 mod diagnostic;
+mod etcd;
 mod fence;
 mod findings;
 mod group;
@@ -27,6 +28,7 @@ use toml::de::DeTable;
 
 pub use cluster::{DETECTION_MS, LINKS_MAX, PORT_DEFAULT, PROFILES};
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Diagnostics};
+pub use etcd::ETCD_ENDPOINTS_MAX;
 pub use fence::{EXEC_AGENT, IPMI_AGENT, REDFISH_AGENT, STORAGE_AGENTS};
 pub use findings::{Finding, findings, warnings};
 pub use group::{PROBES_MAX, RESOURCES_MAX};
@@ -81,7 +83,7 @@ fn read(text: &str, problems: &Problems) -> Option<Config> {
     let cluster = cluster::read_cluster(&root);
     let nodes = cluster::read_nodes(&root);
     let port = cluster.as_ref().map_or(PORT_DEFAULT, |cluster| cluster.port);
-    let witness = cluster::read_witness(&root, port);
+    let (witness, register) = cluster::read_witness(&root, port);
     let by_name: BTreeMap<&str, _> = nodes
         .iter()
         .map(|node| (node.name.value.as_str(), node.section.id))
@@ -89,7 +91,7 @@ fn read(text: &str, problems: &Problems) -> Option<Config> {
     let sbd = sbd::read_sbd(&root);
     let fences = fence::read_fences(&root, &by_name, sbd.as_ref());
     let groups = group::read_groups(&root, &by_name);
-    check::check_members(&nodes, witness.as_ref(), problems);
+    check::check_members(&nodes, witness.as_ref(), register.as_ref(), problems);
     check::check_exclusive(&nodes, witness.as_ref(), &groups, problems);
     check::check_relations(&groups, problems);
     if problems.is_empty() {
@@ -110,6 +112,7 @@ fn read(text: &str, problems: &Problems) -> Option<Config> {
         cluster: cluster?,
         nodes: nodes.into_iter().map(|node| node.section).collect(),
         witness: witness.map(|witness| witness.section),
+        register: register.map(|register| register.section),
         sbd,
         fences,
         groups,

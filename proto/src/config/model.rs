@@ -15,8 +15,10 @@ pub struct Config {
     pub cluster: ClusterSection,
     /// Data nodes in file order.
     pub nodes: Vec<NodeSection>,
-    /// The witness, if there is one.
+    /// The witness, if there is one that is a `had` of its own.
     pub witness: Option<WitnessSection>,
+    /// The witness, if it is kept in an existing etcd cluster.
+    pub register: Option<RegisterSection>,
     /// The disks that nodes are fenced by, if there are any.
     pub sbd: Option<SbdSection>,
     /// Fence devices in file order.
@@ -78,6 +80,32 @@ pub struct WitnessSection {
     pub port: u16,
     /// Its key pins.
     pub keys: Vec<KeyPin>,
+}
+
+/// `[witness]` with `etcd`: what the witness knows stands in two keys of an etcd cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisterSection {
+    /// Name shown for it (default `etcd`).
+    pub name: String,
+    /// Members of etcd, each `host:port`, tried in turn.
+    pub endpoints: Vec<String>,
+    /// What its keys begin with (default `/holdfast`); the cluster's id follows.
+    pub prefix: String,
+    /// How it is encrypted; plain HTTP without.
+    pub tls: Option<RegisterTls>,
+    /// User of etcd, if it asks for one.
+    pub user: Option<String>,
+    /// File that holds the password of that user.
+    pub password_file: Option<String>,
+}
+
+/// TLS to etcd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisterTls {
+    /// File with the certificates (PEM) that etcd's own is checked with.
+    pub ca_file: String,
+    /// Files with the certificate (PEM) that this side shows, and its key.
+    pub identity: Option<(String, String)>,
 }
 
 /// SHA-256 of a SubjectPublicKeyInfo.
@@ -266,10 +294,7 @@ impl Config {
     #[must_use]
     pub fn name_of(&self, node: NodeId) -> String {
         if node.is_witness() {
-            return self
-                .witness
-                .as_ref()
-                .map_or_else(|| "witness".into(), |witness| witness.name.clone());
+            return self.witness_name().unwrap_or("witness").into();
         }
         self.node(node)
             .map_or_else(|| node.to_string(), |section| section.name.clone())
@@ -283,9 +308,8 @@ impl Config {
             .find(|section| section.name == name)
             .map(|section| section.id)
             .or_else(|| {
-                self.witness
-                    .as_ref()
-                    .filter(|witness| witness.name == name)
+                self.witness_name()
+                    .filter(|witness| *witness == name)
                     .map(|_| NodeId::WITNESS)
             })
     }
@@ -296,9 +320,25 @@ impl Config {
         self.places.get(name).and_then(|place| self.groups.get(*place))
     }
 
+    /// True when there is a witness of any kind.
+    #[must_use]
+    pub fn has_witness(&self) -> bool {
+        self.witness_name().is_some()
+    }
+
+    /// The name of the witness, of whichever kind it is.
+    #[must_use]
+    pub fn witness_name(&self) -> Option<&str> {
+        let register = self.register.as_ref().map(|register| register.name.as_str());
+        self.witness
+            .as_ref()
+            .map(|witness| witness.name.as_str())
+            .or(register)
+    }
+
     /// All members: data nodes and the witness.
     pub fn members(&self) -> impl Iterator<Item = NodeId> {
-        let witness = self.witness.as_ref().map(|_| NodeId::WITNESS);
+        let witness = self.has_witness().then_some(NodeId::WITNESS);
         witness.into_iter().chain(self.nodes.iter().map(|node| node.id))
     }
 

@@ -299,6 +299,8 @@ pub struct StateWire {
     pub reason: String,
     #[prost(uint32, tag = "10")]
     pub lease_before_ms: u32,
+    #[prost(message, optional, tag = "11")]
+    pub register: Option<BootWire>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -14,7 +14,7 @@ use crate::table::{self, Cell};
 const HELP: &str = "\
 Simulates whole clusters in virtual time, one per seed, and asserts the promises S1 to S4, S6, L1 and L2.
 
-Usage: cargo xtask sim --seeds N [--seed FIRST] [--trace] [--shrink] [--coverage] [--json]
+Usage: cargo xtask sim --seeds N [--seed FIRST] [--etcd] [--trace] [--shrink] [--coverage] [--json]
        cargo xtask sim --schedule FILE [--trace] [--shrink]
        cargo xtask sim --table [--check FILE]
 
@@ -23,6 +23,7 @@ Usage: cargo xtask sim --seeds N [--seed FIRST] [--trace] [--shrink] [--coverage
   --schedule FILE  run this schedule instead: what --shrink printed, or a file of tests/sim/schedules
   --table          the table of failures and configurations of docs/failure-scenarios.md, each cell played anew
   --check FILE     with --table: fail unless FILE holds that table; figures may differ
+  --etcd           every cluster has a witness, and it is kept in etcd
   --trace          print what happened, a column per member, even if nothing is wrong
   --shrink         make the first schedule that breaks a promise as small as it gets; print it, and its trace
   --coverage       say how often each named situation was reached, and what it means, the rarest first
@@ -33,6 +34,7 @@ Fails if a promise was broken, and from 10,000 seeds on also if a named situatio
 
 Examples:
   cargo xtask sim --seeds 2000
+  cargo xtask sim --seeds 2000 --etcd
   cargo xtask sim --seeds 1 --seed 4711 --trace
   cargo xtask sim --seeds 1 --seed 4711 --shrink
   cargo xtask sim --schedule tests/sim/schedules/fenced-by-two-outlets.txt --trace
@@ -61,6 +63,7 @@ struct Options {
     seeds: u64,
     first: u64,
     schedule: Option<String>,
+    etcd: bool,
     trace: bool,
     shrink: bool,
     coverage: bool,
@@ -70,6 +73,14 @@ struct Options {
 }
 
 impl Options {
+    fn draw(&self) -> fn(u64) -> Schedule {
+        if self.etcd {
+            Schedule::draw_with_etcd
+        } else {
+            Schedule::draw
+        }
+    }
+
     fn range(&self) -> std::ops::Range<u64> {
         self.first..self.first.saturating_add(self.seeds)
     }
@@ -85,6 +96,7 @@ fn options(args: &[String]) -> Result<Options, String> {
         seeds: 100,
         first: 1,
         schedule: None,
+        etcd: false,
         trace: false,
         shrink: false,
         coverage: false,
@@ -104,6 +116,7 @@ fn options(args: &[String]) -> Result<Options, String> {
             "--seeds" => options.seeds = number(value()?)?,
             "--seed" => options.first = number(value()?)?,
             "--schedule" => options.schedule = Some(value()?.clone()),
+            "--etcd" => options.etcd = true,
             "--trace" => options.trace = true,
             "--shrink" => options.shrink = true,
             "--coverage" => options.coverage = true,
@@ -184,7 +197,7 @@ fn read(file: &str) -> Result<Schedule, String> {
 
 fn run(options: &Options) -> i32 {
     let begun = Instant::now();
-    let outcome = run_seeds(options.range(), !options.json);
+    let outcome = run_seeds(options.range(), options.draw(), !options.json);
     let figures = figures(options.seeds, &outcome, begun.elapsed().as_secs_f64());
     if options.json {
         println!("{}", serde_json::to_string(&figures).unwrap_or_default());
@@ -217,7 +230,7 @@ fn figures(seeds: u64, outcome: &Outcome, wall_s: f64) -> Figures {
 }
 
 fn show_seed(seed: u64, options: &Options) -> bool {
-    show(&Schedule::draw(seed), &format!("seed {seed}"), options)
+    show(&options.draw()(seed), &format!("seed {seed}"), options)
 }
 
 /// The trace of a schedule and its verdict, after it was made smaller if that was asked for; false when a promise was

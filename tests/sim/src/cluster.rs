@@ -15,6 +15,9 @@ pub struct Cluster {
     pub nodes: Vec<NodePlan>,
     /// There is a witness; its clock's rate error.
     pub witness_ppm: Option<i64>,
+    /// That witness is kept in etcd.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub etcd: bool,
     /// The detection time.
     pub detection_ms: u64,
     /// Graces and delays are the defaults, and not shortened so that a run ends sooner.
@@ -92,6 +95,7 @@ impl Cluster {
         Cluster {
             nodes: (0..nodes).map(|_| NodePlan::draw(rng)).collect(),
             witness_ppm: witness.then(|| drift_ppm(rng)),
+            etcd: false,
             detection_ms: *rng.pick(&[300, 1000]),
             default_spans: false,
             groups: (0..groups)
@@ -160,7 +164,9 @@ impl Cluster {
         for (node, plan) in (1..).zip(&self.nodes) {
             text += &plan.text(node);
         }
-        if self.witness_ppm.is_some() {
+        if self.witness_ppm.is_some() && self.etcd {
+            text += "[witness]\netcd = [\"10.0.0.99:2379\"]\n";
+        } else if self.witness_ppm.is_some() {
             text += &format!("[witness]\naddress = \"10.0.0.99\"\nkeys = [\"{:064x}\"]\n", 99);
         }
         for (number, group) in self.groups.iter().enumerate() {

@@ -66,6 +66,12 @@ impl Disk {
         self.record.as_deref().filter(|_| self.is_sound())
     }
 
+    /// It holds this from now on; none for a claim on a register, in whose place nothing is known.
+    pub fn hold(&mut self, record: Option<Durable>) {
+        self.record = record.map(Arc::new);
+        self.damaged_for_writes = 0;
+    }
+
     /// A write begins.
     pub fn begin_write(&mut self, record: Arc<Durable>) {
         self.writing.push_back(record);

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::coverage::Coverage;
-use crate::run::run_seed;
+use crate::run::run_schedule;
+use crate::schedule::Schedule;
 use crate::world::Recoveries;
 
 /// What many seeds gave.
@@ -60,9 +61,10 @@ impl Progress {
     }
 }
 
-/// Runs all `seeds` on all processors; `loud` tells on standard error how far it is and which seeds failed.
+/// Runs all `seeds` on all processors, each by the schedule that `draw` gives; `loud` tells on standard error how far it is
+/// and which seeds failed.
 #[must_use]
-pub fn run_seeds(seeds: Range<u64>, loud: bool) -> Outcome {
+pub fn run_seeds(seeds: Range<u64>, draw: fn(u64) -> Schedule, loud: bool) -> Outcome {
     let progress = Progress {
         seeds: seeds.clone(),
         loud,
@@ -72,7 +74,7 @@ pub fn run_seeds(seeds: Range<u64>, loud: bool) -> Outcome {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut all = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| work(&next, seeds.end, &progress)))
+            .map(|_| scope.spawn(|| work(&next, seeds.end, draw, &progress)))
             .collect();
         let done = workers.into_iter().filter_map(|worker| worker.join().ok());
         done.fold(Outcome::default(), Outcome::merge)
@@ -81,14 +83,14 @@ pub fn run_seeds(seeds: Range<u64>, loud: bool) -> Outcome {
     all
 }
 
-fn work(next: &AtomicU64, end: u64, progress: &Progress) -> Outcome {
+fn work(next: &AtomicU64, end: u64, draw: fn(u64) -> Schedule, progress: &Progress) -> Outcome {
     let mut outcome = Outcome::default();
     loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= end {
             return outcome;
         }
-        let run = run_seed(seed, false);
+        let run = run_schedule(&draw(seed), false);
         outcome.virtual_us += run.virtual_us();
         outcome.recoveries = outcome.recoveries.worst(run.recoveries());
         outcome.coverage.merge(run.coverage());

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use holdfast_core::event::Event;
 use holdfast_core::node::Node;
+use holdfast_core::witness::Proxy;
+use holdfast_core::witness::record::Record;
 use holdfast_proto::ids::{BootId, Incarnation, NodeId};
 use holdfast_proto::time::Time;
 
@@ -38,6 +40,12 @@ pub struct Machine {
     pub synced_marker: bool,
     /// The daemon, when it runs.
     pub had: Option<Node>,
+    /// What answers the daemon as the witness, if that is a register.
+    pub proxy: Option<Proxy>,
+    /// On the machine of a register: what it holds,
+    pub register: Option<Record>,
+    /// and whether it serves.
+    pub serves: bool,
     /// Events that arrived while it could not run, in order.
     pub backlog: VecDeque<Event>,
     /// Number of its run, over all boots: what is on its way to an earlier run gets lost.
@@ -76,6 +84,9 @@ impl Machine {
             disk: Disk::default(),
             synced_marker: false,
             had: None,
+            proxy: None,
+            register: None,
+            serves: false,
             backlog: VecDeque::new(),
             run: 0,
             incarnation: Incarnation(0),
@@ -108,6 +119,8 @@ impl Machine {
     /// The daemon is gone, and what it had not read yet with it.
     pub fn end_had(&mut self) {
         self.had = None;
+        self.proxy = None;
+        self.serves = false;
         self.backlog.clear();
         self.attached = false;
     }

@@ -115,7 +115,7 @@ impl Search<'_> {
             }
         }
         self.accepts(self.with(|schedule| {
-            schedule.cluster.witness_ppm = None;
+            (schedule.cluster.witness_ppm, schedule.cluster.etcd) = (None, false);
             schedule.strikes.retain(|strike| !names(&strike.fault, 0));
         }));
         self.drop_groups();

@@ -107,6 +107,7 @@ pub fn any_state() -> impl Strategy<Value = Arc<ClusterState>> {
                 next_epoch,
                 maintenance,
                 lease_before_ms: next_epoch as u32,
+                register: (next_epoch % 2 == 0).then_some(BootId(u128::from(next_epoch) + 1)),
                 groups: groups
                     .into_iter()
                     .map(|(name, group)| (name.as_str().into(), group))

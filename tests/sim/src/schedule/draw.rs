@@ -169,6 +169,15 @@ const REQUESTS: &[fn(&mut Rng, &Cluster) -> Request] = &[
 ];
 
 impl Schedule {
+    /// The schedule of a seed, with a witness that is kept in etcd.
+    #[must_use]
+    pub fn draw_with_etcd(seed: u64) -> Schedule {
+        let mut schedule = Schedule::draw(seed);
+        schedule.cluster.witness_ppm.get_or_insert(0);
+        schedule.cluster.etcd = true;
+        schedule
+    }
+
     /// The schedule of a seed.
     #[must_use]
     pub fn draw(seed: u64) -> Schedule {

@@ -75,6 +75,7 @@ impl Configuration {
         Cluster {
             nodes: vec![node(100), node(-100)],
             witness_ppm: self.has_witness().then_some(0),
+            etcd: false,
             detection_ms: 1000,
             default_spans: true,
             groups: vec![GroupPlan {

@@ -6,6 +6,7 @@ use holdfast_core::durable::Durable;
 use holdfast_core::effect::{Effect, PersistId};
 use holdfast_core::event::{Event, Identity};
 use holdfast_core::node::{Node, Start};
+use holdfast_core::witness::{Input, Proxy};
 use holdfast_proto::ids::NodeId;
 
 use super::World;
@@ -35,7 +36,7 @@ impl World {
         let Some(machine) = self.machines.get_mut(&node) else {
             return;
         };
-        if machine.had.is_some() {
+        if machine.had.is_some() || machine.serves {
             machine.disk.abandon_writes(left);
             machine.disk.forget_unwritten_run(now_us);
             machine.end_had();
@@ -73,6 +74,10 @@ impl World {
             return Ok(());
         }
         machine.run += 1;
+        if node.is_witness() && config.register.is_some() {
+            self.start_register();
+            return Ok(());
+        }
         let wall_us = machine.wall_us(now_us);
         machine.heard_of = machine.heard_of.max(machine.incarnation);
         machine.incarnation = machine.disk.next_run(now_us, wall_us, now_us + RUN_RECORDED_US);
@@ -87,6 +92,11 @@ impl World {
             synced_this_boot: machine.synced_marker,
             config,
         };
+        machine.proxy = start
+            .config
+            .register
+            .as_ref()
+            .map(|_| Proxy::new(identity, start.config.timers()));
         machine.had = Some(Node::new(machine.local(now_us), start));
         let run = machine.run;
         self.schedule(now_us + 1_000, Happening::Attach { node, run });
@@ -94,6 +104,10 @@ impl World {
             self.tell_carrier(node);
         }
         self.carry_out(node)
+    }
+
+    fn is_register(&self, node: NodeId) -> bool {
+        node.is_witness() && self.config.register.is_some()
     }
 
     pub(super) fn wake_is_due(&self, node: NodeId) -> bool {
@@ -191,6 +205,14 @@ impl World {
         self.watch.effect(node, &effect, &seen);
         self.watch_for_moments(node, &effect);
         match effect {
+            Effect::Send { to, message } if self.is_register(to) => {
+                let run = self.machines[&node].run;
+                self.give_to_proxy(node, run, Input::Message(message));
+            }
+            Effect::SendBeat { to, beat } if self.is_register(to) => {
+                let run = self.machines[&node].run;
+                self.give_to_proxy(node, run, Input::Beat(beat));
+            }
             Effect::Send { to, message } => self.transmit(node, to, Payload::Message(Box::new(message))),
             Effect::SendBeat { to, beat } => self.transmit(node, to, Payload::Beat(beat)),
             Effect::Persist { id, record } => self.write(node, id, record),

@@ -11,6 +11,7 @@ use holdfast_proto::peer::Sender;
 use super::World;
 use super::fence::Command;
 use super::network::Payload;
+use super::register::Errand;
 use crate::schedule::Left;
 
 /// Something that happens at an instant.
@@ -85,6 +86,12 @@ pub(super) enum Happening {
     Attach {
         node: NodeId,
         run: u64,
+    },
+    /// Something between a data node and a register.
+    Errand {
+        node: NodeId,
+        run: u64,
+        errand: Box<Errand>,
     },
     /// The strike of this number in the schedule.
     Strike(usize),
@@ -219,6 +226,10 @@ impl World {
             }
             Happening::StartHad { node, boots } => self.start_had(node, boots),
             Happening::Attach { node, run } => self.attach(node, run),
+            Happening::Errand { node, run, errand } => {
+                self.errand(node, run, *errand);
+                Ok(())
+            }
             Happening::Strike(number) => {
                 self.strike(number);
                 Ok(())

@@ -129,8 +129,9 @@ impl World {
     pub(super) fn look_whole(&self) -> Result<(), String> {
         let config = self.config_in_force();
         checks::is_whole(&config, &self.machines).map_err(|why| format!("{why}{}", self.leaders_view()))?;
-        let takes_part =
-            |machine: &Machine| machine.had.is_some() && !machine.is_outnumbered() && machine.disk.is_sound();
+        let takes_part = |machine: &Machine| {
+            (machine.had.is_some() || machine.serves) && !machine.is_outnumbered() && machine.disk.is_sound()
+        };
         if let Some(machine) = self.machines.values().find(|machine| !takes_part(machine)) {
             return Err(format!("L1: {} does not take part", machine.id));
         }
