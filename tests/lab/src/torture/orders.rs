@@ -85,6 +85,12 @@ impl<'a> Orders<'a> {
         back
     }
 
+    /// True if nothing is being carried out any more.
+    #[must_use]
+    pub fn are_done(&self) -> bool {
+        self.running.iter().all(JoinHandle::is_finished)
+    }
+
     /// Waits for what is being carried out; what was replied to the orders, by fault.
     pub fn finish(&mut self) -> BTreeMap<u32, String> {
         for (_, stop) in std::mem::take(&mut self.storms) {

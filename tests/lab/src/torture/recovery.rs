@@ -45,7 +45,10 @@ pub fn wait(
     loop {
         let now = history.clock.now_ms();
         let seconds = now.saturating_sub(begin) as f64 / 1000.0;
-        to_do.retain(|command| !take_back(stage, command));
+        // An order that still waits for a leader would be carried out after what takes it back.
+        if orders.are_done() {
+            to_do.retain(|command| !take_back(stage, command));
+        }
         for group in GROUPS {
             let acked = load.last_ack_ms(group).filter(|at| *at >= begin);
             if let (Some(at), true) = (acked, to_do.is_empty()) {
