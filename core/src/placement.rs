@@ -1,8 +1,9 @@
 //! Where each group belongs, and why: a fixed order of reasons in which the first difference wins. No scores.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use holdfast_proto::config::GroupSection;
+use holdfast_proto::config::{GroupSection, Requires};
 use holdfast_proto::ids::{GroupName, NodeId};
 use holdfast_proto::state::{Assignment, ClusterState, GroupState};
 
@@ -15,6 +16,8 @@ pub struct Observed {
     pub synced: bool,
     /// Its agent process is attached.
     pub agent_ready: bool,
+    /// Timeout of its armed watchdog.
+    pub watchdog: Option<Duration>,
     /// Being fenced, or fenced and not heard since.
     pub fencing: bool,
     /// Groups running there, by its own report.
@@ -197,6 +200,9 @@ fn obstacle(
     if !observed.agent_ready {
         return Some("has no agent process (had-agentd)".into());
     }
+    if let Some(fault) = watchdog_fault(state, group, node, observed) {
+        return Some(fault);
+    }
     if state.nodes.get(&node).is_some_and(|flags| flags.standby) {
         return Some("is in standby".into());
     }
@@ -221,6 +227,20 @@ fn obstacle(
         .iter()
         .find(bound_elsewhere)
         .map(|other| format!("does not run {other}, with which it belongs"))
+}
+
+/// What is wrong with the watchdog of `node`, if `group` needs one there.
+pub(crate) fn watchdog_fault(
+    state: &ClusterState,
+    group: &GroupSection,
+    node: NodeId,
+    observed: &Observed,
+) -> Option<String> {
+    let needed = group.requires == Requires::Fencing && observed.agent_ready;
+    state
+        .config
+        .watchdog_fault(node, observed.watchdog)
+        .filter(|_| needed)
 }
 
 /// What must run first.

@@ -26,6 +26,7 @@ mod persistence;
 mod planning;
 mod race;
 mod register;
+mod required;
 #[cfg(test)]
 mod tests;
 mod timeouts;

@@ -103,6 +103,7 @@ impl Node {
                     } else {
                         member.is_some_and(|member| member.agent_ready)
                     },
+                    watchdog: self.watchdog_of(node),
                     fencing: !own && (self.is_being_fenced(node) || self.has_proof_against(node)),
                     running: self.running_on(node),
                 },
@@ -240,6 +241,9 @@ impl Node {
         }
         if next.nodes.get(&owner).is_some_and(|node| node.standby) {
             return Some((format!("{} is in standby", self.name(owner)), None));
+        }
+        if let Some(fault) = self.watchdog_to_leave_for(next, section, owner) {
+            return Some((format!("{} {fault}", self.name(owner)), None));
         }
         let elsewhere = |other: &&GroupName| {
             next.groups

@@ -289,6 +289,7 @@ impl Node {
         if !self.network.may_fence() {
             warnings.push("this node's own network is down, so it blames and fences nobody".into());
         }
+        warnings.extend(self.watchdog_warnings());
         if let Some(state) = state {
             if state.maintenance {
                 warnings.push(

@@ -42,6 +42,7 @@ fn able() -> Observed {
         online: true,
         synced: true,
         agent_ready: true,
+        watchdog: None,
         fencing: false,
         running: Vec::new(),
     }
@@ -216,6 +217,7 @@ fn observed() -> impl Strategy<Value = Observed> {
         online,
         synced,
         agent_ready,
+        watchdog: None,
         fencing,
         running: if runs_other {
             vec!["other".into()]

@@ -1,5 +1,7 @@
 //! The timers, checked against what was measured.
 
+use std::time::Duration;
+
 use holdfast_proto::control::{TimerRow, TimersView};
 use holdfast_proto::ids::NodeId;
 
@@ -9,7 +11,7 @@ use crate::shell::api::Snapshot;
 /// Rows of every timer, and findings where one does not fit this machine, its links or its devices.
 #[must_use]
 pub fn timers(snapshot: &Snapshot) -> TimersView {
-    let row = |(name, value, meaning): (&str, std::time::Duration, &str)| TimerRow {
+    let row = |(name, value, meaning): (&str, Duration, &str)| TimerRow {
         name: name.into(),
         value_ms: value.as_secs_f64() * 1000.0,
         meaning: meaning.into(),
@@ -60,6 +62,11 @@ fn fence_findings(snapshot: &Snapshot, findings: &mut Vec<String>) {
         let slowest = devices.iter().map(|device| device.timeout_ms).max();
         let watchdog = watchdog_of(snapshot, node);
         let name = config.name_of(node);
+        let armed = (watchdog > 0).then(|| Duration::from_millis(watchdog.into()));
+        if let Some(fault) = config.watchdog_fault(node, armed) {
+            findings.push(format!("{name} {fault}: it runs no group that requires fencing"));
+            continue;
+        }
         match (slowest, watchdog) {
             (Some(slowest), 0) => findings.push(format!(
                 "if {name} is lost, its groups that require fencing wait for its fence device (at most {} s per attempt); \
@@ -127,7 +134,26 @@ mod tests {
     use super::*;
     use crate::fence_tests::FenceTests;
     use crate::status::fixture;
+    use holdfast_proto::config;
     use holdfast_proto::time::Time;
+
+    #[test]
+    fn a_node_without_the_watchdog_that_it_needs_is_a_finding() {
+        let mut snapshot = fixture::healthy();
+        let text = snapshot
+            .config
+            .source
+            .replacen("[cluster]", "[cluster]\nwatchdog = \"required\"", 1);
+        let valid = config::parse(&text, "f").unwrap_or_else(|found| panic!("{found}"));
+        snapshot.config = std::sync::Arc::new(valid);
+        let findings = timers(&snapshot).findings;
+        let said = |finding: &&String| finding.contains("has no armed watchdog, which is required");
+        assert_eq!(
+            findings.iter().filter(said).count(),
+            snapshot.config.nodes.len(),
+            "{findings:?}"
+        );
+    }
 
     #[test]
     fn a_slow_device_needs_a_longer_timeout_and_fence_delay() {

@@ -151,8 +151,19 @@ fn summary(config: &Config) -> String {
     } else {
         "no witness"
     };
+    let needs = |node: &&config::NodeSection| config.requires_watchdog(node.id);
+    let needing: Vec<&str> = config
+        .nodes
+        .iter()
+        .filter(needs)
+        .map(|node| node.name.as_str())
+        .collect();
+    let watchdog = match needing.as_slice() {
+        [] => String::new(),
+        names => format!(", watchdog required on {}", names.join(" and ")),
+    };
     format!(
-        "cluster {}: {}, {witness}, {}, {}, lease {} ms",
+        "cluster {}: {}, {witness}, {}, {}, lease {} ms{watchdog}",
         config.cluster.name,
         count(config.nodes.len(), "node"),
         count(config.fences.len(), "fence device"),

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use super::diagnostic::Problem;
 use super::etcd::{RegisterDraft, read_register};
 use super::reader::{At, Span, Table};
-use super::{ClusterSection, KeyPin, NodeSection, WitnessSection, values};
+use super::{ClusterSection, KeyPin, NodeSection, WitnessSection, values, watchdog};
 use crate::ids::{ClusterId, NodeId};
 
 /// UDP port of the peer protocol unless set.
@@ -58,6 +58,7 @@ pub(super) fn read_cluster(root: &Table) -> Option<ClusterSection> {
         "ping",
         "flap_budget",
         "flap_window",
+        watchdog::KEY,
     ]);
     let name = table.needed_text("name", "a name for people, such as name = \"shop-db\"");
     if let Some(name) = &name {
@@ -85,6 +86,7 @@ pub(super) fn read_cluster(root: &Table) -> Option<ClusterSection> {
         flap_window_ms: table
             .duration_ms("flap_window", 1000..=24 * HOUR_MS)
             .map_or(600_000, |ms| ms.value),
+        watchdog_required: watchdog::read_required(&table).unwrap_or(false),
     })
 }
 
@@ -273,7 +275,7 @@ pub(super) fn read_nodes(root: &Table) -> Vec<NodeDraft> {
 }
 
 fn read_node(index: usize, table: &Table) -> NodeDraft {
-    table.only(&["name", "links", "keys", "id"]);
+    table.only(&["name", "links", "keys", "id", watchdog::KEY]);
     let name = table.needed_text("name", "the server's host name, such as name = \"db1\"");
     if let Some(name) = &name
         && let Some(fault) = values::host_name_fault(name.value)
@@ -309,6 +311,7 @@ fn read_node(index: usize, table: &Table) -> NodeDraft {
             name: name.value.clone(),
             links: links.iter().map(|link| link.value).collect(),
             keys: read_keys(table),
+            watchdog_required: watchdog::read_required(table),
         },
         id_span: id.map_or(table.span.clone(), |id| id.span),
         name,

@@ -222,7 +222,7 @@ fn read_agent<'a>(table: &Table<'a>) -> Option<At<&'a str>> {
 }
 
 /// One of a few words.
-fn choice<T: Copy>(table: &Table, key: &str, choices: &[(&'static str, T)]) -> Option<At<T>> {
+pub(super) fn choice<T: Copy>(table: &Table, key: &str, choices: &[(&'static str, T)]) -> Option<At<T>> {
     let text = table.text(key)?;
     let found = choices.iter().find(|(word, _)| *word == text.value);
     if found.is_none() {

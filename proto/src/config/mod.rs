@@ -18,6 +18,7 @@ mod schema;
 mod suggest;
 mod timers;
 mod values;
+mod watchdog;
 
 #[cfg(test)]
 mod tests;
@@ -94,6 +95,10 @@ fn read(text: &str, problems: &Problems) -> Option<Config> {
     check::check_members(&nodes, witness.as_ref(), register.as_ref(), problems);
     check::check_exclusive(&nodes, witness.as_ref(), &groups, problems);
     check::check_relations(&groups, problems);
+    let sections: Vec<NodeSection> = nodes.iter().map(|node| node.section.clone()).collect();
+    if let Some(cluster) = &cluster {
+        watchdog::check_required(&root, cluster, &sections, sbd.as_ref());
+    }
     if problems.is_empty() {
         // Only over a file that is right otherwise: a device that did not parse is not a device that is missing.
         check::check_fencing(

@@ -54,6 +54,8 @@ pub struct ClusterSection {
     pub flap_budget: u32,
     /// Window of the flap budget (default 600000).
     pub flap_window_ms: u32,
+    /// Nodes run groups that require fencing only with an armed watchdog (default false).
+    pub watchdog_required: bool,
 }
 
 /// `[[node]]`.
@@ -67,6 +69,8 @@ pub struct NodeSection {
     pub links: Vec<IpAddr>,
     /// SHA-256 pins of the node's public key, hex; two during rotation.
     pub keys: Vec<KeyPin>,
+    /// Whether this node needs an armed watchdog, where it differs from the cluster's.
+    pub watchdog_required: Option<bool>,
 }
 
 /// `[witness]`.

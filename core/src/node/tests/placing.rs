@@ -299,3 +299,66 @@ fn a_node_of_a_pair_that_ends_fences_nobody() {
     cluster.run_for(10_000);
     assert!(cluster.asked_about(A).is_empty());
 }
+
+#[test]
+fn a_group_that_requires_fencing_goes_to_no_node_without_the_watchdog_it_needs() {
+    let groups = group("db", "fencing", "prefer = [\"n1\"]") + &group("web", "lease", "prefer = [\"n1\"]");
+    let config = config_with(3, false, "watchdog = \"required\"", &groups);
+    let mut cluster = Cluster::of(all_vote(&config));
+    for node in [B, C] {
+        cluster.host_mut(node).watchdog = Some(Duration::from_secs(5));
+    }
+    for node in [A, B, C] {
+        cluster.boot(node);
+    }
+    cluster.run_until(10_000, "both run", |cluster| {
+        cluster.runs_on("db") == [B] && cluster.runs_on("web") == [A]
+    });
+    let leader = cluster.lead();
+    let view = cluster.node(leader).view(cluster.now);
+    let warned = |text: &&String| text.starts_with("n1 has no armed watchdog, which is required");
+    assert_eq!(
+        view.warnings.iter().filter(warned).count(),
+        1,
+        "{:?}",
+        view.warnings
+    );
+    let why = view
+        .groups
+        .iter()
+        .find(|group| &*group.name == "db")
+        .expect("it is there");
+    let (_, able, reason) = why
+        .candidates
+        .iter()
+        .find(|(node, ..)| *node == A)
+        .expect("judged");
+    assert!(!able && reason.contains("has no armed watchdog"), "{reason}");
+    let refused = cluster.ask_refused(leader, to("db", Some(A)));
+    assert!(refused.contains("has no armed watchdog"), "{refused}");
+}
+
+#[test]
+fn a_group_leaves_a_node_that_lost_its_watchdog_for_one_that_has_it_and_else_stays() {
+    let config = config_with(
+        2,
+        true,
+        "watchdog = \"required\"",
+        &group("db", "fencing", "prefer = [\"n1\"]"),
+    );
+    let mut cluster = Cluster::of(all_vote(&config));
+    for node in [A, B] {
+        cluster.host_mut(node).watchdog = Some(Duration::from_secs(5));
+    }
+    for node in [A, B, W] {
+        cluster.boot(node);
+    }
+    cluster.run_until(10_000, "it runs", |cluster| cluster.runs_on("db") == [A]);
+    cluster.host_mut(A).watchdog = Some(Duration::from_millis(500));
+    cluster.attach_agent(A);
+    cluster.run_until(3_000, "it left", |cluster| cluster.runs_on("db") == [B]);
+    cluster.host_mut(B).watchdog = None;
+    cluster.attach_agent(B);
+    cluster.run_for(3_000);
+    assert_eq!(cluster.runs_on("db"), [B], "a stop would help nobody");
+}

@@ -255,6 +255,38 @@ fn resources_and_probes_are_checked() {
 }
 
 #[test]
+fn a_watchdog_is_required_of_all_nodes_or_of_one() {
+    let text = replaced("name = \"shop\"", "name = \"shop\"\nwatchdog = \"required\"");
+    let spared = text.replace("name = \"db2\"", "name = \"db2\"\nwatchdog = \"optional\"");
+    let config = parse(&spared, "f").unwrap_or_else(|found| panic!("{found}"));
+    assert!(config.requires_watchdog(NodeId(1)) && !config.requires_watchdog(NodeId(2)));
+    let fault = |ms: Option<u64>| config.watchdog_fault(NodeId(1), ms.map(Duration::from_millis));
+    assert!(fault(None).is_some_and(|fault| fault.starts_with("has no armed watchdog, which is required")));
+    assert!(fault(Some(900)).is_some_and(|fault| fault.contains("sooner than a lease of 1000 ms ends")));
+    assert_eq!(fault(Some(60_000)), None);
+    assert_eq!(config.watchdog_fault(NodeId(2), None), None);
+    assert!(!parsed("").requires_watchdog(NodeId(1)), "unless it is asked for");
+    let odd = error(&text.replace("required", "needed"));
+    assert!(odd.starts_with("3:12: `watchdog` cannot be \"needed\""), "{odd}");
+}
+
+#[test]
+fn a_required_watchdog_is_not_slower_than_the_shared_disks_allow() {
+    let sbd = "\n[sbd]\ndevices = \"/dev/sdb1\"\n";
+    let text = replaced("name = \"shop\"", "name = \"shop\"\nwatchdog = \"required\"") + sbd;
+    let config = parse(&text, "f").unwrap_or_else(|found| panic!("{found}"));
+    let fault = |s| config.watchdog_fault(NodeId(1), Some(Duration::from_secs(s)));
+    assert_eq!(fault(5), None);
+    assert!(fault(6).is_some_and(|fault| fault.contains("[sbd] allows 5 s")));
+    let slow = text.replace("[cluster]", "[cluster]\ndetection = \"6s\"");
+    let never = error(&slow);
+    assert!(
+        never.contains("no watchdog could be right: `watchdog_timeout` of [sbd] is 5 s"),
+        "{never}"
+    );
+}
+
+#[test]
 fn methods_of_a_level_are_named_and_share_no_device() {
     let fence = |keys: &str| format!("\n[[fence]]\nnode = \"db1\"\nagent = \"exec\"\n{keys}\n");
     let program =
