@@ -50,6 +50,10 @@ pub struct PeerView {
     pub synced: bool,
     /// Its watchdog.
     pub watchdog: Option<Duration>,
+    /// How often it was fenced within the last hour.
+    pub fenced_lately: u32,
+    /// When it may vote again: it was fenced so often that it has to stay first.
+    pub stays_out_until: Option<Time>,
 }
 
 /// A group.

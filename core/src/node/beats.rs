@@ -267,6 +267,12 @@ impl Node {
                 continue;
             }
             member.reported_lost = lost;
+            if !lost {
+                self.note_back(node);
+            }
+            let Some(member) = self.members.get(&node) else {
+                continue;
+            };
             let lease = self.spans.lease;
             let talks = member
                 .heard_at

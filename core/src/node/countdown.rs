@@ -47,6 +47,7 @@ impl Node {
                 deadlines.push(countdown.lapsed_at);
                 deadlines.extend(countdown.fired_at);
             }
+            deadlines.extend(self.stays_out_now(node));
             let away = self.members.get(&node).and_then(|member| member.agent_away_since);
             deadlines.extend(away.map(|since| since + self.agent_patience()));
         }

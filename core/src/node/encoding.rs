@@ -3,12 +3,14 @@
 //! Every struct is taken apart by name, so that a new field does not compile before somebody decided whether a decision
 //! depends on it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_proto::ids::{Ballot, NodeId, Version, VoterSet};
 use holdfast_proto::time::Time;
 
 use super::election::Round;
+use super::fence_count::Fencings;
 use super::fencing::FenceRun;
 use super::flapping::NotedFailure;
 use super::local::{Local, LocalGroup, Order};
@@ -57,6 +59,7 @@ impl Node {
             local,
             network,
             fences,
+            fencings,
             proofs,
             next_fence_id,
             calls,
@@ -98,9 +101,7 @@ impl Node {
             let ended = |method| self.boot_that_ended(*node, run, method) == run.boot;
             encode_fence(now, *node, run, (next_fence_id, &ended), to);
         }
-        for (node, proof) in proofs {
-            encode_proof(now, *node, proof, memory, to);
-        }
+        encode_proofs(now, proofs, fencings, memory, to);
         to.word(calls.len() as u64);
         for ((_, node), NotedFailure { since, boot, .. }) in failures_since {
             to.instant(now, Some(*since), self.flap_window());
@@ -461,6 +462,24 @@ fn encode_fence(
     to.word(u64::from((*attempts).min(5)));
     to.deadline(now, *retry_at);
     to.flag(*asked_for);
+}
+
+fn encode_proofs(
+    now: Time,
+    proofs: &BTreeMap<NodeId, FenceProof>,
+    fencings: &BTreeMap<NodeId, Fencings>,
+    memory: Duration,
+    to: &mut Encoder,
+) {
+    for (node, known) in fencings {
+        to.word(node.0.into());
+        // None of these clusters lives for as long as a fencing counts.
+        to.word(known.recent(now).into());
+        to.instant(now, Some(known.back_at), memory);
+    }
+    for (node, proof) in proofs {
+        encode_proof(now, *node, proof, memory, to);
+    }
 }
 
 fn encode_proof(now: Time, node: NodeId, proof: &FenceProof, memory: Duration, to: &mut Encoder) {

@@ -68,6 +68,7 @@ impl Node {
 
     /// As leader: fence every node that keeps a group from running elsewhere and whose end is not proven yet.
     pub(super) fn fence_as_leader(&mut self) {
+        self.tell_who_stays_out();
         if self.committed().is_none_or(|state| state.maintenance) {
             return;
         }

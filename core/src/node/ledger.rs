@@ -91,6 +91,7 @@ impl Node {
             let Some(record) = entry.proof.as_ref().filter(|record| before != Some(*record)) else {
                 continue;
             };
+            self.note_fenced_by(*node, record);
             let owns = |state: &ClusterState, group: &GroupName| {
                 let entry = state.groups.get(group);
                 entry.and_then(|entry| entry.assignment.owner()) == Some(*node)

@@ -96,7 +96,8 @@ impl Node {
                 && !member.blank
                 && member.committed == state.version
                 && !self.has_proof_against(node)
-                && !self.is_being_fenced(node);
+                && !self.is_being_fenced(node)
+                && self.stays_out_until(state, node).is_none();
             ready.then(|| {
                 (
                     node,

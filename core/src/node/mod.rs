@@ -12,6 +12,7 @@ mod detection;
 mod drill;
 mod election;
 mod encoding;
+mod fence_count;
 mod fencing;
 mod flapping;
 mod handover;
@@ -55,6 +56,7 @@ use crate::view::View;
 
 use detection::Detection;
 use election::Round;
+use fence_count::Fencings;
 use fencing::FenceRun;
 use flapping::NotedFailure;
 use local::Local;
@@ -131,6 +133,7 @@ pub struct Node {
     local: Local,
     network: NetworkHealth,
     fences: BTreeMap<NodeId, FenceRun>,
+    fencings: BTreeMap<NodeId, Fencings>,
     proofs: BTreeMap<NodeId, FenceProof>,
     next_fence_id: u64,
     calls: Vec<PendingCall>,
@@ -191,6 +194,7 @@ impl Node {
                 ping_answers: true,
             },
             fences: BTreeMap::new(),
+            fencings: BTreeMap::new(),
             proofs: BTreeMap::new(),
             next_fence_id: 0,
             calls: Vec::new(),

@@ -195,6 +195,7 @@ impl Node {
     fn take_method_proof(&mut self, node: NodeId, number: usize, proof: FenceProof) {
         let enough = proof.votes() || !self.in_pair();
         self.account_for_proof(node, number, &proof);
+        self.note_fenced(node, proof.ended_boot());
         self.take_proof(node, proof);
         let Some(run) = self.fences.get_mut(&node) else {
             return;

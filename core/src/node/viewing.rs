@@ -172,6 +172,8 @@ impl Node {
             boot: member.and_then(|member| member.boot),
             synced: member.is_some_and(|member| member.synced),
             watchdog: member.and_then(|member| member.watchdog),
+            fenced_lately: self.fenced_lately(node),
+            stays_out_until: self.stays_out_now(node),
         }
     }
 

@@ -80,6 +80,8 @@ pub fn healthy() -> Snapshot {
         boot: Some(BootId(2 << 96)),
         synced: true,
         watchdog: None,
+        fenced_lately: 0,
+        stays_out_until: None,
     };
     let view = View {
         node: NodeId(1),

@@ -80,6 +80,7 @@ fn node(snapshot: &Snapshot, member: NodeId) -> NodeView {
         peer.and_then(|peer| peer.watchdog)
             .map_or(0, |span| u32::try_from(span.as_millis()).unwrap_or(u32::MAX))
     };
+    let stays_out = peer.and_then(|peer| peer.stays_out_until);
     let boot = if own {
         Some(snapshot.boot)
     } else {
@@ -101,6 +102,11 @@ fn node(snapshot: &Snapshot, member: NodeId) -> NodeView {
         } else {
             String::new()
         },
+        fenced_lately: peer.map_or(0, |peer| peer.fenced_lately),
+        votes_again_in_s: stays_out.map(|until| {
+            let ms = snapshot.now.until(until).as_millis();
+            u32::try_from(ms.div_ceil(1000)).unwrap_or(u32::MAX)
+        }),
         fences: fences::lines(snapshot, member),
         fence_devices: fences::devices(snapshot, member),
     }

@@ -115,6 +115,14 @@ pub struct NodeView {
     #[prost(string, tag = "13")]
     #[serde(default)]
     pub watchdog: String,
+    /// How often it was fenced within the last hour, as far as the node asked knows.
+    #[prost(uint32, tag = "14")]
+    #[serde(default)]
+    pub fenced_lately: u32,
+    /// It is back, and votes and may take groups in so many seconds, if it stays: it was fenced more than once lately.
+    #[prost(uint32, optional, tag = "15")]
+    #[serde(default)]
+    pub votes_again_in_s: Option<u32>,
 }
 
 /// One fence device, as tests from this node showed it.

@@ -10,6 +10,7 @@ mod detection;
 mod drill;
 mod election;
 mod encoding;
+mod fence_count;
 mod fence_runs;
 mod fencing;
 mod forced_quorum;

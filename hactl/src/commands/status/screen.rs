@@ -123,7 +123,21 @@ fn node_lines(node: &NodeView, name_columns: usize, paint: Paint, columns: usize
             }),
     );
     lines.extend(wrap(&watchdog(node), indent, columns));
+    lines.extend(wrap(&fenced(node), indent, columns));
     lines
+}
+
+/// How often it was fenced lately, and when it may vote again.
+fn fenced(node: &NodeView) -> String {
+    let count = match node.fenced_lately {
+        0 => return String::new(),
+        1 => "fenced once within the last hour".to_string(),
+        count => format!("fenced {count} times within the last hour"),
+    };
+    match node.votes_again_in_s {
+        None => count,
+        Some(seconds) => format!("{count}; it votes and may take groups in {seconds} s, if it stays"),
+    }
 }
 
 /// The armed watchdog; the name of its driver is known on the node itself.
@@ -243,6 +257,21 @@ fn footer(view: &StatusView) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_told_how_often_a_node_was_fenced_and_when_it_votes_again() {
+        let node = |fenced_lately, votes_again_in_s| NodeView {
+            fenced_lately,
+            votes_again_in_s,
+            ..NodeView::default()
+        };
+        assert_eq!(fenced(&node(0, None)), "");
+        assert_eq!(fenced(&node(1, None)), "fenced once within the last hour");
+        assert_eq!(
+            fenced(&node(3, Some(20))),
+            "fenced 3 times within the last hour; it votes and may take groups in 20 s, if it stays"
+        );
+    }
 
     #[test]
     fn a_watchdog_is_told_with_its_driver_where_that_is_known() {

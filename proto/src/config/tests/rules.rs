@@ -1,5 +1,7 @@
 //! What is refused, and where the error points.
 
+use std::time::Duration;
+
 use super::*;
 
 #[test]
@@ -306,7 +308,7 @@ fn methods_of_a_level_are_named_and_share_no_device() {
     );
     let twice = error_of(&(program("bmc", "method = \"one\"") + &program("bmc", "method = \"two\"")));
     assert!(
-        twice.starts_with("23:1: the same device in two methods of a level"),
+        twice.starts_with("22:1: the same device in two methods of a level"),
         "{twice}"
     );
     let levels = program("bmc", "method = \"one\"") + &program("bmc", "method = \"two\"\nlevel = 2");

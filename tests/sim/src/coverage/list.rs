@@ -42,6 +42,7 @@ situations! {
     SecondLevelProves "second-level-proves" "the first fence device failed and that of the next level gave the proof"
     RaceWonBySecond "race-of-methods-won-by-the-second" "of two methods of a level the second proved it while the first was still at work"
     LateAnswer "late-answer-noted" "a device that had lost the race of methods answered, and that was only noted"
+    StaysOut "stays-out-first" "a node that was fenced more than once had to stay before the only voter let it vote again"
     FencedByTheDead "fenced-by-the-dead" "a device cut the power for a had that had meanwhile ended itself"
     VoteVoid "vote-void-on-return" "a proof that stood in for a vote was void because the node was heard with a new boot"
     IsolatedHoldsBack "isolated-node-holds-back" "a node that saw its own links down lost contact and fenced nobody"

@@ -371,6 +371,7 @@ impl Watch {
                     self.reach_if(says(words), situation);
                 }
             }
+            "stays-out" => self.reach(Situation::StaysOut),
             "fence-late" => self.reach(Situation::LateAnswer),
             "fence-failed" => memory.level_failed = true,
             "fence-retried" => {

@@ -7,6 +7,7 @@
 //! | an acceptor's promise runs out, the election and its retries | 3 leases + 8 election rounds |
 //! | a node that was never heard is waited for | 2 x `startup_grace` |
 //! | in a pair: the node that is not the survivor waits | `fence_delay` |
+//! | a node that devices ended n times has to stay before the only voter lets it vote | 2^(n-2) x `fence_delay`, 16 x at most |
 //! | the witness is waited for before it is dropped | `witness_grace` |
 //! | a fence device failed before all was healed, and is tried again | 16 x `fence_retry` |
 //! | it acts, once per level, and what it fenced boots | 0.3 s x 2 + 2 s + 3.4 s |
@@ -62,6 +63,7 @@ impl World {
             + 8 * us(spans.election)
             + 2 * us(spans.startup_grace)
             + us(spans.fence_delay)
+            + self.stays_out_us(us(spans.fence_delay))
             + us(spans.witness_grace)
             + 16 * us(spans.fence_retry)
             + 2 * us(spans.fencing_permit)
@@ -71,5 +73,14 @@ impl World {
         let acted = boot + 2 * DEVICE_MAX_US + DEVICE_ON_US + boot + NOTICED_US + boot;
         let services = 3 * (START_MAX_US + STOP_MAX_US) + groups * 10_000 + 2_000_000;
         self.rest_at_us() + counted * 51 / 50 + acted + services
+    }
+
+    /// How long a node that is back may have to stay before it votes again.
+    fn stays_out_us(&self, fence_delay_us: u64) -> u64 {
+        let most = self.ended_by_devices.values().copied().max().unwrap_or_default();
+        match most {
+            0 | 1 => 0,
+            most => fence_delay_us * (1 << (most - 2).min(4)),
+        }
     }
 }

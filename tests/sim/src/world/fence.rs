@@ -117,6 +117,9 @@ impl World {
             if self.machines[&by].run != command.run && self.machines[&target].powered {
                 self.watch.reach(Situation::FencedByTheDead);
             }
+            if self.machines[&target].powered {
+                *self.ended_by_devices.entry(target).or_default() += 1;
+            }
             self.power_off(target, &format!("fenced by {by}"));
         }
         let stays_off = self.mode(command) == Some(DeviceMode::OffOnly);

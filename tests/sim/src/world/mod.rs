@@ -78,6 +78,8 @@ pub struct World {
     /// Since when nobody leads, while that is looked at.
     unled_since_us: u64,
     devices_busy_until_us: u64,
+    /// How many boots of a machine devices have ended.
+    ended_by_devices: BTreeMap<NodeId, u32>,
     /// Something that runs started, stopped, or lost power since the last look.
     services_changed: bool,
     checker: Checker,
@@ -130,6 +132,7 @@ impl World {
             repair_from: None,
             unled_since_us: 0,
             devices_busy_until_us: 0,
+            ended_by_devices: BTreeMap::new(),
             services_changed: true,
             checker: Checker::default(),
             queue: Queue::default(),
