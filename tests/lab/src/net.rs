@@ -106,10 +106,12 @@ impl Net {
         sh::run("ip", &["netns", "add", &node])?;
         for lan in 0..LANS {
             let (port, card) = (port(name, lan), format!("eth{lan}"));
+            let bridge = format!("br{lan}");
+            // In one step: a box that waits for the cable would find it off the bridge, and it would be put there afterwards.
             self.ip(&[
-                "link", "add", &port, "type", "veth", "peer", "name", &card, "netns", &node,
+                "link", "add", &port, "master", &bridge, "type", "veth", "peer", "name", &card, "netns",
+                &node,
             ])?;
-            self.ip(&["link", "set", &port, "master", &format!("br{lan}")])?;
             self.ip(&[
                 "link",
                 "set",

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::ErrorKind;
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -214,6 +214,24 @@ fn receive(socket: &Socket) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// Only what arrives at the card is passed on: a frame of another node that went out there would come back to the switch, which
+/// would then look for that node here.
+fn ignore_outgoing(socket: &Socket) -> Result<()> {
+    let yes: nix::libc::c_int = 1;
+    // SAFETY: the pointer is to an int that outlives the call, with its length.
+    let set = unsafe {
+        nix::libc::setsockopt(
+            socket.as_raw_fd(),
+            nix::libc::SOL_PACKET,
+            nix::libc::PACKET_IGNORE_OUTGOING,
+            (&raw const yes).cast(),
+            size_of::<nix::libc::c_int>() as nix::libc::socklen_t,
+        )
+    };
+    nix::errno::Errno::result(set).context("PACKET_IGNORE_OUTGOING")?;
+    Ok(())
+}
+
 /// A socket for whole frames at the card `name` of the thread's network namespace.
 fn raw(name: &str) -> Result<Socket> {
     // Without a protocol until it is bound: it would get frames of every card.
@@ -231,6 +249,7 @@ fn raw(name: &str) -> Result<Socket> {
         })
     }?;
     socket.bind(&address).with_context(|| format!("bind to {name}"))?;
+    ignore_outgoing(&socket).with_context(|| format!("card {name}"))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
