@@ -15,7 +15,7 @@ use holdfast_agents::sbd::keeper::{Around, Keeper};
 use holdfast_agents::supervisor::{self, Supervisor};
 use holdfast_agents::vip::gate::{self, Gate};
 use holdfast_agents::watchdog::{self, Device, Watchdog};
-use holdfast_agents::{exec, leftovers, registry, rt};
+use holdfast_agents::{clock, exec, leftovers, permits, registry, rt};
 use nix::fcntl::{Flock, FlockArg};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -76,19 +76,20 @@ fn main() -> anyhow::Result<()> {
     exec::remove_empty_cgroups();
     let (commands, command_receiver) = mpsc::unbounded_channel();
     let mut disks = watch_disks(&args.state_dir, commands.clone());
-    // Opening the watchdog pets it: if an earlier had-agentd of this boot promised to watch shared disks, they are read before.
-    let promised = disks.resume()?.map(|timeout| timeout.as_millis() as u32);
-    let watchdog = args
-        .watchdog
-        .as_deref()
-        .map(|path| open_watchdog(path, promised.unwrap_or(args.watchdog_timeout_ms)))
-        .transpose()?;
-    disks.armed(watchdog.as_ref().map(|device| device.timeout()));
+    // Opening the watchdog pets it. So if an earlier had-agentd of this boot promised to watch shared disks, they are read
+    // before; and while a group may run beyond its permit it is not opened at all.
+    let promised = disks.resume()?;
+    let loaded = store::load_all(&args.state_dir).context("cannot read the state folder")?;
+    let maintenance = supervisor::saved_maintenance(&args.state_dir);
+    let left_alone = args.watchdog.is_some() && !maintenance && is_overdue(&loaded, &args.state_dir);
+    let asked = promised.unwrap_or(Duration::from_millis(args.watchdog_timeout_ms.into()));
+    let wanted = args.watchdog.as_deref().filter(|_| !left_alone);
+    let watchdog = wanted.map(|path| open_watchdog(path, asked)).transpose()?;
+    let timeout = watchdog.as_ref().map(|device| device.timeout());
+    disks.armed(timeout.or(promised));
     let listener =
         guard::listen(&args.socket).with_context(|| format!("cannot listen on {}", args.socket.display()))?;
-    let loaded = store::load_all(&args.state_dir).context("cannot read the state folder")?;
     let (request_sender, requests) = mpsc::channel(guard::REQUESTS_MAX);
-    let maintenance = supervisor::saved_maintenance(&args.state_dir);
     let gate = open_gate(&args, &loaded, maintenance)?;
     let notes = commands.clone();
     let around = Surroundings {
@@ -97,7 +98,7 @@ fn main() -> anyhow::Result<()> {
         occupied: Occupied::default(),
         state_dir: args.state_dir.clone(),
         maintenance,
-        watchdog: watchdog.as_ref().map(|device| device.timeout()),
+        watchdog: timeout.or(left_alone.then_some(asked)),
         gate: gate.clone(),
     };
     let guard = guard::spawn(Parts {
@@ -106,6 +107,7 @@ fn main() -> anyhow::Result<()> {
         commands: command_receiver,
         requests: request_sender,
         watchdog,
+        left_alone,
         kinds: registry::AGENTS.iter().map(|meta| meta.kind.to_owned()).collect(),
         maintenance,
         groups: supervisor::first_report(&loaded),
@@ -203,10 +205,21 @@ fn lock_state_dir(path: &Path) -> anyhow::Result<Flock<fs::File>> {
         .map_err(|(_, error)| anyhow::anyhow!("another had-agentd uses {}: {error}", path.display()))
 }
 
+/// True when something may run here beyond its permit. Whoever takes it over counts on a watchdog that nobody pets from the
+/// end of that permit on.
+fn is_overdue(loaded: &[store::Loaded], state_dir: &Path) -> bool {
+    let overdue = permits::saved::overdue(loaded, state_dir, clock::now());
+    if let Some(group) = overdue {
+        tracing::warn!(
+            "{group} may run although its permit is over: the watchdog is left alone until it is stopped"
+        );
+    }
+    overdue.is_some()
+}
+
 /// Arms the watchdog that `wanted` names, and tells what an operator should know about it.
-fn open_watchdog(wanted: &str, timeout_ms: u32) -> anyhow::Result<Box<dyn Watchdog>> {
+fn open_watchdog(wanted: &str, asked: Duration) -> anyhow::Result<Box<dyn Watchdog>> {
     let path = watchdog::choose(wanted).map_err(|error| anyhow::anyhow!(error))?;
-    let asked = Duration::from_millis(timeout_ms.into());
     let device = Device::open(&path, asked).with_context(|| {
         let path = path.display();
         format!("cannot hold the watchdog {path}: is it there, and is systemd's RuntimeWatchdogSec off?")

@@ -57,6 +57,13 @@ impl Book {
         self.groups.insert(status.group.clone(), status);
     }
 
+    /// Groups of which something may run, by what was last said of them.
+    pub fn open(&self) -> impl Iterator<Item = &str> {
+        let down = |status: &&GroupStatus| ["stopped", "failed"].contains(&status.run.as_str());
+        let open = self.groups.values().filter(move |status| !down(status));
+        open.map(|status| status.group.as_str())
+    }
+
     /// A sign of life; replaces one that was not sent yet.
     pub fn alive(&mut self, alive: Alive) {
         self.alive = Some(alive);

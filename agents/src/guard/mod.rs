@@ -41,6 +41,9 @@ pub const REQUESTS_MAX: usize = 1024;
 /// Stack of the thread: locked memory counts.
 const STACK_BYTES: usize = 512 << 10;
 
+/// Pause between two looks whether a watchdog that was left alone may be held.
+const SETTLED_LOOK: Duration = Duration::from_millis(250);
+
 /// What the guard is made from.
 pub struct Parts {
     /// Where `had` connects.
@@ -53,6 +56,8 @@ pub struct Parts {
     pub requests: mpsc::Sender<Request>,
     /// The armed watchdog, if any.
     pub watchdog: Option<Box<dyn Watchdog>>,
+    /// There is one, and it was left alone because a group may run beyond its permit.
+    pub left_alone: bool,
     /// Agent kinds, told to `had`.
     pub kinds: Vec<String>,
     /// Maintenance as it was before a restart.
@@ -98,6 +103,7 @@ struct Guard {
     commands: mpsc::UnboundedReceiver<Command>,
     requests: mpsc::Sender<Request>,
     watchdog: Option<Box<dyn Watchdog>>,
+    left_alone: bool,
     lease: Duration,
     node: String,
     petting: bool,
@@ -137,6 +143,7 @@ impl Guard {
             commands: parts.commands,
             requests: parts.requests,
             watchdog: parts.watchdog,
+            left_alone: parts.left_alone,
             disks: parts.disks,
             lease: Duration::from_secs(1),
             node: String::new(),
@@ -147,11 +154,7 @@ impl Guard {
     }
 
     async fn run(mut self) -> io::Result<()> {
-        let period = self
-            .watchdog
-            .as_ref()
-            .map_or(Duration::from_secs(3600), |dog| dog.timeout() / 4);
-        let mut pets = tokio::time::interval(period.max(Duration::from_millis(100)));
+        let mut pets = tokio::time::interval(self.pet_period());
         pets.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.enforce()?;
@@ -175,9 +178,30 @@ impl Guard {
                 }
                 Wake::Command(Some(command)) => self.obey(command),
                 Wake::Command(None) => return Ok(()),
+                Wake::Pet if self.left_alone => self.end_when_settled()?,
                 Wake::Pet => self.pet(),
             }
         }
+    }
+
+    fn pet_period(&self) -> Duration {
+        match &self.watchdog {
+            Some(dog) => (dog.timeout() / 4).max(Duration::from_millis(100)),
+            None if self.left_alone => SETTLED_LOOK,
+            None => Duration::from_secs(3600),
+        }
+    }
+
+    /// Once nothing can run beyond its permit any more, the next had-agentd may hold the watchdog.
+    fn end_when_settled(&self) -> io::Result<()> {
+        let settled =
+            self.permits.may_pet(clock::now()) && self.book.open().all(|group| self.permits.is_armed(group));
+        if settled {
+            let text = "nothing runs beyond its permit any more: starting anew, to hold the watchdog";
+            tracing::info!("{text}");
+            return Err(io::Error::other(text));
+        }
+        Ok(())
     }
 
     /// Records permits for the next had-agentd.

@@ -214,6 +214,12 @@ impl PermitTable {
                 .all(|entry| !entry.lapsed && entry.armed.permit.until > now)
     }
 
+    /// True for a group that needs a permit now.
+    #[must_use]
+    pub fn is_armed(&self, group: &str) -> bool {
+        self.entries.contains_key(group)
+    }
+
     /// True when no group may be running.
     #[must_use]
     pub fn is_idle(&self) -> bool {

@@ -47,6 +47,17 @@ pub fn read(state_dir: &Path, group: &str) -> Option<PermitView> {
     decode(&fs::read(store::path_of(state_dir, group, ENDING)).ok()?)
 }
 
+/// A group that may run at `now` although its last permit has ended. The takeover counts on a watchdog that nobody pets
+/// while there is one.
+#[must_use]
+pub fn overdue<'a>(loaded: &'a [store::Loaded], state_dir: &Path, now: Time) -> Option<&'a str> {
+    let mut saved = loaded.iter().filter_map(|(_, saved)| saved.as_ref().ok());
+    let is_overdue = |saved: &&store::SavedGroup| {
+        saved.may_run() && read(state_dir, &saved.group).is_none_or(|permit| permit.until <= now)
+    };
+    saved.find(is_overdue).map(|saved| saved.group.as_str())
+}
+
 /// The files of the groups that may run.
 pub struct SavedPermits {
     state_dir: PathBuf,
@@ -114,5 +125,35 @@ mod tests {
         }
         saved.forget("web");
         assert!(!file.exists());
+    }
+
+    #[test]
+    fn a_group_is_overdue_when_it_may_run_and_its_permit_is_over_or_not_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = |group: &str, run: &str| {
+            let state = store::SavedGroup {
+                group: group.into(),
+                boot: store::boot_id(),
+                run: run.into(),
+                spec: Some(holdfast_proto::agent::GroupSpec::default()),
+                ..store::SavedGroup::default()
+            };
+            (group.to_owned(), Ok(state))
+        };
+        let mut saved = SavedPermits::new(folder.path().to_owned());
+        let until = |until| PermitView {
+            epoch: 7,
+            until: Time(until),
+        };
+        saved.record("web", until(200)).unwrap();
+        saved.record("db", until(300)).unwrap();
+        let both = [state("web", "running"), state("db", "stopping")];
+        assert_eq!(overdue(&both, folder.path(), Time(199)), None);
+        assert_eq!(overdue(&both, folder.path(), Time(200)), Some("web"));
+        let stopped = [state("web", "stopped"), state("db", "stopping")];
+        assert_eq!(overdue(&stopped, folder.path(), Time(299)), None);
+        assert_eq!(overdue(&stopped, folder.path(), Time(300)), Some("db"));
+        saved.forget("db");
+        assert_eq!(overdue(&both[1..], folder.path(), Time(1)), Some("db"));
     }
 }

@@ -87,8 +87,11 @@ impl Local {
         self.away_since
     }
 
+    /// An armed watchdog. It is disarmed only by an agent process that ends while nothing may be running; if something may
+    /// be, it counts on without that process, and fires unless the next one pets it.
     pub(super) fn watchdog(&self) -> Option<Duration> {
-        self.watchdog.filter(|_| self.attached)
+        let counts_on = self.groups.values().any(|local| !local.run.is_down());
+        self.watchdog.filter(|_| self.attached || counts_on)
     }
 
     pub(super) fn report_due(&mut self) {

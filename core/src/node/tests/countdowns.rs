@@ -40,6 +40,37 @@ fn a_countdown_ends_a_margin_after_the_last_permit_and_the_watchdog_after_that()
 }
 
 #[test]
+fn a_watchdog_that_nobody_pets_any_more_counts_although_its_agent_process_is_gone() {
+    let mut cluster = Cluster::of(all_vote(&config(2, true, &group("db", "fencing", ""))));
+    for node in [A, B] {
+        cluster.host_mut(node).watchdog = Some(Duration::from_secs(2));
+    }
+    cluster.form();
+    let owner = cluster.runs_on("db")[0];
+    let other = if owner == A { B } else { A };
+    for node in [owner, other] {
+        cluster.event(node, Event::Agent(AgentEvent::Detached));
+    }
+    cluster.run_for(300);
+    let told = |node: NodeId| cluster.host(node).node.as_ref().expect("runs").local.watchdog();
+    assert_eq!(told(owner), Some(Duration::from_secs(2)), "it holds a group");
+    assert_eq!(told(other), None, "it may have been disarmed: nothing runs there");
+    cluster.attach_agent(other);
+    cluster.isolate(owner);
+    cluster.run_until(5_000, "a countdown runs", |cluster| {
+        cluster.node(other).countdown(owner).is_some()
+    });
+    assert!(
+        cluster
+            .node(other)
+            .countdown(owner)
+            .expect("runs")
+            .fired_at
+            .is_some()
+    );
+}
+
+#[test]
 fn a_takeover_begins_when_the_countdown_ends_and_not_with_the_next_heartbeat() {
     let (mut cluster, owner, other) = owner_lost("lease");
     let ends = cluster.node(other).countdown(owner).expect("runs").lapsed_at;

@@ -12,7 +12,8 @@ pub enum Lasting {
     PowerLoss(u8),
     /// It loses power while `had` is restarted everywhere else: the others never hear it again.
     PowerLossUnheard(u8),
-    /// Its agent process never comes back.
+    /// Its agent process never comes back. With a watchdog that others may count on, its fence devices are dead too, and the
+    /// boot after the reset hangs.
     AgentGone(u8),
     /// It hears nobody, but is heard.
     Deaf(u8),

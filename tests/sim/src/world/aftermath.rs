@@ -5,10 +5,13 @@ use holdfast_proto::operator::OperatorRequest;
 
 use super::World;
 use crate::checks;
-use crate::schedule::Lasting;
+use crate::machine::Machine;
+use crate::schedule::{DeviceMode, Lasting};
 
 const REST_US: u64 = 12_000_000;
 const FOREVER_US: u64 = 3_600_000_000;
+/// Two outlets, and a second level.
+const DEVICES_MAX: u8 = 3;
 
 impl World {
     /// Strikes once more and waits until every group that can run runs.
@@ -33,7 +36,10 @@ impl World {
                     self.kill_had(other);
                 }
             }
-            Lasting::AgentGone(_) => self.agent_away(victim, FOREVER_US),
+            Lasting::AgentGone(_) => {
+                self.leave_to_the_watchdog(victim);
+                self.agent_away(victim, FOREVER_US);
+            }
             Lasting::Deaf(_) => self
                 .network
                 .cut
@@ -64,6 +70,18 @@ impl World {
         }
         self.recoveries.note(self.now_us - now_us, bound - now_us);
         Ok(())
+    }
+
+    /// If it has a watchdog whose countdown is a proof, that is all there is: no device reaches it any more, and the boot
+    /// after the reset hangs.
+    fn leave_to_the_watchdog(&mut self, victim: NodeId) {
+        let watched = |machine: &Machine| machine.agent.watchdog_us.is_some();
+        if !self.machines.get(&victim).is_some_and(watched) || self.config_in_force().members().count() < 3 {
+            return;
+        }
+        self.boot_hangs = Some(victim);
+        let devices = self.devices.entry(victim).or_default();
+        (0..DEVICES_MAX).for_each(|device| devices.set_mode(device, DeviceMode::Dead));
     }
 
     /// Waits until nothing hangs any more, so that the next fault is the only one.

@@ -71,6 +71,8 @@ pub struct World {
     versions: Versions,
     length_us: u64,
     lasting: Option<Lasting>,
+    /// This machine never ends a boot any more.
+    boot_hangs: Option<NodeId>,
     /// Nothing of the schedule strikes any more.
     healed: bool,
     /// An operator forces the quorum here; what follows is repair.
@@ -128,6 +130,7 @@ impl World {
             strikes: schedule.strikes.clone(),
             length_us: schedule.length_us,
             lasting: schedule.lasting,
+            boot_hangs: None,
             healed: false,
             repair_from: None,
             unled_since_us: 0,

@@ -64,7 +64,7 @@ impl World {
         let Some(machine) = self.machines.get_mut(&node) else {
             return;
         };
-        if machine.boots != boots || !machine.powered {
+        if machine.boots != boots || !machine.powered || self.boot_hangs == Some(node) {
             return;
         }
         machine.booted = true;
