@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the tiers, one after the other, with one count at the end.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::leftovers::Before;
 use crate::tally::Tally;
-use crate::{deb, fuzz, model, packages, run, sabotage, torture};
+use crate::{deb, fuzz, model, packages, run, sabotage, torture, vm};
 
 /// How many of the lab's fence races `test` runs; `cargo xtask lab` runs all of them.
 const TEST_RACES: &str = "4";
@@ -34,10 +34,12 @@ pub enum Tier {
     Lab,
     /// The same under faults drawn from a seed, with a witness and without.
     Torture,
+    /// Real kernels with watchdogs and management boards.
+    Vm,
 }
 
 impl Tier {
-    const ALL: [Tier; 7] = [
+    const ALL: [Tier; 8] = [
         Tier::Unit,
         Tier::Model,
         Tier::Sim,
@@ -45,6 +47,7 @@ impl Tier {
         Tier::Demo,
         Tier::Lab,
         Tier::Torture,
+        Tier::Vm,
     ];
 
     fn run(self) -> Result<Tally> {
@@ -56,6 +59,7 @@ impl Tier {
             Tier::Demo => demo(),
             Tier::Lab => lab_tier(),
             Tier::Torture => torture::tier(),
+            Tier::Vm => vm::tier(),
         }
     }
 }
@@ -191,8 +195,13 @@ fn lab_tier() -> Result<Tally> {
     lab_packages()?;
     let mut command = run::release_bin("lab");
     command.args(["--races", TEST_RACES]);
+    scenarios(&mut command, Duration::from_secs(1200))
+}
+
+/// Runs a harness that ends with its counts.
+pub fn scenarios(command: &mut Command, limit: Duration) -> Result<Tally> {
     let mut tally = None;
-    let ended = run::bounded(&mut command, Duration::from_secs(1200), |line| {
+    let ended = run::bounded(command, limit, |line| {
         println!("{line}");
         tally = Tally::from_closing(line).or(tally);
     })?;

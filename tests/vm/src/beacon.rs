@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 
 use crate::net::{HARNESS, MANAGEMENT, address};
 
-/// The word on the command line that makes this program the service.
-pub const WORD: &str = "beacon";
+/// Name of its program, beside the harness' own.
+pub const PROGRAM: &str = "vm-beacon";
 /// UDP port of the observer.
 pub const OBSERVER: u16 = 7901;
 /// TCP port of the service.

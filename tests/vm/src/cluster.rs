@@ -10,7 +10,7 @@ use crate::lab::Lab;
 use crate::machine::Machine;
 use crate::net::{VIP, address};
 use crate::witness::Witness;
-use crate::{beacon, bmc, qemu};
+use crate::{bmc, qemu};
 
 /// The group.
 pub const GROUP: &str = "beacon";
@@ -18,15 +18,19 @@ pub const GROUP: &str = "beacon";
 pub const SETTLE: Duration = Duration::from_secs(90);
 /// What the nodes ask of their watchdogs.
 pub const WATCHDOG: Duration = Duration::from_secs(5);
+/// What adds the watchdog to the unit.
+const WATCHED: &str = "/etc/systemd/system/had-agentd.service.d/watchdog.conf";
 /// Where the nodes have the service.
-const SERVICE: &str = "/usr/local/lib/holdfast-vm/vm";
+const SERVICE: &str = "/usr/local/lib/holdfast-vm/beacon";
 
 /// Members of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// Two nodes and a witness, and no fence device: only the watchdogs.
     Trio,
-    /// Two nodes, each with its management board as fence device.
+    /// Two nodes and a witness, without watchdogs; scenarios make the management boards its fence devices.
+    Boards,
+    /// Two nodes without watchdogs, each with its management board as fence device.
     Pair,
 }
 
@@ -36,8 +40,15 @@ impl Shape {
     pub fn name(self) -> &'static str {
         match self {
             Shape::Trio => "trio",
+            Shape::Boards => "boards",
             Shape::Pair => "pair",
         }
+    }
+
+    /// True if there is a witness.
+    #[must_use]
+    pub fn has_witness(self) -> bool {
+        self != Shape::Pair
     }
 }
 
@@ -55,11 +66,12 @@ pub struct Cluster {
 impl Cluster {
     /// Installs the package and forms the cluster on machines that have booted.
     pub fn form(&mut self, lab: &Lab) -> Result<()> {
+        let shape = self.shape;
         std::thread::scope(|scope| {
             let works: Vec<_> = self
                 .machines
                 .iter()
-                .map(|machine| scope.spawn(move || install(machine, lab)))
+                .map(|machine| scope.spawn(move || install(machine, lab, shape)))
                 .collect();
             for work in works {
                 work.join()
@@ -71,14 +83,14 @@ impl Cluster {
         first.sh(&format!("hactl cluster init --name vm --links {}", links(first)))?;
         let token = first.sh("hactl cluster token")?;
         second.sh_with(&format!("hactl cluster join --links {} -", links(second)), &token)?;
-        if self.shape == Shape::Trio {
+        if shape.has_witness() {
             let token = first.sh("hactl cluster token --witness")?;
             self.witness.as_mut().context("no witness")?.join(&token)?;
         }
         self.whole(SETTLE)?;
         let group = group();
-        let devices = match self.shape {
-            Shape::Trio => String::new(),
+        let devices = match shape {
+            Shape::Trio | Shape::Boards => String::new(),
             Shape::Pair => self.devices("ipmi"),
         };
         self.configure(|config| config + &devices + &group)?;
@@ -207,31 +219,32 @@ fn links(machine: &Machine) -> String {
     format!("{},{}", address(0, machine.host), address(1, machine.host))
 }
 
-fn install(machine: &Machine, lab: &Lab) -> Result<()> {
-    machine.put(&std::fs::read(&lab.package)?, "/root/holdfast.deb", "644")?;
-    machine.put(&lab.service, SERVICE, "755")?;
-    machine.put(bmc::PASSWORD.as_bytes(), bmc::SECRET, "600")?;
-    let unit = format!(
-        "[Service]\nExecStart=\nExecStart=/usr/bin/had-agentd --watchdog \"{}\" --watchdog-timeout-ms {}\n",
-        qemu::WATCHDOG,
-        WATCHDOG.as_millis()
-    );
-    machine.put(
-        unit.as_bytes(),
-        "/etc/systemd/system/had-agentd.service.d/watchdog.conf",
-        "644",
-    )?;
+fn install(machine: &Machine, lab: &Lab, shape: Shape) -> Result<()> {
+    machine.put(std::fs::read(&lab.package)?, "/root/holdfast.deb", "644")?;
+    machine.put(lab.service.clone(), SERVICE, "755")?;
+    machine.put(bmc::PASSWORD.into(), bmc::SECRET, "600")?;
+    if shape == Shape::Trio {
+        machine.put(watched().into_bytes(), WATCHED, "644")?;
+    }
     machine
         .sh("dpkg -i /root/holdfast.deb && rm /root/holdfast.deb")
         .map(|_| ())
+}
+
+/// Has `had-agentd` hold the watchdog.
+fn watched() -> String {
+    format!(
+        "[Service]\nExecStart=\nExecStart=/usr/bin/had-agentd --watchdog \"{}\" --watchdog-timeout-ms {}\n",
+        qemu::WATCHDOG,
+        WATCHDOG.as_millis()
+    )
 }
 
 /// The service, and the address under which clients find it.
 fn group() -> String {
     format!(
         "\n[[group]]\nname = \"{GROUP}\"\nprefer = [\"n1\"]\n\n\
-         [[group.resource]]\nname = \"service\"\ntype = \"exec\"\ncommand = [\"{SERVICE}\", \"{}\"]\n\n\
-         [[group.resource]]\nname = \"vip\"\ntype = \"vip\"\naddress = \"{VIP}/24\"\n",
-        beacon::WORD
+         [[group.resource]]\nname = \"service\"\ntype = \"exec\"\ncommand = [\"{SERVICE}\"]\n\n\
+         [[group.resource]]\nname = \"vip\"\ntype = \"vip\"\naddress = \"{VIP}/24\"\n"
     )
 }

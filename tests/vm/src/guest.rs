@@ -1,4 +1,4 @@
-//! Commands and files into a machine, by the guest agent on a serial line: they work while every network is cut.
+//! Commands into a machine, by the guest agent on a serial line: they work while every network is cut.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
@@ -12,8 +12,6 @@ use serde_json::{Value, json};
 
 /// How long the agent may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Bytes of a file that are sent at once.
-const CHUNK: usize = 1 << 20;
 /// How long a command may take, unless told otherwise.
 pub const COMMAND: Duration = Duration::from_secs(120);
 
@@ -73,17 +71,6 @@ impl Guest {
             std::thread::sleep(nap);
             nap = (nap * 3 / 2).min(Duration::from_millis(200));
         }
-    }
-
-    /// Writes a file there.
-    pub fn put(&self, data: &[u8], to: &str) -> Result<()> {
-        let handle = self.ask("guest-file-open", json!({ "path": to, "mode": "w" }))?;
-        for chunk in data.chunks(CHUNK) {
-            let arguments = json!({ "handle": handle, "buf-b64": base64(chunk) });
-            self.ask_within("guest-file-write", arguments, COMMAND)?;
-        }
-        self.ask("guest-file-close", json!({ "handle": handle }))
-            .map(|_| ())
     }
 
     /// Starts a shell command and does not wait for it: it may end the machine.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::beacon;
 use crate::bmc::Bmc;
 use crate::client::Client;
 use crate::cluster::{Cluster, Shape};
@@ -37,7 +38,7 @@ pub struct Lab {
     pub client: Client,
     /// The package that the nodes install.
     pub package: PathBuf,
-    /// The service that they run: this program.
+    /// The service that they run.
     pub service: Vec<u8>,
     boards: Vec<Bmc>,
     cluster: Option<Cluster>,
@@ -141,7 +142,7 @@ impl Lab {
         Ok(Cluster {
             shape,
             machines: NODES.iter().zip(1..).map(machine).collect::<Result<_>>()?,
-            witness: (shape == Shape::Trio).then(witness).transpose()?,
+            witness: shape.has_witness().then(witness).transpose()?,
         })
     }
 
@@ -209,9 +210,10 @@ fn package(dir: &Path, prefix: &str) -> Result<PathBuf> {
     }
 }
 
-/// This program without what only a debugger reads: it goes into the machines a line at a time.
+/// The service without what only a debugger reads.
 fn stripped(place: &Place) -> Result<Vec<u8>> {
-    let (from, to) = (std::env::current_exe()?, place.dir().join("service"));
+    let from = std::env::current_exe()?.with_file_name(beacon::PROGRAM);
+    let to = place.dir().join("service");
     sh::run(
         "strip",
         &["-o", &to.display().to_string(), &from.display().to_string()],

@@ -10,9 +10,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use holdfast_vm::lab::Lab;
+use holdfast_vm::place;
 use holdfast_vm::reaper::{self, Reaper};
 use holdfast_vm::scenarios::{ALL, Outcome, Scenario};
-use holdfast_vm::{beacon, place};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
@@ -37,7 +37,6 @@ struct Args {
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let done = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [beacon::WORD] => beacon::run().map(|()| true),
         [reaper::WORD, pid] => pid
             .parse()
             .context("a process id")

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns};
@@ -149,6 +151,25 @@ impl Net {
         let path = format!("/run/netns/{}", self.netns);
         let file = File::open(&path).context(path)?;
         setns(file, CloneFlags::CLONE_NEWNET).context("setns")
+    }
+
+    /// Offers `data` to the first who connects to the harness' address in the management network; the port.
+    pub fn serve(&self, data: Vec<u8>) -> Result<u16> {
+        let (net, (ready, listening)) = (self.clone(), mpsc::channel());
+        std::thread::Builder::new().name("serve".into()).spawn(move || {
+            let listener = net.enter().and_then(|()| {
+                let listener = TcpListener::bind((address(MANAGEMENT, HARNESS), 0))?;
+                Ok((listener.local_addr()?.port(), listener))
+            });
+            let (port, listener) = match listener {
+                Ok(listener) => listener,
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            let _ = ready.send(Ok(port));
+            // Whoever does not read all of it notices by the length.
+            let _ = listener.accept().map(|(mut stream, _)| stream.write_all(&data));
+        })?;
+        listening.recv().context("the thread that serves files ended")?
     }
 
     fn ip(&self, words: &str) -> Result<()> {

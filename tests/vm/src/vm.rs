@@ -75,6 +75,12 @@ impl Vm {
         Ok(())
     }
 
+    /// The network that its cables lead to.
+    #[must_use]
+    pub fn net(&self) -> &Net {
+        &self.net
+    }
+
     /// True while it has power.
     #[must_use]
     pub fn is_on(&self) -> bool {

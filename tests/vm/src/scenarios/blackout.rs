@@ -1,13 +1,11 @@
 //! Both nodes lose their power, and one of them comes back.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::Outcome;
-use super::takeover::Active;
-use crate::cluster::{GROUP, SETTLE};
+use super::takeover::{Active, waits};
+use crate::cluster::SETTLE;
 use crate::lab::Lab;
-use crate::machine::Machine;
-use crate::sh;
 
 /// With boards: the node that does not come back is fenced after the grace, and the other goes on.
 pub fn with_boards(lab: &mut Lab) -> Result<Outcome> {
@@ -72,21 +70,6 @@ fn dark(lab: &Lab) -> Result<()> {
     let [first, second] = lab.cluster()?.data();
     first.vm().power_off()?;
     second.vm().power_off()
-}
-
-/// Waits until `machine` says which command resolves what it waits for; its sentence.
-fn waits(machine: &Machine, command: &str) -> Result<String> {
-    machine.booted()?;
-    let mut last = String::new();
-    let found = sh::wait(&format!("{} to name {command}", machine.name), SETTLE, || {
-        last = machine.look(&format!("hactl why {GROUP}; hactl status"));
-        let flat = last.split_whitespace().collect::<Vec<_>>().join(" ");
-        flat.contains(command).then_some(flat)
-    });
-    let said = found.with_context(|| format!("it says: {last}"))?;
-    let at = said.find(command).unwrap_or(0);
-    let from = said[..at].rfind(['.', ';', '!']).map_or(0, |dot| dot + 1);
-    Ok(said[from..at + command.len()].trim().to_string())
 }
 
 /// `config` with a grace that a test can wait for.

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::Outcome;
-use super::takeover::{Active, isolate};
+use super::takeover::{Active, isolate, waits};
 use crate::lab::Lab;
 
 /// The agent that operators use.
@@ -50,6 +50,45 @@ pub fn dead_with_server(lab: &mut Lab) -> Result<Outcome> {
     let (outcome, _) = active.taken_over(lab, &["watchdog"])?;
     lab.board(&active.name)?.run()?;
     active.back(lab)?;
+    Ok(outcome)
+}
+
+/// The same without a watchdog: nobody can know whether it runs, so the survivor says so, and an operator's word is enough.
+pub fn dead_without_watchdog(lab: &mut Lab) -> Result<Outcome> {
+    equip(lab, "ipmi")?;
+    let active = Active::find(lab)?;
+    lab.board(&active.name)?.kill()?;
+    let cluster = lab.cluster()?;
+    active.machine(cluster).vm().power_off()?;
+    let confirm = format!("hactl fence confirm {}", active.name);
+    let survivor = cluster.other(&active.name);
+    let why = waits(survivor, &confirm)?;
+    survivor.sh(&format!("{confirm} --reason 'its power is cut' --yes"))?;
+    let (mut outcome, _) = active.taken_over(lab, &["operator"])?;
+    lab.board(&active.name)?.run()?;
+    active.back(lab)?;
+    outcome.seen = format!("waited: {why}; then {}", outcome.seen);
+    Ok(outcome)
+}
+
+/// The same in a pair: the other one's word is missing as well, so nothing can be decided.
+pub fn dead_in_a_pair(lab: &mut Lab) -> Result<Outcome> {
+    let active = Active::find(lab)?;
+    lab.board(&active.name)?.kill()?;
+    let cluster = lab.cluster()?;
+    active.machine(cluster).vm().power_off()?;
+    let survivor = cluster.other(&active.name);
+    let why = waits(survivor, "hactl quorum force")?;
+    let elsewhere = lab.watch.runs().into_iter().find(|run| run.node != active.name);
+    ensure!(
+        elsewhere.is_none(),
+        "the service runs elsewhere without any proof that {} ended",
+        active.name
+    );
+    lab.board(&active.name)?.run()?;
+    let (mut outcome, _) = active.taken_over(lab, &["power", "reset"])?;
+    active.back(lab)?;
+    outcome.seen = format!("waited: {why}; its board back, {}", outcome.seen);
     Ok(outcome)
 }
 

@@ -86,6 +86,12 @@ pub const ALL: &[Scenario] = &[
         run: watchdogs::hung_stop,
     },
     Scenario {
+        name: "hung-stop-crashes",
+        about: "the same while had-agentd dies again and again: no start of it puts the reset off",
+        shape: Shape::Trio,
+        run: watchdogs::hung_stop_crashes,
+    },
+    Scenario {
         name: "panic",
         about: "the kernel of the active node panics and hangs (sysrq c): watchdog",
         shape: Shape::Trio,
@@ -93,26 +99,26 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "panic-nmi",
-        about: "the same by an NMI, with management boards: fenced before the watchdog fires",
-        shape: Shape::Trio,
+        about: "the kernel of the active node panics and hangs (NMI): fenced by its management board",
+        shape: Shape::Boards,
         run: panics::nmi,
     },
     Scenario {
         name: "frozen",
         about: "the active machine stands still with all its clocks: fenced by its board",
-        shape: Shape::Trio,
+        shape: Shape::Boards,
         run: panics::frozen,
     },
     Scenario {
         name: "fence-ipmilan",
         about: "the active node is cut off: fence_ipmilan powers it off",
-        shape: Shape::Trio,
+        shape: Shape::Boards,
         run: boards::fence_ipmilan,
     },
     Scenario {
         name: "ipmi",
         about: "the same with our own ipmi device, which verifies the machine",
-        shape: Shape::Trio,
+        shape: Shape::Boards,
         run: boards::ipmi,
     },
     Scenario {
@@ -120,6 +126,18 @@ pub const ALL: &[Scenario] = &[
         about: "server and management board lose power together: watchdog countdown",
         shape: Shape::Trio,
         run: boards::dead_with_server,
+    },
+    Scenario {
+        name: "board-dead-no-watchdog",
+        about: "the same without a watchdog: it waits, says for what, and an operator's word resolves it",
+        shape: Shape::Boards,
+        run: boards::dead_without_watchdog,
+    },
+    Scenario {
+        name: "pair-board-dead",
+        about: "the same in a pair without a witness: it waits, says for what, and the board's return resolves it",
+        shape: Shape::Pair,
+        run: boards::dead_in_a_pair,
     },
     Scenario {
         name: "board-unreachable",
@@ -160,7 +178,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "blackout",
         about: "both nodes lose power and one comes back, with boards",
-        shape: Shape::Trio,
+        shape: Shape::Boards,
         run: blackout::with_boards,
     },
     Scenario {

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::Outcome;
-use crate::cluster::{Cluster, SETTLE};
+use crate::cluster::{Cluster, GROUP, SETTLE};
 use crate::lab::Lab;
 use crate::ledger;
 use crate::machine::Machine;
+use crate::sh;
 
 /// How long a takeover may take: a countdown, elections, and a slow machine.
 const TAKEOVER: Duration = Duration::from_secs(90);
@@ -112,4 +113,19 @@ pub fn isolate(lab: &Lab, name: &str) -> Result<()> {
         lab.net.part(name, other)?;
     }
     Ok(())
+}
+
+/// Waits until `machine` says which command resolves what it waits for; its sentence.
+pub fn waits(machine: &Machine, command: &str) -> Result<String> {
+    machine.booted()?;
+    let mut last = String::new();
+    let found = sh::wait(&format!("{} to name {command}", machine.name), SETTLE, || {
+        last = machine.look(&format!("hactl why {GROUP}; hactl status"));
+        let flat = last.split_whitespace().collect::<Vec<_>>().join(" ");
+        flat.contains(command).then_some(flat)
+    });
+    let said = found.with_context(|| format!("it says: {last}"))?;
+    let at = said.find(command).unwrap_or(0);
+    let from = said[..at].rfind(['.', ';', '!']).map_or(0, |dot| dot + 1);
+    Ok(said[from..at + command.len()].trim().to_string())
 }

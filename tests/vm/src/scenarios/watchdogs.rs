@@ -35,6 +35,26 @@ pub fn agentd_killed(lab: &mut Lab) -> Result<Outcome> {
 /// The node is cut off, so that its permit lapses, and what it runs cannot be killed: it waits for a file system that
 /// is frozen.
 pub fn hung_stop(lab: &mut Lab) -> Result<Outcome> {
+    let active = stuck(lab)?;
+    isolate(lab, &active.name)?;
+    reset(lab, &active)
+}
+
+/// The same, and `had-agentd` dies again and again meanwhile: none of its starts may begin the count anew.
+pub fn hung_stop_crashes(lab: &mut Lab) -> Result<Outcome> {
+    let active = stuck(lab)?;
+    isolate(lab, &active.name)?;
+    let machine = active.machine(lab.cluster()?);
+    sh::wait("the permit to lapse", SETTLE, || {
+        let lapsed = "journalctl -b --no-pager -o cat -u had-agentd | grep 'no longer petted'";
+        machine.sh(lapsed).ok()
+    })?;
+    machine.start("while :; do systemctl kill -s KILL had-agentd; sleep 1; done")?;
+    reset(lab, &active)
+}
+
+/// Gives the active node something to run that cannot be stopped any more.
+fn stuck(lab: &Lab) -> Result<Active> {
     let cluster = lab.cluster()?;
     let name = cluster.owner()?;
     let machine = cluster.machine(&name);
@@ -46,21 +66,22 @@ pub fn hung_stop(lab: &mut Lab) -> Result<Outcome> {
     // The other node has the folder, not the trouble.
     cluster.other(&name).sh("mkdir -p /srv/stuck")?;
     cluster.configure(|config| first_resource(&config, &resource))?;
-    cluster.machine(&name).sh(&format!(
+    machine.sh(&format!(
         "hactl resource disable {GROUP} && hactl resource enable {GROUP}"
     ))?;
     sh::wait("the writer to write", SETTLE, || {
         machine.sh("test -s /srv/stuck/file").ok()
     })?;
     let active = Active::find(lab)?;
-    active.machine(lab.cluster()?).sh("fsfreeze -f /srv/stuck")?;
-    isolate(lab, &active.name)?;
-    reset(lab, &active)
+    machine.sh("fsfreeze -f /srv/stuck")?;
+    Ok(active)
 }
 
 /// `config` with `resource` as the first one of the group.
 fn first_resource(config: &str, resource: &str) -> String {
-    config.replacen("[[group.resource]]", &format!("{resource}[[group.resource]]"), 1)
+    // At the beginning of a line: comments have it too.
+    let section = "\n[[group.resource]]";
+    config.replacen(section, &format!("\n{resource}{}", section.trim_start()), 1)
 }
 
 /// The watchdog fires, the other node takes over, and the node is back and says why it booted.
@@ -105,8 +126,7 @@ mod tests {
 
     #[test]
     fn the_new_resource_comes_before_all_others() {
-        let config =
-            "[[group]]\nname = \"g\"\n[[group.resource]]\nname = \"a\"\n[[group.resource]]\nname = \"b\"\n";
+        let config = "# [[group.resource]]\n[[group]]\nname = \"g\"\n[[group.resource]]\nname = \"a\"\n[[group.resource]]\nname = \"b\"\n";
         let changed = first_resource(config, "[[group.resource]]\nname = \"new\"\n\n");
         let names: Vec<&str> = changed.lines().filter(|line| line.starts_with("name")).collect();
         assert_eq!(
