@@ -20,7 +20,7 @@ const TEST: [&str; 4] = [
     "board-dead-with-server",
 ];
 /// How long that may take, with an image to be made first.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(1800);
 
 /// Runs the scenarios named, or all, with the harness' own options; the exit code.
 pub fn run(args: &[String]) -> Result<u8> {

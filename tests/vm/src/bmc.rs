@@ -34,6 +34,8 @@ pub struct Bmc {
 /// The section of the fence device that is the board of the node `name`, used through `agent`.
 #[must_use]
 pub fn section(agent: &str, name: &str, host: u8) -> String {
+    // Python on an emulated processor needs seconds to begin.
+    let timeout = if agent == "ipmi" { "30s" } else { "90s" };
     let more = match agent {
         "ipmi" => format!(
             "cipher = \"3\", privlvl = \"administrator\", uuid = \"{}\"",
@@ -42,7 +44,7 @@ pub fn section(agent: &str, name: &str, host: u8) -> String {
         _ => "lanplus = \"1\", cipher = \"3\"".into(),
     };
     format!(
-        "\n[[fence]]\nnode = \"{name}\"\nagent = \"{agent}\"\nparams = {{ ip = \"{}\", username = \"{USER}\", \
+        "\n[[fence]]\nnode = \"{name}\"\nagent = \"{agent}\"\ntimeout = \"{timeout}\"\nparams = {{ ip = \"{}\", username = \"{USER}\", \
          password_file = \"{SECRET}\", {more} }}\n",
         address(MANAGEMENT, FIRST + host)
     )

@@ -15,7 +15,7 @@ use crate::{bmc, qemu};
 /// The group.
 pub const GROUP: &str = "beacon";
 /// How long the cluster may take to be whole again after a fault, with a boot in it.
-pub const SETTLE: Duration = Duration::from_secs(90);
+pub const SETTLE: Duration = Duration::from_secs(240);
 /// What the nodes ask of their watchdogs.
 pub const WATCHDOG: Duration = Duration::from_secs(5);
 /// What adds the watchdog to the unit.

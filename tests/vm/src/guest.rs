@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 /// How long the agent may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a command may take, unless told otherwise.
-pub const COMMAND: Duration = Duration::from_secs(120);
+pub const COMMAND: Duration = Duration::from_secs(400);
 
 /// How a command ended.
 #[derive(Clone, Debug)]
@@ -73,10 +73,10 @@ impl Guest {
         }
     }
 
-    /// Starts a shell command and does not wait for it: it may end the machine.
-    pub fn start(&self, script: &str) -> Result<()> {
-        self.ask("guest-exec", json!({ "path": "/bin/sh", "arg": ["-c", script] }))
-            .map(|_| ())
+    /// Starts a shell command and does not wait for it.
+    pub fn start(&self, script: &str, limit: Duration) -> Result<()> {
+        let arguments = json!({ "path": "/bin/sh", "arg": ["-c", script] });
+        self.ask_within("guest-exec", arguments, limit).map(|_| ())
     }
 
     fn ask(&self, command: &str, arguments: Value) -> Result<Value> {

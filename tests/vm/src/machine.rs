@@ -13,7 +13,10 @@ use crate::sh;
 use crate::vm::Vm;
 
 /// How long a boot may take, with the other machine at work on the same processors.
-const BOOT: Duration = Duration::from_secs(120);
+const BOOT: Duration = Duration::from_secs(400);
+
+/// How long a machine that is about to end is listened to.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// A machine behind a lock that is held only to switch it, never while a command runs in it: the power controller must
 /// be able to cut one in which something hangs.
@@ -91,9 +94,16 @@ impl Machine {
         Ok(ended.stdout)
     }
 
-    /// Starts a shell command that may end the machine.
+    /// Starts a shell command and does not wait for its end.
     pub fn start(&self, script: &str) -> Result<()> {
-        self.guest.start(script).with_context(|| self.name.clone())
+        self.guest
+            .start(script, COMMAND)
+            .with_context(|| self.name.clone())
+    }
+
+    /// Starts a shell command that ends the machine, perhaps before it has answered: whoever calls looks for the effect.
+    pub fn start_the_end(&self, script: &str) {
+        let _ = self.guest.start(script, LAST_ANSWER);
     }
 
     /// All output of a shell command, whether it succeeded or not.

@@ -12,7 +12,7 @@ pub fn sysrq(lab: &mut Lab) -> Result<Outcome> {
     let active = Active::find(lab)?;
     let cluster = lab.cluster()?;
     let machine = active.machine(cluster);
-    machine.start("echo c > /proc/sysrq-trigger")?;
+    machine.start_the_end("echo c > /proc/sysrq-trigger");
     machine.events.wait("GUEST_PANICKED", crate::cluster::SETTLE)?;
     let fired = active.reset_by_watchdog(cluster)?;
     let (mut outcome, _) = active.taken_over(lab, &["watchdog", "reset"])?;

@@ -12,7 +12,7 @@ use crate::machine::Machine;
 use crate::sh;
 
 /// How long a takeover may take: a countdown, elections, and a slow machine.
-const TAKEOVER: Duration = Duration::from_secs(90);
+const TAKEOVER: Duration = Duration::from_secs(240);
 
 /// The active node before it was struck.
 pub struct Active {
