@@ -16,7 +16,7 @@ const PACKAGES: &str = "target/vm";
 const TEST: [&str; 4] = [
     "agentd-stopped",
     "hung-stop-crashes",
-    "fence-ipmilan",
+    "ipmi",
     "board-dead-with-server",
 ];
 /// How long that may take, with an image to be made first.
