@@ -4,7 +4,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, kill};
 
 use crate::support::{code, err, hactl, out};
 
@@ -50,6 +54,9 @@ fn parent_and_start(pid: u32) -> Option<(u32, String)> {
 fn demo(words: &[&str]) -> Child {
     let mut command: Command = hactl();
     command.arg("demo").args(words);
+    let dies_with_the_test = || Ok(prctl::set_pdeathsig(Signal::SIGTERM)?);
+    // SAFETY: one system call, which allocates nothing.
+    unsafe { command.pre_exec(dies_with_the_test) };
     command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -94,7 +101,7 @@ fn ctrl_c_leaves_no_process() {
     let family = descendants(demo.id());
     assert!(family.len() > 8, "stage, nodes, daemons: {family:?}");
     let pid = nix::unistd::Pid::from_raw(demo.id() as i32);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("a signal");
+    kill(pid, Signal::SIGINT).expect("a signal");
     let output = demo.wait_with_output().expect("hactl ends");
     assert_eq!(code(&output), 130, "{}", err(&output));
     let left: Vec<_> = family
