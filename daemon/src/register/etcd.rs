@@ -29,6 +29,8 @@ const RANGE: &str = "/v3/kv/range";
 const AUTHENTICATE: &str = "/v3/auth/authenticate";
 /// gRPC's number for "who are you?".
 const UNAUTHENTICATED: u16 = 401;
+/// How long a login may take.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// An etcd cluster, of which one member is asked at a time.
 pub(super) struct Etcd {
@@ -41,6 +43,8 @@ pub(super) struct Etcd {
     member: usize,
     session: Option<Session>,
     token: Option<String>,
+    /// Why there is no token.
+    login_trouble: String,
     /// The body that was read or written last, and its head.
     body: Option<(Head, States)>,
     picture: Picture,
@@ -94,6 +98,7 @@ impl Etcd {
             member: 0,
             session: None,
             token: None,
+            login_trouble: String::new(),
             body: None,
             picture: Picture::default(),
         }
@@ -246,15 +251,15 @@ impl Etcd {
     }
 
     async fn post<T: for<'a> Deserialize<'a>>(&mut self, path: &str, body: &Value) -> Result<T, String> {
-        self.log_in().await?;
-        let (status, answer) = self.send(path, body).await?;
-        if status != UNAUTHENTICATED || self.section.user.is_none() {
-            return parsed(status, &answer);
+        if self.lacks_token() {
+            return Err(self.login_trouble.clone());
         }
-        // The token has expired.
-        self.token = None;
-        self.log_in().await?;
         let (status, answer) = self.send(path, body).await?;
+        if status == UNAUTHENTICATED && self.section.user.is_some() {
+            // The token has expired: the next call is logged in for.
+            self.token = None;
+            self.login_trouble = "it asks who we are once more".into();
+        }
         parsed(status, &answer)
     }
 
@@ -269,21 +274,31 @@ impl Etcd {
         session.post(path, self.token.as_deref(), body).await
     }
 
-    async fn log_in(&mut self) -> Result<(), String> {
-        let (Some(user), Some(file), None) = (
-            self.section.user.clone(),
-            self.section.password_file.clone(),
-            &self.token,
-        ) else {
-            return Ok(());
-        };
+    fn lacks_token(&self) -> bool {
+        self.section.user.is_some() && self.token.is_none()
+    }
+
+    /// Logs in where that is needed, before a call. Etcd computes long over a password, longer than a call may take.
+    pub(super) async fn log_in(&mut self) {
+        if !self.lacks_token() {
+            return;
+        }
+        let tried = tokio::time::timeout(LOGIN_PATIENCE, self.authenticate()).await;
+        match tried.unwrap_or_else(|_| Err("the login was not answered in time".into())) {
+            Ok(token) => self.token = Some(token),
+            Err(why) => {
+                self.login_trouble = why.clone();
+                self.hang_up(&why);
+            }
+        }
+    }
+
+    async fn authenticate(&mut self) -> Result<String, String> {
+        let file = self.section.password_file.clone().unwrap_or_default();
         let password = login::password(&file)?;
-        let (status, answer) = self
-            .send(AUTHENTICATE, &json!({ "name": user, "password": password }))
-            .await?;
-        let token: Token = parsed(status, &answer)?;
-        self.token = Some(token.token);
-        Ok(())
+        let who = json!({ "name": self.section.user, "password": password });
+        let (status, answer) = self.send(AUTHENTICATE, &who).await?;
+        parsed(status, &answer).map(|token: Token| token.token)
     }
 }
 

@@ -116,21 +116,38 @@ async fn serve(mut orders: mpsc::Receiver<Order>, answers: mpsc::Sender<Answer>)
                 orders.recv().await
             }
             (Order::Call(_), None) => orders.recv().await,
-            (Order::Call(call), Some(etcd)) => tokio::select! {
-                biased;
-                outcome = etcd.call(&call.op) => {
-                    let picture = etcd.picture();
-                    // Whoever asked ends, and this with it.
-                    let _ = answers.send(Answer { id: call.id, outcome, picture }).await;
-                    orders.recv().await
+            (Order::Call(call), Some(etcd)) => {
+                etcd.log_in().await;
+                match orders.try_recv() {
+                    // It was given up during the login.
+                    Ok(newer) => Some(newer),
+                    Err(_) => carry_out(etcd, call, &mut orders, &answers).await,
                 }
-                newer = orders.recv() => {
-                    etcd.hang_up("it did not answer in time");
-                    newer
-                }
-            },
+            }
         };
     }
+}
+
+/// Carries out `call` unless something newer comes; the next order.
+async fn carry_out(
+    etcd: &mut Etcd,
+    call: Call,
+    orders: &mut mpsc::Receiver<Order>,
+    answers: &mpsc::Sender<Answer>,
+) -> Option<Order> {
+    tokio::select! {
+        biased;
+        outcome = etcd.call(&call.op) => {
+            let picture = etcd.picture();
+            // Whoever asked ends, and this with it.
+            let _ = answers.send(Answer { id: call.id, outcome, picture }).await;
+        }
+        newer = orders.recv() => {
+            etcd.hang_up("it did not answer in time");
+            return newer;
+        }
+    }
+    orders.recv().await
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Against an etcd as a program of its own, if one is installed (Debian: `etcd-server`), and against nobody.
 
+mod login;
+
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -11,13 +13,15 @@ use holdfast_proto::config::{Config, parse};
 use holdfast_proto::ids::{Ballot, BootId, Incarnation, NodeId};
 use holdfast_proto::state::genesis;
 
+use serde_json::json;
+
 use super::*;
 
 /// A running etcd; it ends, and what it wrote is removed, when this is dropped.
 struct Server {
     child: Child,
     port: u16,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Drop for Server {
@@ -42,10 +46,15 @@ fn free_port() -> u16 {
 }
 
 fn server() -> Option<Server> {
-    let program = installed()?;
     let dir = tempfile::tempdir().expect("folder");
+    server_with(dir, "http", &[])
+}
+
+fn server_with(dir: tempfile::TempDir, scheme: &str, more: &[&str]) -> Option<Server> {
+    let program = installed()?;
     let (port, peers) = (free_port(), free_port());
-    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let url = |port: u16| format!("{scheme}://127.0.0.1:{port}");
+    let peer_url = format!("http://127.0.0.1:{peers}");
     let child = Command::new(program)
         .arg("--data-dir")
         .arg(dir.path().join("etcd"))
@@ -57,26 +66,27 @@ fn server() -> Option<Server> {
         ])
         .args([
             "--listen-peer-urls",
-            &url(peers),
+            &peer_url,
             "--initial-advertise-peer-urls",
-            &url(peers),
+            &peer_url,
         ])
-        .args(["--initial-cluster", &format!("default={}", url(peers))])
+        .args(["--initial-cluster", &format!("default={peer_url}")])
+        .args(more)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("etcd starts");
-    Some(Server {
-        child,
-        port,
-        _dir: dir,
-    })
+    Some(Server { child, port, dir })
 }
 
 fn config(endpoints: &str) -> Config {
+    config_with(endpoints, "")
+}
+
+fn config_with(endpoints: &str, more: &str) -> Config {
     let text = format!(
         "[cluster]\nname = \"t\"\nid = \"00000000000000aa\"\n[[node]]\nname = \"n1\"\nlinks = [\"10.0.0.1\"]\n\
-         [[node]]\nname = \"n2\"\nlinks = [\"10.0.0.2\"]\n[witness]\netcd = [{endpoints}]\n"
+         [[node]]\nname = \"n2\"\nlinks = [\"10.0.0.2\"]\n[witness]\netcd = [{endpoints}]\n{more}"
     );
     parse(&text, "t.toml").expect("valid")
 }
