@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use holdfast_proto::control::{NodeView, StatusView};
 
+use crate::etcd::Etcd;
 use crate::lab::Lab;
 use crate::machine::Machine;
 use crate::net::{HARNESS, MANAGEMENT, VIP, address};
@@ -24,6 +25,8 @@ pub enum Shape {
     Trio,
     /// Two nodes.
     Pair,
+    /// Two nodes, and a witness in etcd.
+    Etcd,
 }
 
 /// A formed cluster.
@@ -62,7 +65,11 @@ impl Cluster {
     pub fn form(&self, lab: &Lab) -> Result<()> {
         self.provision(lab).context("install the packages")?;
         self.join().context("form the cluster")?;
-        self.machines[0].sh_with("/root/provision/services.sh", &services())?;
+        let mut text = services();
+        if self.shape == Shape::Etcd {
+            text.push_str(&Etcd::section());
+        }
+        self.machines[0].sh_with("/root/provision/services.sh", &text)?;
         self.healthy()
     }
 
@@ -121,9 +128,12 @@ impl Cluster {
 
     /// Waits until every member votes, is online, and every data node has the current state.
     pub fn whole(&self, limit: Duration) -> Result<()> {
-        let members = self.machines.len();
         for machine in self.data() {
             machine.wait_status("every member to be back", limit, |view| {
+                // A witness in etcd is a member without a machine, from when the configuration has it.
+                let register =
+                    self.shape == Shape::Etcd && view.nodes.iter().any(|node| node.role == "witness");
+                let members = self.machines.len() + usize::from(register);
                 view.nodes.len() == members
                     && view.voters.len() == members
                     && view

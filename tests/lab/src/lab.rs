@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::cluster::{Cluster, Shape, find};
+use crate::etcd::Etcd;
 use crate::image;
 use crate::net::Net;
 use crate::place::Place;
@@ -26,6 +27,7 @@ pub struct Lab {
     /// How often the fence race is run.
     pub races: u32,
     cluster: Option<Cluster>,
+    etcd: Option<Etcd>,
 }
 
 impl Lab {
@@ -47,6 +49,7 @@ impl Lab {
             source,
             races,
             cluster: None,
+            etcd: None,
         })
     }
 
@@ -58,6 +61,9 @@ impl Lab {
             .is_some_and(|cluster| cluster.shape != shape)
         {
             self.discard();
+        }
+        if shape == Shape::Etcd && self.etcd.is_none() {
+            self.etcd = Some(Etcd::start(self).context("start etcd")?);
         }
         if self.cluster.is_none() {
             let cluster = Cluster::boot(self, shape)?;
@@ -77,6 +83,22 @@ impl Lab {
     pub fn discard(&mut self) {
         self.power.wire(&[]);
         self.cluster = None;
+        self.etcd = None;
+    }
+
+    /// The cluster as the scenario under way left it.
+    pub fn cluster_as_it_is(&self) -> Result<&Cluster> {
+        self.cluster.as_ref().context("no cluster")
+    }
+
+    /// The etcd that holds the witness.
+    pub fn etcd(&mut self) -> Result<&mut Etcd> {
+        self.etcd.as_mut().context("no etcd")
+    }
+
+    /// The same, to be asked.
+    pub fn etcd_now(&self) -> Result<&Etcd> {
+        self.etcd.as_ref().context("no etcd")
     }
 
     /// What the cluster says of itself, for a failed scenario's log.

@@ -6,6 +6,7 @@
 mod bmc;
 mod client;
 mod cluster;
+mod etcd;
 mod image;
 mod lab;
 mod machine;
@@ -27,7 +28,7 @@ use nix::sched::{CloneFlags, unshare};
 use holdfast_lab::reaper::Reaper;
 use holdfast_lab::{reaper, sh};
 use lab::Lab;
-use scenarios::{ALL, Scenario};
+use scenarios::{ALL, Scenario, UNTRIED};
 use torture::ledger;
 use torture::options::{self, Options};
 
@@ -38,7 +39,8 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--list"] => {
-            ALL.iter().for_each(|scenario| println!("{}", scenario.name));
+            let all = ALL.iter().chain(UNTRIED);
+            all.for_each(|scenario| println!("{}", scenario.name));
             Ok(true)
         }
         [reaper::WORD, pid] => pid
@@ -106,7 +108,8 @@ fn choose(names: &[String]) -> Result<Vec<Scenario>> {
         return Ok(ALL.to_vec());
     }
     let find = |name: &String| {
-        let found = ALL.iter().find(|scenario| scenario.name == name);
+        let mut known = ALL.iter().chain(UNTRIED);
+        let found = known.find(|scenario| scenario.name == name);
         found
             .copied()
             .with_context(|| format!("there is no scenario {name}; `lab --list` names them"))

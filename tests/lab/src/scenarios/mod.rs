@@ -1,5 +1,6 @@
 //! The scenarios, in the order in which they run.
 
+mod etcd;
 mod failures;
 mod fencing;
 mod membership;
@@ -81,5 +82,29 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "overlap",
         run: overlap::overlap,
+    },
+];
+
+/// Those that are run by name only: they are written and compile, and none has run to its end yet.
+pub const UNTRIED: &[Scenario] = &[
+    Scenario {
+        name: "etcd-power-loss",
+        run: etcd::power_loss,
+    },
+    Scenario {
+        name: "etcd-nodes-part",
+        run: etcd::nodes_part,
+    },
+    Scenario {
+        name: "etcd-node-cut",
+        run: etcd::node_cut,
+    },
+    Scenario {
+        name: "etcd-trouble",
+        run: etcd::trouble,
+    },
+    Scenario {
+        name: "etcd-wiped",
+        run: etcd::wiped,
     },
 ];
