@@ -39,7 +39,7 @@ pub fn specs(config: &Config) -> Vec<GroupSpec> {
             epoch: 1,
             until: Time(1),
         };
-        translate::start(&permit, config)?.spec
+        translate::start(&permit, config, NodeId(1))?.spec
     };
     config
         .groups
