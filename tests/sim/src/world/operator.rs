@@ -83,10 +83,12 @@ impl World {
         self.repair_from = Some(node);
     }
 
-    /// Asks again until quorum is forced, with the others kept off. If that node's disk went meanwhile, the operator has to
-    /// look anew who could go on.
+    /// Asks again until quorum is forced, with the others kept off. A device that acted late may have turned that node off as
+    /// well; if its disk went meanwhile, the operator has to look anew who could go on.
     fn go_on_with_the_repair(&mut self, node: NodeId) {
-        if self.knows_the_newest(node) {
+        if !self.machines[&node].powered {
+            self.power_on(node);
+        } else if self.knows_the_newest(node) {
             self.turn_others_off(node);
             self.ask(node, OperatorRequest::QuorumForce);
         } else {
