@@ -28,7 +28,7 @@ use nix::sched::{CloneFlags, unshare};
 use holdfast_lab::reaper::Reaper;
 use holdfast_lab::{reaper, sh};
 use lab::Lab;
-use scenarios::{ALL, Scenario, UNTRIED};
+use scenarios::{ALL, Scenario, BY_NAME};
 use torture::ledger;
 use torture::options::{self, Options};
 
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--list"] => {
-            let all = ALL.iter().chain(UNTRIED);
+            let all = ALL.iter().chain(BY_NAME);
             all.for_each(|scenario| println!("{}", scenario.name));
             Ok(true)
         }
@@ -108,7 +108,7 @@ fn choose(names: &[String]) -> Result<Vec<Scenario>> {
         return Ok(ALL.to_vec());
     }
     let find = |name: &String| {
-        let mut known = ALL.iter().chain(UNTRIED);
+        let mut known = ALL.iter().chain(BY_NAME);
         let found = known.find(|scenario| scenario.name == name);
         found
             .copied()

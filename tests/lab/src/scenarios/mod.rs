@@ -85,8 +85,8 @@ pub const ALL: &[Scenario] = &[
     },
 ];
 
-/// Those that are run by name only: they are written and compile, and none has run to its end yet.
-pub const UNTRIED: &[Scenario] = &[
+/// Those that are run by name only: they need an etcd.
+pub const BY_NAME: &[Scenario] = &[
     Scenario {
         name: "etcd-power-loss",
         run: etcd::power_loss,
