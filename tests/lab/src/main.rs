@@ -28,7 +28,7 @@ use nix::sched::{CloneFlags, unshare};
 use holdfast_lab::reaper::Reaper;
 use holdfast_lab::{reaper, sh};
 use lab::Lab;
-use scenarios::{ALL, Scenario, BY_NAME};
+use scenarios::{ALL, BY_NAME, Scenario};
 use torture::ledger;
 use torture::options::{self, Options};
 
