@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::exec::process;
+
 /// The environment variable that marks programs, with the state folder as its value: two had-agentd of one machine (in a
 /// test, or a demonstration) leave each other's alone.
 pub const MARKER: &str = "HOLDFAST_RUN";
@@ -57,17 +59,8 @@ pub fn end_all() -> usize {
 
 /// Processes of this pid namespace with that variable: another had-agentd may live in a container here.
 fn marked(wanted: &[u8]) -> Vec<i32> {
-    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-    let own = namespace("self");
-    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = all.filter_map(|entry| entry.file_name().into_string().ok());
-    pids.filter(|pid| {
-        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environ
-            .split(|byte| *byte == 0)
-            .any(|variable| variable == wanted)
-            && namespace(pid) == own
-    })
-    .filter_map(|pid| pid.parse().ok())
-    .collect()
+    let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let own = fs::read_link("/proc/self/ns/pid").ok();
+    let is_ours = |pid: &i32| process::has_variable(*pid, wanted) && namespace(*pid) == own;
+    process::all().filter(is_ours).collect()
 }

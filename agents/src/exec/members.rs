@@ -82,18 +82,16 @@ impl Members {
         let known = process::stat(self.leader);
         let other = known.is_some_and(|stat| stat.start_ticks != self.leader_ticks);
         let leader = if other { 0 } else { self.leader };
-        let all = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        pids.filter(|pid| {
+        let is_member = |pid: &i32| {
             // The first look is the cheap one, and spares most processes the second.
             let stat = process::stat(*pid).filter(|stat| !matches!(stat.state, 'Z' | 'X'));
             let Some(stat) = stat.filter(|stat| stat.start_ticks >= self.leader_ticks) else {
                 return false;
             };
             let related = leader > 0 && (stat.session == leader || stat.group == leader);
-            related || has_variable(*pid, wanted.as_bytes())
-        })
-        .collect()
+            related || process::has_variable(*pid, wanted.as_bytes())
+        };
+        process::all().filter(is_member).collect()
     }
 
     /// Sends `signal` to all members, and returns those that were found.
@@ -160,13 +158,6 @@ impl Members {
 
 fn lives(pid: i32) -> bool {
     process::stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
-}
-
-fn has_variable(pid: i32, wanted: &[u8]) -> bool {
-    let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environ
-        .split(|byte| *byte == 0)
-        .any(|variable| variable == wanted)
 }
 
 fn read_pids(path: &Path) -> Option<Vec<i32>> {

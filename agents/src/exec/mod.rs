@@ -9,7 +9,7 @@ mod halt;
 mod members;
 mod output;
 mod params;
-mod process;
+pub(crate) mod process;
 
 use std::fs;
 use std::os::fd::AsFd;

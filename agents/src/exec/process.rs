@@ -1,6 +1,6 @@
 //! One process, known by pid and start time so that a reused pid is never taken for it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
@@ -71,6 +71,20 @@ pub async fn all_ended(pids: &[i32]) {
 /// Takes away our own child if it is a zombie; nothing happens to what is not our child.
 pub fn reap(pid: i32) {
     let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+}
+
+/// All processes that are there.
+pub fn all() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// True if `pid` was started with `wanted` (`NAME=value`) in its environment, or inherited it.
+pub fn has_variable(pid: i32, wanted: &[u8]) -> bool {
+    let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environ
+        .split(|byte| *byte == 0)
+        .any(|variable| variable == wanted)
 }
 
 /// What /proc/PID/stat says.

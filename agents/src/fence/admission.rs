@@ -6,7 +6,7 @@ use holdfast_proto::agent::FenceDevice;
 use tokio::time::Instant;
 
 use super::state::{self, Power};
-use super::{Fencer, TIMEOUT_MAX};
+use super::{Fencer, deadline_of};
 use crate::agent::AgentError;
 
 /// Pause between two looks at whether we were let in.
@@ -18,7 +18,7 @@ impl Fencer {
     /// # Errors
     /// When it does not say, in words: then nothing that needs it may start.
     pub async fn shuts_out(&self, device: &FenceDevice) -> Result<bool, AgentError> {
-        let deadline = deadline_of(device);
+        let deadline = deadline_of(device, Instant::now());
         let _turn = self.take_turn(device, deadline).await?;
         let opened = self.open(device, deadline).await?;
         let run = opened.act("status", deadline).await?;
@@ -38,7 +38,7 @@ impl Fencer {
     /// # Errors
     /// When it did not, in words.
     pub async fn let_in(&self, device: &FenceDevice) -> Result<String, AgentError> {
-        let deadline = deadline_of(device);
+        let deadline = deadline_of(device, Instant::now());
         let _turn = self.take_turn(device, deadline).await?;
         let opened = self.open(device, deadline).await?;
         let run = opened.act("on", deadline).await?;
@@ -66,8 +66,4 @@ impl Fencer {
             tokio::time::sleep(LOOK_PAUSE).await;
         }
     }
-}
-
-fn deadline_of(device: &FenceDevice) -> Instant {
-    Instant::now() + Duration::from_millis(device.timeout_ms.into()).min(TIMEOUT_MAX)
 }

@@ -78,12 +78,11 @@ impl Fencer {
     /// does.
     pub async fn run(&self, request: &FenceDevice, own: &str) -> FenceOutcome {
         let begun = Instant::now();
-        let limit = Duration::from_millis(request.timeout_ms.into()).min(TIMEOUT_MAX);
         let mut answer = FenceOutcome {
             id: request.id,
             ..FenceOutcome::default()
         };
-        match self.try_run(request, own, begun + limit).await {
+        match self.try_run(request, own, deadline_of(request, begun)).await {
             Ok(Some(reading)) => {
                 answer.off_read_back = reading.is_off;
                 answer.evidence = reading.evidence;
@@ -282,6 +281,11 @@ impl Fencer {
             });
         });
     }
+}
+
+/// When a request that began at `begun` has to have ended.
+fn deadline_of(request: &FenceDevice, begun: Instant) -> Instant {
+    begun + Duration::from_millis(request.timeout_ms.into()).min(TIMEOUT_MAX)
 }
 
 /// A device that needs no fence agent.

@@ -4,7 +4,6 @@
 //! meant to write there: so it is asked for only when nothing else runs here, and only under the permit of a new start.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_proto::agent::FenceDevice;
@@ -42,39 +41,25 @@ impl Group {
             self.around.fencer.clone(),
             self.around.occupied.others(&self.name),
         );
-        let asked = async move {
+        let asked = async {
             let mut told = Vec::new();
             for device in &storage {
                 told.extend(let_in(&fencer, device, &others).await?);
             }
             Ok::<_, AgentError>(told)
         };
-        match self.unless_superseded(asked).await {
-            None => Started::Superseded,
-            Some(Err(error)) => Started::Failed(error.0),
-            Some(Ok(told)) => {
+        let done = tokio::select! {
+            biased;
+            done = asked => done,
+            () = self.mailbox.superseded(self.epoch, self.armed_epoch) => return Started::Superseded,
+        };
+        match done {
+            Err(error) => Started::Failed(error.0),
+            Ok(told) => {
                 for text in told {
                     self.note("info", "storage-admitted", text);
                 }
                 Started::Whole
-            }
-        }
-    }
-
-    /// `None` when an order came in that ends the start. Other orders wait.
-    async fn unless_superseded<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = std::pin::pin!(work);
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut work => return Some(done),
-                Some(order) = self.mailbox.receiver.recv() => {
-                    let supersedes = order.ends_a_start(self.epoch, self.armed_epoch);
-                    self.mailbox.waiting.push_back(order);
-                    if supersedes {
-                        return None;
-                    }
-                }
             }
         }
     }

@@ -77,18 +77,6 @@ pub enum Order {
     Maintenance(bool),
 }
 
-impl Order {
-    /// True if it ends a start under `epoch` that is under way, `armed_epoch` being that of the permit which the guard was
-    /// given first.
-    fn ends_a_start(&self, epoch: u64, armed_epoch: u64) -> bool {
-        match self {
-            Order::Stop { epoch: asked, .. } => *asked >= epoch,
-            Order::Lapsed { epoch: lapsed, .. } => *lapsed >= armed_epoch,
-            _ => false,
-        }
-    }
-}
-
 /// State of a group or resource; the words of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
@@ -152,6 +140,23 @@ impl Mailbox {
             Some(order) => Some(order),
             None => self.receiver.recv().await,
         }
+    }
+
+    /// Returns once an order came in that ends a start under `epoch`, `armed_epoch` being that of the permit which the guard
+    /// was given first. All orders wait for [`Mailbox::next`].
+    async fn superseded(&mut self, epoch: u64, armed_epoch: u64) {
+        while let Some(order) = self.receiver.recv().await {
+            let ends_it = match &order {
+                Order::Stop { epoch: asked, .. } => *asked >= epoch,
+                Order::Lapsed { epoch: lapsed, .. } => *lapsed >= armed_epoch,
+                _ => false,
+            };
+            self.waiting.push_back(order);
+            if ends_it {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 }
 

@@ -220,28 +220,20 @@ impl Group {
             }
             Ok::<_, AgentError>(())
         });
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut action => return match done {
-                    Ok(()) => Started::Whole,
-                    Err(error) => Started::Failed(format!("{}: {error}", spec.name)),
-                },
-                Some(order) = self.mailbox.receiver.recv() => {
-                    let supersedes = order.ends_a_start(self.epoch, self.armed_epoch);
-                    self.mailbox.waiting.push_back(order);
-                    if supersedes {
-                        return Started::Superseded;
-                    }
-                }
-                Some((failed, AgentEvent::Failed(reason))) = self.failures.recv() => {
-                    let failed = self.spec.resources.get(failed).map_or("", |resource| &resource.name);
-                    return Started::Failed(format!("{failed}: {reason}, while {} was started", spec.name));
-                }
-                () = clock::sleep_until(deadline) => {
-                    let limit_ms = spec.start_timeout_ms;
-                    return Started::Failed(format!("{}: did not start within {limit_ms} ms", spec.name));
-                }
+        tokio::select! {
+            biased;
+            done = &mut action => match done {
+                Ok(()) => Started::Whole,
+                Err(error) => Started::Failed(format!("{}: {error}", spec.name)),
+            },
+            () = self.mailbox.superseded(self.epoch, self.armed_epoch) => Started::Superseded,
+            Some((failed, AgentEvent::Failed(reason))) = self.failures.recv() => {
+                let failed = self.spec.resources.get(failed).map_or("", |resource| &resource.name);
+                Started::Failed(format!("{failed}: {reason}, while {} was started", spec.name))
+            }
+            () = clock::sleep_until(deadline) => {
+                let limit_ms = spec.start_timeout_ms;
+                Started::Failed(format!("{}: did not start within {limit_ms} ms", spec.name))
             }
         }
     }
