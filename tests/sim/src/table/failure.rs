@@ -12,16 +12,12 @@ pub struct Failure {
     pub title: &'static str,
     /// The faults; none where the row makes no sense.
     pub strikes: fn(Configuration) -> Option<Vec<Strike>>,
-    /// How long is looked on.
-    pub watch_us: u64,
 }
 
 const OWNER: u8 = 1;
 const OTHER: u8 = 2;
 const FOREVER_US: u64 = 3_600_000_000;
 const SECOND_US: u64 = 1_000_000;
-/// Long enough for every count-down and every grace, so that what waits then waits for a human.
-const LONG_US: u64 = 150 * SECOND_US;
 
 /// All of them, from top to bottom.
 pub const ALL: &[Failure] = &[
@@ -29,13 +25,11 @@ pub const ALL: &[Failure] = &[
         name: "power-loss",
         title: "power loss, BMC has power",
         strikes: |_| at_once([power_loss(OWNER)]),
-        watch_us: LONG_US,
     },
     Failure {
         name: "power-loss-with-bmc",
         title: "power loss of server and BMC",
         strikes: |with| with.has_bmc().then(|| strikes([dead(OWNER), power_loss(OWNER)])),
-        watch_us: LONG_US,
     },
     Failure {
         name: "kernel-panic",
@@ -46,7 +40,6 @@ pub const ALL: &[Failure] = &[
                 us: FOREVER_US,
             }])
         },
-        watch_us: LONG_US,
     },
     Failure {
         name: "had-hangs",
@@ -57,7 +50,6 @@ pub const ALL: &[Failure] = &[
                 us: FOREVER_US,
             }])
         },
-        watch_us: LONG_US,
     },
     Failure {
         name: "agentd-hangs",
@@ -68,7 +60,6 @@ pub const ALL: &[Failure] = &[
                 us: FOREVER_US,
             }])
         },
-        watch_us: LONG_US,
     },
     Failure {
         name: "all-hang",
@@ -85,25 +76,21 @@ pub const ALL: &[Failure] = &[
                 },
             ])
         },
-        watch_us: LONG_US,
     },
     Failure {
         name: "nodes-cut",
         title: "the nodes lose each other",
         strikes: |_| at_once([Fault::Cut { a: OWNER, b: OTHER }]),
-        watch_us: LONG_US,
     },
     Failure {
         name: "unplugged",
         title: "every link of the node is cut, BMC reachable",
         strikes: |_| at_once([Fault::CarrierLost { node: OWNER }]),
-        watch_us: LONG_US,
     },
     Failure {
         name: "bmc-unreachable",
         title: "the BMC cannot be reached, nothing else",
         strikes: |with| with.has_bmc().then(|| strikes([dead(OWNER)])),
-        watch_us: LONG_US,
     },
     Failure {
         name: "unplugged-with-bmc",
@@ -112,7 +99,6 @@ pub const ALL: &[Failure] = &[
             with.has_bmc()
                 .then(|| strikes([dead(OWNER), Fault::CarrierLost { node: OWNER }]))
         },
-        watch_us: LONG_US,
     },
     Failure {
         name: "bmc-lies",
@@ -122,7 +108,6 @@ pub const ALL: &[Failure] = &[
             with.has_bmc()
                 .then(|| strikes([lies, Fault::CarrierLost { node: OWNER }]))
         },
-        watch_us: LONG_US,
     },
     Failure {
         name: "bmc-slow",
@@ -131,7 +116,6 @@ pub const ALL: &[Failure] = &[
             let slow = device(OWNER, DeviceMode::Slow { us: 20 * SECOND_US });
             with.has_bmc().then(|| strikes([slow, power_loss(OWNER)]))
         },
-        watch_us: LONG_US,
     },
     Failure {
         name: "stop-hangs",
@@ -152,7 +136,6 @@ pub const ALL: &[Failure] = &[
                 ask,
             ])
         },
-        watch_us: LONG_US,
     },
     Failure {
         name: "cold-start-of-one",
@@ -164,7 +147,6 @@ pub const ALL: &[Failure] = &[
             }
             Some(strikes(faults))
         },
-        watch_us: LONG_US,
     },
     Failure {
         name: "cold-start-of-one-with-bmc",
@@ -180,13 +162,11 @@ pub const ALL: &[Failure] = &[
             }
             with.has_bmc().then(|| strikes(faults))
         },
-        watch_us: LONG_US,
     },
     Failure {
         name: "cold-start-of-both",
         title: "all lose power and come back",
         strikes: |_| at_once([Fault::SitePowerLoss, Fault::PowerReturns]),
-        watch_us: LONG_US,
     },
 ];
 

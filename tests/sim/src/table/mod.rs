@@ -14,10 +14,12 @@ use crate::world::{Played, World};
 
 pub use configuration::Configuration;
 pub use failure::Failure;
-pub use render::{is_in, markdown, words};
+pub use render::{is_in, markdown};
 
 /// Dice that each cell is played with.
 pub const DICE: u64 = 20;
+/// How long is looked on: enough for every count-down and every grace, so that what waits then waits for a human.
+const WATCH_US: u64 = 150_000_000;
 
 /// What became of the group in all plays of a cell.
 #[derive(Clone, Debug)]
@@ -35,8 +37,7 @@ impl Cell {
     pub fn play(failure: &'static Failure, configuration: Configuration) -> Result<Cell, String> {
         let played: Result<_, _> = (1..=DICE)
             .map(|dice| {
-                let played =
-                    World::new(&schedule(failure, configuration, dice), false).play(failure.watch_us);
+                let played = World::new(&schedule(failure, configuration, dice), false).play(WATCH_US);
                 played.map_err(|why| {
                     format!(
                         "{} with {}, dice {dice}: {why}",
@@ -52,12 +53,6 @@ impl Cell {
             played: played?,
         })
     }
-
-    /// The name by which it can be played again.
-    #[must_use]
-    pub fn name(&self) -> String {
-        format!("{}/{}", self.failure.name, self.configuration.name())
-    }
 }
 
 /// All cells, row by row; those that make no sense are left out.
@@ -71,12 +66,11 @@ pub fn cells() -> impl Iterator<Item = (&'static Failure, Configuration)> {
 }
 
 /// The schedule of one play.
-#[must_use]
-pub fn schedule(failure: &Failure, configuration: Configuration, seed: u64) -> Schedule {
+fn schedule(failure: &Failure, configuration: Configuration, seed: u64) -> Schedule {
     Schedule {
         seed,
         cluster: configuration.cluster(),
-        length_us: failure.watch_us,
+        length_us: WATCH_US,
         strikes: (failure.strikes)(configuration).unwrap_or_default(),
         lasting: None,
     }

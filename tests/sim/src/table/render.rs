@@ -1,13 +1,10 @@
 //! The table as it stands in the documentation.
 
-use std::collections::BTreeMap;
-
 use super::{Cell, Configuration, failure};
 use crate::world::Played;
 
 /// What became of the group, in words without figures: what all dice have to agree on, or the kinds side by side.
-#[must_use]
-pub fn words(cell: &Cell) -> String {
+fn words(cell: &Cell) -> String {
     let mut seen: Vec<String> = cell.played.iter().map(outcome).collect();
     seen.sort();
     seen.dedup();
@@ -37,12 +34,13 @@ pub fn markdown(cells: &[Cell]) -> String {
         out += &format!(" {} |", configuration.title());
     }
     out += &format!("\n|---|{}\n", "---|".repeat(Configuration::ALL.len()));
-    let by_name: BTreeMap<_, _> = cells.iter().map(|cell| (cell.name(), cell)).collect();
     for failure in failure::ALL {
         out += &format!("| {} (`{}`) |", failure.title, failure.name);
         for configuration in Configuration::ALL {
-            let cell = by_name.get(&format!("{}/{}", failure.name, configuration.name()));
-            out += &format!(" {} |", cell.map_or_else(|| "–".to_string(), |cell| text(cell)));
+            let here =
+                |cell: &&Cell| cell.failure.name == failure.name && cell.configuration == configuration;
+            let cell = cells.iter().find(here);
+            out += &format!(" {} |", cell.map_or_else(|| "–".to_string(), text));
         }
         out.push('\n');
     }
@@ -54,7 +52,8 @@ fn text(cell: &Cell) -> String {
     outages.sort_unstable();
     let (least, most) = (outages[0], outages[outages.len() - 1]);
     let words = words(cell);
-    if most == 0 || words.contains("waits") {
+    let waits = cell.played.iter().any(|played| played.after.is_none());
+    if most == 0 || waits {
         return words;
     }
     let median = outages[outages.len() / 2];
