@@ -250,24 +250,20 @@ impl Node {
     /// the last answer the run is over. Nobody waits for that: the proof counts already.
     fn settle_race(&mut self, node: NodeId) {
         let Some(run) = self.fences.get(&node) else { return };
-        let turned_off = |method: &Method| matches!(method.step, FenceStep::Off | FenceStep::ReadBack);
-        let mut waiting = (0..run.methods.len()).filter(|number| run.waits_for(*number));
-        if waiting.all(|number| !turned_off(&run.methods[number])) {
-            for number in 0..run.methods.len() {
-                if self
-                    .fences
-                    .get(&node)
-                    .is_some_and(|run| turned_off(&run.methods[number]))
-                {
-                    self.ask_method(node, number, FenceStep::On);
-                }
-            }
+        let is_off = |number: &usize| {
+            let step = run.methods[*number].step;
+            matches!(step, FenceStep::Off | FenceStep::ReadBack)
+        };
+        let numbers = 0..run.methods.len();
+        let mut waiting = numbers.clone().filter(|number| run.waits_for(*number));
+        let may_turn_on = waiting.all(|number| !is_off(&number));
+        let to_turn_on: Vec<usize> = numbers.filter(|number| may_turn_on && is_off(number)).collect();
+        // Turning on is not waited for.
+        let is_over = run.outstanding.is_empty();
+        for number in to_turn_on {
+            self.ask_method(node, number, FenceStep::On);
         }
-        if self
-            .fences
-            .get(&node)
-            .is_some_and(|run| run.outstanding.is_empty())
-        {
+        if is_over {
             self.fences.remove(&node);
         }
     }

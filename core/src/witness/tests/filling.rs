@@ -11,6 +11,16 @@ fn commit(version: u64, voters: VoterSet) -> Input {
     })
 }
 
+/// A register that node 1 has claimed, and the call that is to fill it.
+fn about_to_be_filled() -> (Pair, Call) {
+    let mut pair = Pair::empty();
+    pair.give(1, commit(5, PAIR));
+    pair.settle(1);
+    pair.give(1, commit(5, PAIR));
+    let call = pair.next_call(1);
+    (pair, call)
+}
+
 #[test]
 fn an_empty_register_is_claimed_and_then_filled_by_what_is_said_after_that() {
     let mut pair = Pair::empty();
@@ -38,11 +48,7 @@ fn an_empty_register_is_claimed_and_then_filled_by_what_is_said_after_that() {
 
 #[test]
 fn what_was_said_before_a_register_was_emptied_does_not_fill_it() {
-    let mut pair = Pair::empty();
-    pair.give(1, commit(5, PAIR));
-    pair.settle(1);
-    pair.give(1, commit(5, PAIR));
-    let late = pair.next_call(1);
+    let (mut pair, late) = about_to_be_filled();
     pair.register = None;
     let outcome = carry_out(&mut pair.register, &late.op);
     assert_eq!(outcome, Outcome::Content(None), "its claim is gone");
@@ -57,11 +63,7 @@ fn what_was_said_before_a_register_was_emptied_does_not_fill_it() {
 
 #[test]
 fn a_claim_of_another_node_is_replaced_and_its_maker_cannot_fill_it_any_more() {
-    let mut pair = Pair::empty();
-    pair.give(1, commit(5, PAIR));
-    pair.settle(1);
-    pair.give(1, commit(5, PAIR));
-    let late = pair.next_call(1);
+    let (mut pair, late) = about_to_be_filled();
     for _ in 0..2 {
         pair.give(2, commit(7, PAIR));
         pair.settle(2);
