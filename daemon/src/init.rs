@@ -29,24 +29,7 @@ pub fn init(places: &Places) -> anyhow::Result<String> {
     }
     prepare_dir(&places.state_dir)?;
     let keys = NodeKeys::load_or_create(&places.state_dir)?;
-    let (mut store, loaded) = Store::open(&places.state_dir)?;
-    match loaded {
-        Loaded::Blank => {}
-        Loaded::Fresh(durable) => bail!(
-            "{} holds the state of cluster {} at version {} already: `had init` would forget it. If that cluster is given \
-             up, move the directory away first",
-            places.state_dir.display(),
-            durable.committed.config.cluster.name,
-            durable.committed.version
-        ),
-        Loaded::Damaged { file, why } => {
-            bail!(
-                "{} holds a damaged state ({}): {why}",
-                places.state_dir.display(),
-                file.display()
-            )
-        }
-    }
+    let mut store = refuse_state(&places.state_dir, "init")?;
     let pinned = config
         .node(node)
         .is_some_and(|section| section.keys.contains(&keys.pin()));
@@ -64,6 +47,28 @@ pub fn init(places: &Places) -> anyhow::Result<String> {
         );
     }
     Ok(text)
+}
+
+/// The store in `dir`, which must be empty: what a member of a cluster holds is never mixed with another one's.
+pub(crate) fn refuse_state(dir: &Path, command: &str) -> anyhow::Result<Store> {
+    let (store, loaded) = Store::open(dir)?;
+    match loaded {
+        Loaded::Blank => Ok(store),
+        Loaded::Fresh(durable) => bail!(
+            "{} holds the state of cluster {} at version {} already, and `had {command}` is for a machine that is in no \
+             cluster. If that one is given up, move the directory away first",
+            dir.display(),
+            durable.committed.config.cluster.name,
+            durable.committed.version
+        ),
+        Loaded::Damaged { file, why } => {
+            bail!(
+                "{} holds a damaged state ({}): {why}",
+                dir.display(),
+                file.display()
+            )
+        }
+    }
 }
 
 /// Makes the keys if they are missing.

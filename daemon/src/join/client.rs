@@ -14,6 +14,7 @@ use prost::Message as _;
 use super::protocol::{BYTES_MAX, JoinAnswer, JoinCall};
 use super::{ALPN, Token};
 use crate::args::Places;
+use crate::init::refuse_state;
 use crate::keys::NodeKeys;
 use crate::net::{Judge, client_config, explain, open_endpoint, server_name, tls_client};
 use crate::store::write_synced;
@@ -39,7 +40,8 @@ pub struct JoinArgs {
 /// configuration. Returns a sentence.
 ///
 /// # Errors
-/// When the token is not valid, no member answers or it refuses, or a file cannot be written.
+/// When the token is not valid, this machine has the state of a cluster already, no member answers or it refuses, or a
+/// file cannot be written.
 pub fn join(places: &Places, args: &JoinArgs) -> anyhow::Result<String> {
     let mut text = String::new();
     std::io::stdin()
@@ -74,6 +76,8 @@ pub(super) async fn join_as(
         };
         bail!("the token was made for {made}, and 'had join' was called {used} --witness");
     }
+    // Before the token is spent. With the register of another cluster it would never be heard in this one.
+    refuse_state(state_dir, "join")?;
     let keys = NodeKeys::load_or_create(state_dir)?;
     let call = JoinCall {
         secret: token.secret.to_vec(),

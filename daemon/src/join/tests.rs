@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use holdfast_core::durable::Durable;
 use holdfast_core::event::Identity;
 use holdfast_proto::config::{self, Config, KeyPin};
 use holdfast_proto::ids::{BootId, Incarnation, NodeId};
@@ -10,6 +11,7 @@ use super::client::join_as;
 use super::*;
 use crate::keys::NodeKeys;
 use crate::net::{NetConfig, NetEvent, NetHandle, start};
+use crate::store::Store;
 
 /// Loopback addresses of these tests alone.
 fn address(test: u8, node: u8) -> IpAddr {
@@ -169,6 +171,33 @@ async fn a_join_that_fails_leaves_the_token_valid() {
     assert!(error.contains("a node called db1"), "{error}");
     newcomer
         .join(&token, "db2", &links(&[address(3, 2)]))
+        .await
+        .expect("the token still works");
+    cluster.net.close("end of the test").await;
+}
+
+/// Found by the virtual machines: a witness that joined in the folder of another cluster followed that one's register and
+/// refused every member of this one, without a word about why.
+#[tokio::test]
+async fn who_holds_the_state_of_a_cluster_joins_no_other_and_the_token_stays_valid() {
+    let cluster = Cluster::start(5);
+    let (token, member) = (cluster.token(false), Newcomer::new());
+    let (mut store, _) = Store::open(member.dir.path()).expect("store");
+    let state = holdfast_proto::state::genesis(Arc::clone(&cluster.config), NodeId(1));
+    store.write(&Durable::initial(state)).expect("written");
+    let args = links(&[address(5, 2)]);
+    let error = member.join(&token, "db2", &args).await.expect_err("a member");
+    assert!(
+        error.contains("the state of cluster shop") && error.contains("move the directory away"),
+        "{error}"
+    );
+    assert!(
+        !member.dir.path().join("holdfast.toml").exists(),
+        "nothing written"
+    );
+    let newcomer = Newcomer::new();
+    newcomer
+        .join(&token, "db2", &args)
         .await
         .expect("the token still works");
     cluster.net.close("end of the test").await;

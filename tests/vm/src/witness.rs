@@ -33,9 +33,7 @@ impl Witness {
             let (from, to) = (package.display().to_string(), unpacked.display().to_string());
             sh::run("dpkg-deb", &["-x", &from, &to])?;
         }
-        for part in ["state", "run"] {
-            fs::create_dir_all(dir.join(part))?;
-        }
+        lay(&dir)?;
         Ok(Witness {
             process: None,
             had: unpacked.join("usr/bin/had"),
@@ -129,10 +127,40 @@ impl Witness {
     }
 }
 
+/// Makes `dir` the folders of a witness that never ran. The witness of the scenario before had the same place, and what
+/// it kept there is of another cluster, whose keys the nodes do not have.
+fn lay(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| dir.display().to_string())?;
+    }
+    for part in ["state", "run"] {
+        fs::create_dir_all(dir.join(part))?;
+    }
+    Ok(())
+}
+
 impl Drop for Witness {
     fn drop(&mut self) {
         if let Err(error) = self.kill().and_then(|()| self.cgroup.remove()) {
             eprintln!("vm: the witness did not go away: {error:#}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_witness_knows_nothing_of_the_one_before() {
+        let dir = std::env::temp_dir().join(format!("holdfast-vm-witness-{}", std::process::id()));
+        lay(&dir).unwrap();
+        fs::write(dir.join("state/register"), "of another cluster").unwrap();
+        fs::write(dir.join("holdfast.toml"), "of another cluster").unwrap();
+        lay(&dir).unwrap();
+        let left: Vec<_> = fs::read_dir(dir.join("state")).unwrap().flatten().collect();
+        let config = dir.join("holdfast.toml").exists();
+        fs::remove_dir_all(&dir).unwrap();
+        assert!(left.is_empty() && !config, "{left:?}, {config}");
     }
 }
