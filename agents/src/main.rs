@@ -108,6 +108,7 @@ fn main() -> anyhow::Result<()> {
         requests: request_sender,
         watchdog,
         left_alone,
+        end: Arc::new(Kernel),
         kinds: registry::AGENTS.iter().map(|meta| meta.kind.to_owned()).collect(),
         maintenance,
         groups: supervisor::first_report(&loaded),

@@ -14,12 +14,11 @@ const GATE_PRIORITY: i32 = 8;
 /// Nice value of the agents' thread.
 const AGENTS_NICE: i32 = -15;
 
-/// What agents cannot do without: addresses, announcements, scheduling, memory, signals, files, other users, reboot.
-const NEEDED: [Capability; 10] = [
+/// What agents cannot do without: addresses, announcements, scheduling, memory, signals, files, other users.
+const NEEDED: [Capability; 9] = [
     Capability::CAP_NET_ADMIN,
     Capability::CAP_NET_RAW,
     Capability::CAP_SYS_ADMIN,
-    Capability::CAP_SYS_BOOT,
     Capability::CAP_SYS_NICE,
     Capability::CAP_IPC_LOCK,
     Capability::CAP_KILL,

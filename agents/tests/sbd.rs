@@ -28,7 +28,7 @@ const TIMEOUTS: Timeouts = Timeouts {
 struct Ended(Mutex<Vec<Command>>);
 
 impl EndNode for Ended {
-    fn end(&self, order: Command, _why: &str) {
+    fn end(&self, order: Command, _why: &str, _patience: Duration) {
         self.0.lock().unwrap().push(order);
     }
 }

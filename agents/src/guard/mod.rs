@@ -4,6 +4,7 @@
 mod book;
 mod link;
 mod messages;
+mod petting;
 mod pulse;
 
 use std::io;
@@ -26,6 +27,7 @@ use tokio::time::MissedTickBehavior;
 use crate::group::Order;
 use crate::permits::PermitTable;
 use crate::permits::saved::SavedPermits;
+use crate::sbd::end::EndNode;
 use crate::sbd::watch::Watch;
 use crate::vip::gate::Gate;
 use crate::watchdog::Watchdog;
@@ -34,10 +36,13 @@ use book::Book;
 use link::Link;
 pub use link::{Admission, listen};
 pub use messages::{Command, Request};
+use petting::Petting;
 use pulse::Pulse;
 
 /// Requests from `had` that may wait for the agents' thread.
 pub const REQUESTS_MAX: usize = 1024;
+/// Where nothing is to be waited for.
+const NEVER: Duration = Duration::from_secs(3600);
 /// Stack of the thread: locked memory counts.
 const STACK_BYTES: usize = 512 << 10;
 
@@ -58,6 +63,8 @@ pub struct Parts {
     pub watchdog: Option<Box<dyn Watchdog>>,
     /// There is one, and it was left alone because a group may run beyond its permit.
     pub left_alone: bool,
+    /// Ends the node before the watchdog has to.
+    pub end: Arc<dyn EndNode>,
     /// Agent kinds, told to `had`.
     pub kinds: Vec<String>,
     /// Maintenance as it was before a restart.
@@ -102,11 +109,10 @@ struct Guard {
     timer_ready: AsyncFd<OwnedFd>,
     commands: mpsc::UnboundedReceiver<Command>,
     requests: mpsc::Sender<Request>,
-    watchdog: Option<Box<dyn Watchdog>>,
     left_alone: bool,
+    petting: Option<Petting>,
     lease: Duration,
     node: String,
-    petting: bool,
     pulse: Pulse,
     gate: Option<Gate>,
     disks: Arc<Watch>,
@@ -128,6 +134,9 @@ impl Guard {
         )?;
         let watchdog = parts.watchdog.as_ref();
         let watchdog = watchdog.map(|dog| (dog.timeout().as_millis() as u32, dog.identity().to_string()));
+        let now = clock::now();
+        let (end, armed) = (parts.end, parts.watchdog);
+        let petting = armed.map(|watchdog| Petting::new(watchdog, end, now));
         let mut permits = PermitTable::default();
         permits.set_maintenance(parts.maintenance);
         let mut book = Book::new(parts.kinds, watchdog);
@@ -142,13 +151,12 @@ impl Guard {
             timer_at: None,
             commands: parts.commands,
             requests: parts.requests,
-            watchdog: parts.watchdog,
             left_alone: parts.left_alone,
+            petting,
             disks: parts.disks,
             lease: Duration::from_secs(1),
             node: String::new(),
-            petting: true,
-            pulse: Pulse::begin(clock::now()),
+            pulse: Pulse::begin(now),
             gate: parts.gate,
         })
     }
@@ -160,12 +168,17 @@ impl Guard {
             self.enforce()?;
             self.record();
             self.link.fill(&mut self.book);
+            let ends_in = self
+                .petting
+                .as_ref()
+                .and_then(|petting| petting.ends_in(clock::now()));
             let wake = tokio::select! {
                 biased;
                 ready = self.timer_ready.readable() => { ready?.clear_ready(); Wake::Timer }
                 () = self.link.turn() => Wake::Link,
                 command = self.commands.recv() => Wake::Command(command),
                 _ = pets.tick() => Wake::Pet,
+                () = tokio::time::sleep(ends_in.unwrap_or(NEVER)), if ends_in.is_some() => Wake::Pet,
             };
             match wake {
                 // It is set anew, even if it rang for nothing.
@@ -185,10 +198,10 @@ impl Guard {
     }
 
     fn pet_period(&self) -> Duration {
-        match &self.watchdog {
-            Some(dog) => (dog.timeout() / 4).max(Duration::from_millis(100)),
+        match &self.petting {
+            Some(petting) => petting.period(),
             None if self.left_alone => SETTLED_LOOK,
-            None => Duration::from_secs(3600),
+            None => NEVER,
         }
     }
 
@@ -292,34 +305,25 @@ impl Guard {
     }
 
     fn pet(&mut self) {
-        let Some(watchdog) = &mut self.watchdog else {
+        let Some(petting) = &mut self.petting else {
             return;
         };
         let now = clock::now();
-        let may = self.permits.may_pet(now) && self.disks.may_pet(now);
-        if may != std::mem::replace(&mut self.petting, may) {
-            let text = match (may, self.disks.may_pet(now)) {
-                (true, _) => "watchdog petted again",
-                (false, true) => "watchdog no longer petted: a group without permit",
-                (false, false) => {
-                    "watchdog no longer petted: the mailbox on the shared disks is not read, or holds an order"
-                }
-            };
-            tracing::warn!("{text}");
-        }
-        if may && let Err(error) = watchdog.pet() {
-            tracing::error!("the watchdog cannot be petted: {error}");
-        }
+        let may = match (self.permits.may_pet(now), self.disks.may_pet(now)) {
+            (true, true) => Ok(()),
+            (false, true) => Err("a group without permit"),
+            (_, false) => Err("the mailbox on the shared disks is not read, or holds an order"),
+        };
+        petting.look(now, may);
     }
 
     /// With something running, or with somebody relying on the watch on shared disks, the watchdog stays armed: the next had-agentd pets it in time, or the node goes.
     fn shut_down(&mut self) {
-        if let Some(watchdog) = &mut self.watchdog
+        if let Some(petting) = &mut self.petting
             && self.permits.is_idle()
             && !self.disks.is_tied()
-            && let Err(error) = watchdog.disarm()
         {
-            tracing::error!("the watchdog cannot be disarmed: {error}");
+            petting.disarm();
         }
     }
 

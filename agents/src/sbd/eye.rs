@@ -220,7 +220,8 @@ impl Eye {
                 self.watch.order();
                 let why = format!("{command} ordered by {from} on {at}: ending this node");
                 tracing::error!("{why}");
-                self.end.end(command, &why);
+                // Within what others wait for: the watchdog is not petted any more.
+                self.end.end(command, &why, self.watchdog / 2);
                 return Ok(false);
             }
             Command::Test => self.note(

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Ended(Mutex<Vec<(Command, String)>>);
 
 impl EndNode for Ended {
-    fn end(&self, order: Command, why: &str) {
+    fn end(&self, order: Command, why: &str, _patience: Duration) {
         self.0.lock().unwrap().push((order, why.to_string()));
     }
 }

@@ -98,11 +98,11 @@ impl Lab {
                 begun.elapsed().as_secs_f64()
             );
         }
-        let mut cluster = self.parts(shape)?;
+        // Kept also when it does not come up: its report is wanted.
+        let cluster = self.parts(shape)?;
+        let cluster = self.cluster.insert(cluster);
         saved.restore(&cluster.machines, cluster.witness.as_mut())?;
         self.power.wire(&cluster.machines);
-        // Kept also when it is not healthy: its report is wanted.
-        let cluster = self.cluster.insert(cluster);
         cluster.healthy()
     }
 

@@ -3,14 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use serde_json::Value;
 
 use crate::machine::Machine;
 use crate::place::CACHE;
+use crate::sh;
 use crate::witness::Witness;
+
+/// How long a machine may take to have its clock set, on a busy host.
+const CLOCK: Duration = Duration::from_secs(400);
 
 /// A state under a name that says what it is of and what it was made from.
 #[derive(Clone, Debug)]
@@ -73,8 +77,11 @@ impl Saved {
         }
         for machine in machines {
             machine.answers()?;
-            let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-            machine.sh(&format!("date -s @{:.3}", now.as_secs_f64()))?;
+            // Again if need be: what a starved machine does not answer in time, it does not answer at all.
+            sh::wait(&format!("the clock of {} to be set", machine.name), CLOCK, || {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+                machine.sh(&format!("date -s @{:.3}", now.as_secs_f64())).ok()
+            })?;
         }
         Ok(())
     }

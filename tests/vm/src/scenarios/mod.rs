@@ -81,9 +81,15 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "hung-stop",
-        about: "the active node is cut off and its service cannot be stopped: its watchdog resets it",
+        about: "the active node is cut off and its service cannot be stopped: it ends itself, before its watchdog fires",
         shape: Shape::Trio,
         run: watchdogs::hung_stop,
+    },
+    Scenario {
+        name: "hung-stop-no-reset",
+        about: "the same where the kernel's own reset does nothing: its watchdog resets it",
+        shape: Shape::Trio,
+        run: watchdogs::hung_stop_no_reset,
     },
     Scenario {
         name: "hung-stop-crashes",

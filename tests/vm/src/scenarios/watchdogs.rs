@@ -1,6 +1,8 @@
-//! The watchdog resets a node on which nobody enforces permits any more.
+//! A node that must not run what it runs ends: by itself, or by its watchdog where nobody can enforce permits any more.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 
 use super::Outcome;
 use super::takeover::{Active, isolate};
@@ -33,18 +35,42 @@ pub fn agentd_killed(lab: &mut Lab) -> Result<Outcome> {
 }
 
 /// The node is cut off, so that its permit lapses, and what it runs cannot be killed: it waits for a file system that
-/// is frozen.
+/// is frozen. It ends itself before its watchdog has to.
 pub fn hung_stop(lab: &mut Lab) -> Result<Outcome> {
     let active = stuck(lab)?;
     isolate(lab, &active.name)?;
-    reset(lab, &active)
+    let machine = active.machine(lab.cluster()?);
+    let ended = machine
+        .events
+        .wait("RESET", SETTLE)
+        .context("the node did not end itself")?;
+    ensure!(
+        machine.events.first("WATCHDOG").is_none(),
+        "its watchdog fired: {} did not end itself",
+        active.name
+    );
+    ensure!(tried(machine)?, "{} was reset, and not by itself", active.name);
+    let ended = ended.saturating_duration_since(active.struck);
+    taken_over_after(lab, &active, ended, "the node ended itself")
+}
+
+/// The same where the kernel's own reset does nothing: the watchdog has gone on counting, and fires.
+pub fn hung_stop_no_reset(lab: &mut Lab) -> Result<Outcome> {
+    let active = stuck(lab)?;
+    let machine = active.machine(lab.cluster()?);
+    without_reset(machine)?;
+    isolate(lab, &active.name)?;
+    let outcome = reset(lab, &active)?;
+    ensure!(tried(machine)?, "{} did not try to end itself", active.name);
+    Ok(outcome)
 }
 
 /// The same, and `had-agentd` dies again and again meanwhile: none of its starts may begin the count anew.
 pub fn hung_stop_crashes(lab: &mut Lab) -> Result<Outcome> {
     let active = stuck(lab)?;
-    isolate(lab, &active.name)?;
     let machine = active.machine(lab.cluster()?);
+    without_reset(machine)?;
+    isolate(lab, &active.name)?;
     sh::wait("the permit to lapse", SETTLE, || {
         let lapsed = "journalctl -b --no-pager -o cat -u had-agentd | grep 'no longer petted'";
         machine.sh(lapsed).ok()
@@ -84,26 +110,45 @@ fn first_resource(config: &str, resource: &str) -> String {
     config.replacen(section, &format!("\n{resource}{}", section.trim_start()), 1)
 }
 
+/// Takes the kernel's own reset from a machine, until its next boot.
+fn without_reset(machine: &Machine) -> Result<()> {
+    machine
+        .sh("mount --bind /dev/null /proc/sysrq-trigger")
+        .map(|_| ())
+}
+
+/// True if the last word on the machine's console, in any of its boots, was that it ends itself.
+fn tried(machine: &Machine) -> Result<bool> {
+    let console = std::fs::read(machine.vm().files.at("console")).context("the console")?;
+    Ok(String::from_utf8_lossy(&console).contains("this node ends itself before its watchdog does"))
+}
+
 /// The watchdog fires, the other node takes over, and the node is back and says why it booted.
 fn reset(lab: &Lab, active: &Active) -> Result<Outcome> {
     let cluster = lab.cluster()?;
     let fired = active.reset_by_watchdog(cluster)?;
+    let mut outcome = taken_over_after(lab, active, fired, "the watchdog fired")?;
+    let said = boot_status(active.machine(cluster))?;
+    outcome.seen = format!("{}; back, {} said: {said}", outcome.seen, active.name);
+    Ok(outcome)
+}
+
+/// The node ended `ended` after it was struck, as `how` says: the other one takes over, not before that, and it is back.
+fn taken_over_after(lab: &Lab, active: &Active, ended: Duration, how: &str) -> Result<Outcome> {
     let (mut outcome, began) = active.taken_over(lab, &["watchdog", "reset"])?;
     let began = began.saturating_duration_since(active.struck);
     ensure!(
-        began > fired,
-        "the service ran elsewhere {} ms before the watchdog fired",
-        (fired - began).as_millis()
+        began > ended,
+        "the service ran elsewhere {} ms before {how}",
+        (ended - began).as_millis()
     );
     lab.net.heal()?;
     active.back(lab)?;
-    let said = boot_status(active.machine(cluster))?;
     outcome.seen = format!(
-        "the watchdog fired after {} ms, the service ran elsewhere after {} ms; {}; back, {} said: {said}",
-        fired.as_millis(),
+        "{how} after {} ms, the service ran elsewhere after {} ms; {}",
+        ended.as_millis(),
         began.as_millis(),
-        outcome.seen,
-        active.name
+        outcome.seen
     );
     Ok(outcome)
 }
