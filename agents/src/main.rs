@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Parser;
@@ -20,6 +20,9 @@ use nix::fcntl::{Flock, FlockArg};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+
+/// How long systemd may take to close the watchdog that an earlier had-agentd had it keep.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// Runs resource and fence agents for had, and stops them by itself when a permit lapses.
 ///
@@ -58,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+    let kept = watchdog::kept::take();
     rt::narrow_capabilities();
     if args.remove_lease_filter {
         let _lock = lock_state_dir(&args.state_dir)?;
@@ -76,15 +80,15 @@ fn main() -> anyhow::Result<()> {
     exec::remove_empty_cgroups();
     let (commands, command_receiver) = mpsc::unbounded_channel();
     let mut disks = watch_disks(&args.state_dir, commands.clone());
-    // Opening the watchdog pets it. So if an earlier had-agentd of this boot promised to watch shared disks, they are read
-    // before; and while a group may run beyond its permit it is not opened at all.
+    // Opening the watchdog pets it, and so does going on with the one that systemd kept. So if an earlier had-agentd of this boot promised to watch shared disks, they are read
+    // before; and while a group may run beyond its permit it is left alone.
     let promised = disks.resume()?;
     let loaded = store::load_all(&args.state_dir).context("cannot read the state folder")?;
     let maintenance = supervisor::saved_maintenance(&args.state_dir);
     let left_alone = args.watchdog.is_some() && !maintenance && is_overdue(&loaded, &args.state_dir);
     let asked = promised.unwrap_or(Duration::from_millis(args.watchdog_timeout_ms.into()));
     let wanted = args.watchdog.as_deref().filter(|_| !left_alone);
-    let watchdog = wanted.map(|path| open_watchdog(path, asked)).transpose()?;
+    let watchdog = wanted.map(|path| hold_watchdog(path, asked, kept)).transpose()?;
     let timeout = watchdog.as_ref().map(|device| device.timeout());
     disks.armed(timeout.or(promised));
     let listener =
@@ -218,13 +222,25 @@ fn is_overdue(loaded: &[store::Loaded], state_dir: &Path) -> bool {
     overdue.is_some()
 }
 
-/// Arms the watchdog that `wanted` names, and tells what an operator should know about it.
-fn open_watchdog(wanted: &str, asked: Duration) -> anyhow::Result<Box<dyn Watchdog>> {
+/// Holds the watchdog that `wanted` names, `kept` if an earlier had-agentd has armed it, and tells what an operator should
+/// know about it.
+fn hold_watchdog(wanted: &str, asked: Duration, kept: Option<fs::File>) -> anyhow::Result<Box<dyn Watchdog>> {
     let path = watchdog::choose(wanted).map_err(|error| anyhow::anyhow!(error))?;
-    let device = Device::open(&path, asked).with_context(|| {
+    let is_kept = kept.is_some();
+    let device = match kept {
+        Some(file) => Device::adopt(file, &path, asked),
+        None => open_when_free(&path, asked),
+    };
+    let device = device.with_context(|| {
         let path = path.display();
         format!("cannot hold the watchdog {path}: is it there, and is systemd's RuntimeWatchdogSec off?")
     })?;
+    if !is_kept && let Err(error) = device.outlive() {
+        tracing::warn!(
+            "nobody keeps the watchdog open when had-agentd dies ({error}): the kernel then begins its count anew, later \
+             than others count"
+        );
+    }
     let (path, facts, timeout) = (path.display(), device.facts(), device.timeout());
     tracing::info!(
         "watchdog {path} ({}) armed, {} ms",
@@ -247,4 +263,17 @@ fn open_watchdog(wanted: &str, asked: Duration) -> anyhow::Result<Box<dyn Watchd
         tracing::warn!("this boot began because the watchdog reset the machine");
     }
     Ok(Box::new(device))
+}
+
+/// Opens the device; systemd may be about to close the one that was disarmed a moment ago.
+fn open_when_free(path: &Path, asked: Duration) -> std::io::Result<Device> {
+    let deadline = Instant::now() + CLOSING;
+    loop {
+        match Device::open(path, asked) {
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                std::thread::sleep(CLOSING / 20);
+            }
+            opened => return opened,
+        }
+    }
 }

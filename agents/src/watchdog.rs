@@ -5,6 +5,7 @@
 //! others are told is the one that the device says it has, not the one it was asked for.
 
 mod choice;
+pub mod kept;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -64,7 +65,18 @@ impl Device {
     /// When it is absent, in use (systemd's RuntimeWatchdogSec), no watchdog at all, or one that would be disarmed by the
     /// death of this process.
     pub fn open(path: &Path, wanted: Duration) -> io::Result<Device> {
-        let mut file = OpenOptions::new().write(true).open(path)?;
+        Device::begin(OpenOptions::new().write(true).open(path)?, path, wanted)
+    }
+
+    /// Goes on with the one at `path` that an earlier process opened, which pets it as well.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub fn adopt(file: File, path: &Path, wanted: Duration) -> io::Result<Device> {
+        Device::begin(file, path, wanted)
+    }
+
+    fn begin(mut file: File, path: &Path, wanted: Duration) -> io::Result<Device> {
         let made = examine(&file, path).and_then(|facts| Ok((facts, set_timeout(&file, wanted)?)));
         match made {
             Ok((facts, timeout)) => {
@@ -80,6 +92,14 @@ impl Device {
         }
     }
 
+    /// Sees to it that the death of this process does not begin the count anew.
+    ///
+    /// # Errors
+    /// When nobody is there who could keep it open.
+    pub fn outlive(&self) -> io::Result<()> {
+        kept::give(&self.file)
+    }
+
     /// What is known about it.
     #[must_use]
     pub fn facts(&self) -> &Facts {
@@ -93,6 +113,7 @@ impl Watchdog for Device {
     }
 
     fn disarm(&mut self) -> io::Result<()> {
+        kept::let_go();
         // The "magic close": without it the device keeps counting after it is closed.
         self.file.write_all(b"V")
     }

@@ -104,6 +104,13 @@ pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// A descriptor that this process was given, by whoever started it or in a message, and that nothing else here has.
+#[must_use]
+pub fn inherited(fd: i32) -> OwnedFd {
+    // SAFETY: it is open, because it was handed over as such, and each is asked for once.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
 /// Waits on `fd` becoming readable, within the runtime.
 ///
 /// # Errors

@@ -75,8 +75,14 @@ pub fn hung_stop_crashes(lab: &mut Lab) -> Result<Outcome> {
         let lapsed = "journalctl -b --no-pager -o cat -u had-agentd | grep 'no longer petted'";
         machine.sh(lapsed).ok()
     })?;
-    machine.start("while :; do systemctl kill -s KILL had-agentd; sleep 1; done")?;
-    reset(lab, &active)
+    // Late, when a count that its death began anew would end long after the others' own.
+    machine.start("sleep 2; while :; do systemctl kill -s KILL had-agentd; sleep 1; done")?;
+    let outcome = reset(lab, &active)?;
+    ensure!(
+        !said(machine, "watchdog did not stop")?,
+        "the kernel began the watchdog's count anew when had-agentd died"
+    );
+    Ok(outcome)
 }
 
 /// Gives the active node something to run that cannot be stopped any more.
@@ -117,10 +123,15 @@ fn without_reset(machine: &Machine) -> Result<()> {
         .map(|_| ())
 }
 
-/// True if the last word on the machine's console, in any of its boots, was that it ends itself.
+/// True if the machine tried to end itself.
 fn tried(machine: &Machine) -> Result<bool> {
+    said(machine, "this node ends itself before its watchdog does")
+}
+
+/// True if these words stand on the machine's console, whichever of its boots wrote them.
+fn said(machine: &Machine, words: &str) -> Result<bool> {
     let console = std::fs::read(machine.vm().files.at("console")).context("the console")?;
-    Ok(String::from_utf8_lossy(&console).contains("this node ends itself before its watchdog does"))
+    Ok(String::from_utf8_lossy(&console).contains(words))
 }
 
 /// The watchdog fires, the other node takes over, and the node is back and says why it booted.
