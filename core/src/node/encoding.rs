@@ -99,7 +99,7 @@ impl Node {
         encode_network(*network, to);
         for (node, run) in fences {
             let ended = |method| self.boot_that_ended(*node, run, method) == run.boot;
-            encode_fence(now, *node, run, (next_fence_id, &ended), to);
+            encode_fence(now, *node, run, (next_fence_id, &ended, memory), to);
         }
         encode_proofs(now, proofs, fencings, memory, to);
         to.word(calls.len() as u64);
@@ -416,7 +416,7 @@ fn encode_fence(
     now: Time,
     node: NodeId,
     run: &FenceRun,
-    (next_id, ended): (&u64, &dyn Fn(usize) -> bool),
+    (next_id, ended, memory): (&u64, &dyn Fn(usize) -> bool, Duration),
     to: &mut Encoder,
 ) {
     let FenceRun {
@@ -448,9 +448,12 @@ fn encode_fence(
             proved,
         } = method;
         to.word(*step as u64);
-        results
-            .iter()
-            .for_each(|(_, result)| to.flag(result.off_read_back));
+        for (_, result) in results {
+            to.flag(result.off_read_back);
+            if proved.is_none() {
+                to.instant(now, Some(result.read_at), memory);
+            }
+        }
         to.word(proved.map_or(2, u64::from));
     }
     for (id, Asked { method, kind: _ }) in outstanding {

@@ -96,7 +96,8 @@ impl Node {
     }
 
     /// The boot that was last heard of `node`.
-    pub(super) fn boot_of(&self, node: NodeId) -> Option<BootId> {
+    #[must_use]
+    pub fn boot_of(&self, node: NodeId) -> Option<BootId> {
         if node == self.me.node {
             return Some(self.me.boot);
         }

@@ -24,7 +24,7 @@ pub(super) struct Method {
     /// What they are asked for.
     pub(super) step: FenceStep,
     pub(super) results: Vec<(FenceKind, FenceResult)>,
-    /// When all its power devices were, or had been, read as off.
+    /// When all its power devices were, or had been, read as off; without any, its storage devices.
     pub(super) all_off_at: Option<Time>,
     /// How it ended, once it did.
     pub(super) proved: Option<bool>,
@@ -171,11 +171,11 @@ impl Node {
         let method = &mut run.methods[number];
         let all_off = method.results.iter().all(|(_, result)| result.off_read_back);
         if method.step != FenceStep::ReadBack {
-            let powers = method
-                .results
-                .iter()
-                .filter(|(kind, _)| *kind == FenceKind::Power);
-            method.all_off_at = powers.map(|(_, result)| result.read_at).max();
+            let read = |kind: FenceKind| {
+                let of_kind = method.results.iter().filter(move |result| result.0 == kind);
+                of_kind.map(|(_, result)| result.read_at).max()
+            };
+            method.all_off_at = read(FenceKind::Power).or_else(|| read(FenceKind::Storage));
         }
         if method.step == FenceStep::Off && all_off && outlets > 1 {
             // Another node's fencing may have turned one on again meanwhile. Each read off before and each reads off now,
@@ -301,18 +301,24 @@ impl Node {
         heard_before.or(run.boot)
     }
 
+    /// How many commands to fence devices came after this one. For encodings of commands in flight.
+    #[must_use]
+    pub fn fence_commands_since(&self, id: FenceId) -> u64 {
+        self.next_fence_id.saturating_sub(id.0)
+    }
+
     /// Epochs from here on are given out after now.
     pub(super) fn next_epoch(&self) -> Epoch {
         self.committed().map_or(0, |state| state.next_epoch)
     }
 
     fn take_proof(&mut self, node: NodeId, proof: FenceProof) {
-        // If it came back meanwhile, the reset that was observed says all that is still true.
-        let returned = self
-            .members
-            .get(&node)
-            .is_some_and(|member| member.boot != proof.ended_boot());
-        if !returned || proof.ended_boot().is_none() {
+        // If it came back meanwhile, the reset that was observed says all that is still true; and a proof that names no boot,
+        // because none had been heard, would be held against the one that was heard since, and no answer could refute it.
+        if self
+            .boot_of(node)
+            .is_none_or(|boot| proof.ended_boot() == Some(boot))
+        {
             self.proofs.insert(node, proof);
         }
     }

@@ -47,6 +47,10 @@ pub enum Action {
     FenceIsLate(usize),
     /// The fence device that was late acts.
     FenceActs(usize),
+    /// The fence device at work acts and reads back, and its answer is late.
+    FenceAnswerIsLate(usize),
+    /// That answer arrives.
+    FenceAnswers(usize),
     /// The stop under way of a group does not end.
     StopHangs(NodeId, usize),
     /// It does.
@@ -82,6 +86,8 @@ impl fmt::Display for Action {
             Action::FencePretends(_) => write!(f, "the fence device exits 0 without acting"),
             Action::FenceIsLate(_) => write!(f, "the fence device does not answer in time"),
             Action::FenceActs(_) => write!(f, "the late fence device acts"),
+            Action::FenceAnswerIsLate(_) => write!(f, "the fence device acts, and its answer is late"),
+            Action::FenceAnswers(_) => write!(f, "the late answer of the fence device arrives"),
             Action::StopHangs(node, _) => write!(f, "the stop on {node} hangs"),
             Action::StopEnds(node, _) => write!(f, "the stop on {node} ends at last"),
             Action::Confirm(at, about) => write!(f, "an operator confirms on {at} that {about} is off"),

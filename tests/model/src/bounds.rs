@@ -24,7 +24,7 @@ pub struct Budget {
     pub stalls: u8,
     /// Disks that stall.
     pub disks: u8,
-    /// Fence devices that refuse, pretend or are late.
+    /// Fence devices that refuse, pretend or are late, and answers of them that are.
     pub fences: u8,
     /// Stops that hang.
     pub stops: u8,
@@ -107,6 +107,7 @@ impl Budget {
             | Action::PowerOn(_)
             | Action::DiskRecovers(_)
             | Action::FenceActs(_)
+            | Action::FenceAnswers(_)
             | Action::StopEnds(..) => None,
             Action::Lose | Action::Hold => Some(&mut self.packets),
             Action::Cut(..) | Action::CutOneWay(..) | Action::Slow(..) => Some(&mut self.links),
@@ -115,9 +116,10 @@ impl Budget {
             Action::Kill(_) => Some(&mut self.kills),
             Action::Pause(..) | Action::Hang(..) => Some(&mut self.stalls),
             Action::StallDisk(_) => Some(&mut self.disks),
-            Action::FenceRefuses(_) | Action::FencePretends(_) | Action::FenceIsLate(_) => {
-                Some(&mut self.fences)
-            }
+            Action::FenceRefuses(_)
+            | Action::FencePretends(_)
+            | Action::FenceIsLate(_)
+            | Action::FenceAnswerIsLate(_) => Some(&mut self.fences),
             Action::StopHangs(..) => Some(&mut self.stops),
             Action::Confirm(..) | Action::Force(_) | Action::Move(..) => Some(&mut self.operator),
         }

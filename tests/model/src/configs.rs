@@ -8,7 +8,7 @@ use holdfast_proto::ids::NodeId;
 use crate::action::Action;
 use crate::bounds::Budget;
 use crate::model::Exploration;
-use crate::setup::{Setup, cluster, settle};
+use crate::setup::{Device, POWER, Setup, Witness, cluster, settle};
 use crate::world::World;
 
 const A: NodeId = NodeId(1);
@@ -16,7 +16,7 @@ const B: NodeId = NodeId(2);
 const W: NodeId = NodeId::WITNESS;
 
 /// Names of all configurations, in the order in which they are run.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 9] = [
     "pair",
     "witness",
     "witness-lost",
@@ -25,6 +25,7 @@ pub const NAMES: [&str; 8] = [
     "readmitted",
     "cold-start",
     "three",
+    "race",
 ];
 
 /// One state in so many is healed.
@@ -46,6 +47,10 @@ impl Bounds {
         // Where deviations may end at any time from the beginning on (a link that heals, a machine that gets power), one
         // more of them makes many times as many states.
         let begins_hurt = !matches!(name, "pair" | "witness" | "three");
+        if name == "race" && self.total.is_none() && self.only.is_empty() && !self.deep {
+            // What a race is about, and a `had` that does not know any more whom it was to end.
+            return Budget::any(2).only(&["fences", "kills"]);
+        }
         let total = match (begins_hurt, self.deep) {
             (true, false) => 1,
             (false, false) | (true, true) => 2,
@@ -74,6 +79,7 @@ pub fn exploration(name: &str, bounds: &Bounds) -> Option<(Arc<Setup>, Explorati
         "readmitted" => readmitted(budget, deep),
         "cold-start" => cold_start(budget, deep),
         "three" => three(budget, deep),
+        "race" => race(budget, deep),
         _ => return None,
     };
     let initial = initial.into_iter().map(|mut world| {
@@ -94,7 +100,7 @@ fn pair(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "pair",
         title: "two nodes with fence devices, no witness",
-        config: cluster(2, false, &[("db", "fencing", 1)]),
+        config: cluster(&[POWER, POWER], Witness::None, &[("db", "fencing", 1)]),
         watchdogs: vec![],
         moves: true,
         odd_links: true,
@@ -109,7 +115,11 @@ fn witness(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "witness",
         title: "two nodes and a witness; one group requires fencing, one a lease; both nodes have a watchdog",
-        config: cluster(2, true, &[("db", "fencing", 1), ("vip", "lease", 1)]),
+        config: cluster(
+            &[POWER, POWER],
+            Witness::Had,
+            &[("db", "fencing", 1), ("vip", "lease", 1)],
+        ),
         watchdogs: vec![A, B],
         moves: true,
         odd_links: true,
@@ -124,7 +134,11 @@ fn witness_lost(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "witness-lost",
         title: "two nodes and a witness that neither reaches any more, until each link to it heals",
-        config: cluster(2, true, &[("db", "fencing", 1), ("vip", "lease", 1)]),
+        config: cluster(
+            &[POWER, POWER],
+            Witness::Had,
+            &[("db", "fencing", 1), ("vip", "lease", 1)],
+        ),
         watchdogs: vec![],
         moves: false,
         odd_links: false,
@@ -141,7 +155,7 @@ fn voters(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "voters",
         title: "a pair in which one node was fenced and voted out, and now comes back",
-        config: cluster(2, false, &[("db", "fencing", 1)]),
+        config: cluster(&[POWER, POWER], Witness::None, &[("db", "fencing", 1)]),
         watchdogs: vec![],
         moves: false,
         odd_links: true,
@@ -157,7 +171,7 @@ fn returning(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "returning",
         title: "a pair in which one node lost power, and is back, unheard, before the other could write down its takeover",
-        config: cluster(2, false, &[("db", "fencing", 1)]),
+        config: cluster(&[POWER, POWER], Witness::None, &[("db", "fencing", 1)]),
         watchdogs: vec![],
         moves: false,
         odd_links: true,
@@ -179,7 +193,7 @@ fn readmitted(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "readmitted",
         title: "one node of a pair adds the other, which accepts that, unheard, and is cut off; and withdraws it on a slow disk",
-        config: cluster(2, false, &[("db", "fencing", 1)]),
+        config: cluster(&[POWER, POWER], Witness::None, &[("db", "fencing", 1)]),
         watchdogs: vec![],
         moves: false,
         odd_links: true,
@@ -220,7 +234,7 @@ fn cold_start(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "cold-start",
         title: "a pair without power: both nodes current, or the second one voted out; either may start first",
-        config: cluster(2, false, &[("db", "fencing", 1)]),
+        config: cluster(&[POWER, POWER], Witness::None, &[("db", "fencing", 1)]),
         watchdogs: vec![],
         moves: false,
         odd_links: true,
@@ -239,7 +253,11 @@ fn three(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
         name: "three",
         title: "three data nodes; one group requires fencing, one a lease",
-        config: cluster(3, false, &[("db", "fencing", 1), ("vip", "lease", 2)]),
+        config: cluster(
+            &[POWER, POWER, POWER],
+            Witness::None,
+            &[("db", "fencing", 1), ("vip", "lease", 2)],
+        ),
         watchdogs: vec![],
         moves: false,
         odd_links: false,
@@ -248,4 +266,41 @@ fn three(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     });
     let world = setup.formed();
     (setup, vec![world])
+}
+
+/// Methods that race: the board of a machine beside a strip that feeds it twice, or beside what cuts its storage off.
+const BOARD_AND_STRIP: &[Device] = &[
+    (Some("board"), "power"),
+    (Some("strip"), "power"),
+    (Some("strip"), "power"),
+];
+const BOARD_AND_FABRIC: &[Device] = &[(Some("board"), "power"), (Some("fabric"), "storage")];
+
+fn race(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
+    let setup = Arc::new(Setup {
+        name: "race",
+        title: "a pair whose nodes have lost contact; to fence one of them two methods race: board beside two outlets, board \
+                beside storage",
+        config: cluster(
+            &[BOARD_AND_STRIP, BOARD_AND_FABRIC],
+            Witness::None,
+            &[("db", "fencing", 1)],
+        ),
+        watchdogs: vec![],
+        moves: false,
+        odd_links: false,
+        fine_ends: deep,
+        budget,
+    });
+    let races = |number: usize| {
+        let mut world = setup.formed();
+        let lost = [B, A][number];
+        world.strike(Action::PowerOff(lost));
+        let begins = world.run_until(Duration::from_secs(60), |world| !world.asks.is_empty());
+        assert!(begins, "{lost} is fenced");
+        world
+    };
+    let mut cut = setup.formed();
+    cut.strike(Action::Cut(A, B));
+    (Arc::clone(&setup), vec![cut, races(0), races(1)])
 }

@@ -20,7 +20,7 @@
 //! - at the end of each instant at which anything but heartbeats happened, and otherwise twice within a lease, faults:
 //!   a link cut, cut one way, or holding everything back for more than a lease or for longer than any permit; power lost;
 //!   `had` killed, or hung past its lease; a machine paused past its lease or past every permit; a fence device that
-//!   refuses, pretends or acts after it was given up; a stop that hangs; a return with an empty disk; an operator who
+//!   refuses, pretends, acts after it was given up, or acts at once and answers late; a stop that hangs; a return with an empty disk; an operator who
 //!   confirms a fence, forces quorum or moves a group.
 //!
 //! Operators say what is true: `fence confirm` only of a machine without power, `quorum force` only where every other machine
@@ -37,14 +37,15 @@
 //!
 //! In every state, after every step: S1, S2, S3, S4, S6 and the core's own assertions ([`promises`]). S6 is checked of each
 //! power proof that a node holds, and of each commit: a group is taken from a node only when it no longer runs there,
-//! whatever the proof was. Some states (`--heal-every`) are healed, and then the cluster has to become whole within a
+//! whatever the proof was; and of each storage proof, that the boot it is held against has no disks. Some states (`--heal-every`) are healed, and then the cluster has to become whole within a
 //! minute ([`healing`]): "some owner stays possible", of which stateright's `eventually` would see little in a graph with
 //! cycles.
 //!
 //! # What is not
 //!
 //! Clock drift and exact coincidence of timers (they fire on a grid of 25 ms), disks that lie, heartbeats lost one by one
-//! (links are), groups that fail, more than two groups, changes of the configuration. The simulator (`tests/sim`) has
+//! (links are), groups that fail, the hour in which fencings count (no schedule is that long; the wait that follows from
+//! them is there), more than two groups, changes of the configuration. The simulator (`tests/sim`) has
 //! these, without being exhaustive.
 
 pub mod action;

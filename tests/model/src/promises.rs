@@ -166,15 +166,19 @@ fn one_lease(world: &World) -> Result<(), Broken> {
     ))
 }
 
-/// S6 for proofs that a node holds: a power proof names a boot that has ended.
+/// S6 for proofs that a node holds: a power proof names a boot that has ended, a storage proof one that ended or has no
+/// disks any more.
 fn proofs_are_facts(world: &World, number: usize) -> Result<(), Broken> {
     let Some(had) = &world.machines[number].had else {
         return Ok(());
     };
     for (about, proof) in had.fence_proofs() {
         let machine = &world.machines[world.number_of(about)];
-        let alive = machine.powered && proof.ended_boot() == Some(machine.boot());
-        if alive && matches!(proof.kind(), ProofKind::Power | ProofKind::Reset) {
+        // One that names no boot is held against every boot that was heard.
+        let meant = proof.ended_boot().or_else(|| had.boot_of(about));
+        let alive = machine.powered && meant == Some(machine.boot());
+        let writes = !machine.cut_from_storage && proof.kind() == ProofKind::Storage;
+        if alive && (writes || matches!(proof.kind(), ProofKind::Power | ProofKind::Reset)) {
             let node = world.machines[number].id;
             let (kind, evidence) = (proof.kind().as_str(), proof.evidence());
             let text =
@@ -242,5 +246,6 @@ fn runs_unexcused(world: &World, machine: &Machine, name: &GroupName) -> bool {
         Requires::Lease => machine.paused_until.is_some_and(|until| until >= world.now),
         Requires::Nothing => true,
     };
-    up && !excused
+    // Without its disks nothing of it is left that another owner could be at odds with.
+    up && !excused && !machine.cut_from_storage
 }

@@ -91,21 +91,44 @@ pub fn settle(world: &mut World, what: &str, is_so: impl Fn(&World) -> bool) {
     assert!(world.broken.is_none(), "{what}: {:?}", world.broken);
 }
 
-/// A cluster as TOML: `nodes` data nodes with a power device each, a witness if wanted, and groups with what they require.
+/// What stands for the witness of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// Nothing.
+    None,
+    /// A `had` of its own.
+    Had,
+}
+
+/// A fence device of a node: the name of its method, if there are several, and what it cuts.
+pub type Device = (Option<&'static str>, &'static str);
+
+/// One power device.
+pub const POWER: &[Device] = &[(None, "power")];
+
+/// A cluster as TOML: a data node for each list of fence devices, and groups with what they require and where they are best.
 #[must_use]
-pub fn cluster(nodes: u8, witness: bool, groups: &[(&str, &str, u8)]) -> Arc<Config> {
+pub fn cluster(nodes: &[&[Device]], witness: Witness, groups: &[(&str, &str, u8)]) -> Arc<Config> {
     let mut text =
         "[cluster]\nname = \"model\"\nid = \"00000000000000aa\"\ndetection = \"1s\"\nfence_delay = \"2s\"\n\
                     witness_grace = \"2s\"\nstartup_grace = \"2s\"\nflap_budget = 1000\n"
             .to_string();
-    for node in 1..=nodes {
-        text += &format!(
-            "[[node]]\nname = \"n{node}\"\nlinks = [\"10.0.0.{node}\"]\nkeys = [\"{node:064x}\"]\n\
-             [[fence]]\nnode = \"n{node}\"\nagent = \"exec\"\nparams = {{ program = \"/bin/power\" }}\n"
-        );
+    for (node, devices) in (1..).zip(nodes) {
+        text +=
+            &format!("[[node]]\nname = \"n{node}\"\nlinks = [\"10.0.0.{node}\"]\nkeys = [\"{node:064x}\"]\n");
+        for (number, (method, kind)) in devices.iter().enumerate() {
+            let method = method.map_or(String::new(), |method| format!("method = \"{method}\"\n"));
+            text += &format!(
+                "[[fence]]\nnode = \"n{node}\"\nagent = \"exec\"\nkind = \"{kind}\"\n{method}\
+                 params = {{ program = \"/bin/device{number}\" }}\n"
+            );
+        }
     }
-    if witness {
-        text += &format!("[witness]\naddress = \"10.0.0.99\"\nkeys = [\"{:064x}\"]\n", 99);
+    match witness {
+        Witness::None => {}
+        Witness::Had => {
+            text += &format!("[witness]\naddress = \"10.0.0.99\"\nkeys = [\"{:064x}\"]\n", 99);
+        }
     }
     for (number, (name, requires, prefer)) in groups.iter().enumerate() {
         text += &format!(

@@ -22,6 +22,7 @@ mod lifecycle;
 mod looks;
 mod members;
 mod membership;
+mod never_heard;
 mod operator;
 mod own_groups;
 mod pair;

@@ -101,10 +101,13 @@ impl World {
                     self.report_group(number, group);
                 }
             }
-            Effect::Fence { id, node, .. } => {
-                let target = self.number_of(node);
-                self.ask_device(number, id, target);
-            }
+            Effect::Fence {
+                id,
+                node,
+                device,
+                step,
+                ..
+            } => self.ask_device(number, id, node, device, step),
             Effect::Journal(entry) => {
                 let node = self.machines[number].id;
                 self.tell(Some(node), || entry.text.clone());
@@ -141,6 +144,7 @@ impl World {
 
     /// A group begins to start on a machine: the instant that S1 and S4 are about.
     pub(super) fn group_begins(&mut self, number: usize, group: usize) {
+        self.let_in_at_storage(number);
         let machine = &self.machines[number];
         let started = &machine.agentd.groups[group];
         let (node, boot) = (machine.id, machine.boot());

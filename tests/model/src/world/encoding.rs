@@ -4,13 +4,13 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
+use holdfast_core::effect::FenceId;
 use holdfast_core::encoding::{Encoder, Origin};
-use holdfast_core::event::{AgentEvent, Event};
+use holdfast_core::event::{AgentEvent, Event, FenceResult};
 use holdfast_proto::ids::{Incarnation, NodeId};
 use holdfast_proto::peer::{Beat, Sender};
 use holdfast_proto::time::Time;
 
-use super::machine::Machine;
 use super::network::{Packet, Payload};
 use super::{Item, World};
 
@@ -55,8 +55,8 @@ impl World {
         }
         to.flag(self.broken.is_some());
         to.flag(self.calm);
-        for machine in &self.machines {
-            self.encode_machine(machine, to);
+        for number in 0..self.machines.len() {
+            self.encode_machine(number, to);
         }
         for (from, towards) in &self.cut {
             to.word(4 << 32 | u64::from(from.0) << 8 | u64::from(towards.0));
@@ -70,9 +70,17 @@ impl World {
             self.encode_packet(packet, to);
         }
         for ask in &self.asks {
-            to.word((ask.by << 8 | ask.target) as u64);
-            to.flag(self.machines[ask.by].runs == ask.run && !ask.given_up);
+            to.word((ask.by << 16 | ask.device << 8 | ask.step as usize) as u64);
+            let waited_for = self.machines[ask.by].runs == ask.run && !ask.given_up;
+            to.flag(waited_for);
+            if waited_for {
+                self.encode_command(ask.by, ask.id, to);
+            }
             to.deadline(self.now, ask.acts_at);
+            to.flag(ask.answer.is_some());
+            if let Some(answer) = &ask.answer {
+                self.encode_answer(ask.by, answer, to);
+            }
         }
         to.word(self.inbox.len() as u64);
         for item in &self.inbox {
@@ -87,9 +95,10 @@ impl World {
         }
     }
 
-    fn encode_machine(&self, machine: &Machine, to: &mut Encoder) {
-        let now = self.now;
+    fn encode_machine(&self, number: usize, to: &mut Encoder) {
+        let (now, machine) = (self.now, &self.machines[number]);
         to.flag(machine.powered);
+        to.word(u64::from(machine.switched_off) << 1 | u64::from(machine.cut_from_storage));
         to.deadline(now, machine.had_starts_at);
         to.deadline(now, machine.paused_until);
         to.deadline(now, machine.hung_until);
@@ -109,7 +118,7 @@ impl World {
         }
         to.word(machine.backlog.len() as u64);
         for event in &machine.backlog {
-            self.encode_event(event, to);
+            self.encode_event(number, event, to);
         }
         for group in &machine.agentd.groups {
             to.word(group.run as u64);
@@ -141,7 +150,7 @@ impl World {
             Item::Own { machine, run, event } => {
                 to.word(2 << 32 | *machine as u64);
                 to.flag(self.machines[*machine].runs == *run);
-                self.encode_event(event, to);
+                self.encode_event(*machine, event, to);
             }
         }
     }
@@ -200,7 +209,17 @@ impl World {
         to.word(machine.local(self.now).0.wrapping_sub(at.0));
     }
 
-    fn encode_event(&self, event: &Event, to: &mut Encoder) {
+    fn encode_command(&self, number: usize, id: FenceId, to: &mut Encoder) {
+        let had = self.machines[number].had.as_ref();
+        to.word(had.map_or(0, |had| had.fence_commands_since(id)));
+    }
+
+    fn encode_answer(&self, by: usize, answer: &FenceResult, to: &mut Encoder) {
+        to.flag(answer.off_read_back);
+        to.word(self.machines[by].local(self.now).0.wrapping_sub(answer.read_at.0));
+    }
+
+    fn encode_event(&self, number: usize, event: &Event, to: &mut Encoder) {
         match event {
             Event::Message { from, message } => {
                 self.encode_sender(*from, to);
@@ -212,9 +231,11 @@ impl World {
                 to.epoch(seen.epoch);
                 to.word(seen.run as u64);
             }
-            Event::Fenced { result, .. } => {
+            Event::Fenced { id, result } => {
                 to.word(5);
-                to.flag(result.off_read_back);
+                // Which of the answers that `had` waits for this is.
+                self.encode_command(number, *id, to);
+                self.encode_answer(number, result, to);
             }
             Event::Persisted(_) => to.word(6),
             Event::Operator { .. } => to.word(7),

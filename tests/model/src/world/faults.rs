@@ -58,11 +58,12 @@ impl World {
             }
         }
         for (number, ask) in self.asks.iter().enumerate() {
-            if ask.acts_at.is_some() {
+            if ask.acts_at.is_some() && ask.answer.is_none() {
                 choices.extend([
                     Action::FenceRefuses(number),
                     Action::FencePretends(number),
                     Action::FenceIsLate(number),
+                    Action::FenceAnswerIsLate(number),
                 ]);
             }
         }
@@ -99,6 +100,9 @@ impl World {
             .enumerate()
             .filter(|(_, ask)| ask.acts_at.is_none());
         choices.extend(late.map(|(number, _)| Action::FenceActs(number)));
+        let answers = self.asks.iter().enumerate();
+        let answers = answers.filter(|(_, ask)| ask.answer.is_some());
+        choices.extend(answers.map(|(number, _)| Action::FenceAnswers(number)));
     }
 
     /// A little more than a lease, and more than everything that is counted from an answer.
@@ -189,6 +193,8 @@ impl World {
             Action::FencePretends(number) => self.device_ends(number, DeviceEnd::Pretends),
             Action::FenceIsLate(number) => self.device_times_out(number),
             Action::FenceActs(number) => self.device_ends(number, DeviceEnd::Acts),
+            Action::FenceAnswerIsLate(number) => self.device_answers_late(number),
+            Action::FenceAnswers(number) => self.device_is_due(number),
             Action::Confirm(at, node) => self.ask(
                 at,
                 OperatorRequest::FenceConfirm {
@@ -207,10 +213,15 @@ impl World {
         let now = self.now;
         match action {
             Action::PowerOff(node) => self.power_off(self.number_of(node), "it lost power"),
-            Action::PowerOn(node) => self.power_on(self.number_of(node)),
+            Action::PowerOn(node) => {
+                let number = self.number_of(node);
+                self.machine_mut(number).switched_off = 0;
+                self.power_on(number);
+            }
             Action::PowerOnWiped(node) => {
                 let number = self.number_of(node);
-                self.machine_mut(number).disk = None;
+                let machine = self.machine_mut(number);
+                (machine.disk, machine.switched_off) = (None, 0);
                 self.power_on(number);
             }
             Action::Kill(node) => {

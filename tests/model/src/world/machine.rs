@@ -20,6 +20,10 @@ pub struct Machine {
     pub id: NodeId,
     /// It has power.
     pub powered: bool,
+    /// Fence devices whose switches are off, a bit for each.
+    pub switched_off: u8,
+    /// A storage device cut its disks off in this boot.
+    pub cut_from_storage: bool,
     /// Number of the present or latest boot.
     pub boots: u64,
     /// Number of the present or latest run of `had`, over all boots.
@@ -53,6 +57,8 @@ impl Machine {
         Machine {
             id,
             powered: false,
+            switched_off: 0,
+            cut_from_storage: false,
             boots: 0,
             runs: 0,
             had_starts_at: None,
@@ -141,6 +147,7 @@ impl Machine {
     pub fn power_off(&mut self) {
         self.end_had();
         self.powered = false;
+        self.cut_from_storage = false;
         self.paused_until = None;
         self.disk_stalls_until = None;
         self.synced_marker = false;

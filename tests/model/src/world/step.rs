@@ -6,7 +6,6 @@ use holdfast_core::event::Event;
 use holdfast_proto::ids::NodeId;
 use holdfast_proto::time::Time;
 
-use super::devices::DeviceEnd;
 use super::network::Payload;
 use super::{GRID, Item, World};
 use crate::promises::{Broken, Promise};
@@ -201,7 +200,7 @@ impl World {
             }
             Due::Device(number) => {
                 self.active = true;
-                self.device_ends(number, DeviceEnd::Acts);
+                self.device_is_due(number);
             }
             Due::Link(from, to) => {
                 self.active = true;
