@@ -61,6 +61,9 @@ pub enum Effect {
     MarkSynced,
     /// Renew permits with `had-agentd`.
     Permits(Vec<Permit>),
+    /// A quorum stood behind this node as of this instant: it may go on without the shared disks for a while. Only sent where
+    /// there are any.
+    Quorum(Time),
     /// Start a group. The permit comes with it.
     StartGroup {
         /// The permit; its group and epoch are the group to start.

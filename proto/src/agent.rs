@@ -79,6 +79,9 @@ pub struct Permits {
     /// The permits renewed.
     #[prost(message, repeated, tag = "1")]
     pub permits: Vec<Permit>,
+    /// As of when a quorum stood behind this node: that stands in for the shared disks for a while. 0 says nothing about it.
+    #[prost(uint64, tag = "2")]
+    pub quorum_at_us: u64,
 }
 
 /// The right to run a group until an instant.

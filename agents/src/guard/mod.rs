@@ -113,6 +113,8 @@ struct Guard {
     petting: Option<Petting>,
     lease: Duration,
     node: String,
+    /// The quorum stands in for shared disks that cannot be read.
+    excused: bool,
     pulse: Pulse,
     gate: Option<Gate>,
     disks: Arc<Watch>,
@@ -156,6 +158,7 @@ impl Guard {
             disks: parts.disks,
             lease: Duration::from_secs(1),
             node: String::new(),
+            excused: false,
             pulse: Pulse::begin(now),
             gate: parts.gate,
         })
@@ -314,6 +317,17 @@ impl Guard {
             (false, true) => Err("a group without permit"),
             (_, false) => Err("the mailbox on the shared disks is not read, or holds an order"),
         };
+        let excused = may.is_ok() && self.disks.rests_on_quorum(now);
+        if excused != std::mem::replace(&mut self.excused, excused) {
+            tracing::warn!(
+                "{}",
+                if excused {
+                    "not enough shared disks can be read; this node goes on only as long as it is part of a quorum"
+                } else {
+                    "the watchdog no longer rests on the quorum instead of the shared disks"
+                }
+            );
+        }
         petting.look(now, may);
     }
 
@@ -343,6 +357,9 @@ impl Guard {
                 }
                 Some(Body::Permits(permits)) => {
                     let now = clock::now();
+                    if permits.quorum_at_us > 0 {
+                        self.disks.has_quorum(Time(permits.quorum_at_us).min(now));
+                    }
                     permits
                         .permits
                         .iter()

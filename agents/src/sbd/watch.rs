@@ -38,6 +38,8 @@ struct State {
     /// Of the threads that are to run: one that holds another number ends.
     generation: u64,
     ordered: bool,
+    /// As of when a quorum stood behind this node.
+    quorum: Option<Time>,
 }
 
 /// Shared by the guard, which pets the watchdog, and the threads that read the disks.
@@ -53,12 +55,26 @@ impl Watch {
     }
 
     /// True while the watchdog may be petted: no order came, and, once others may rely on it, enough disks were read
-    /// a moment ago. Counted from when a look began: what was written after that moment may not be seen yet.
+    /// a moment ago, or a quorum stood behind this node. Counted from when a look began, or from when the heartbeat was sent
+    /// that the quorum answered: what was written after that moment may not be seen yet, and who writes it sees to it that no
+    /// later heartbeat is answered so.
     #[must_use]
     pub fn may_pet(&self, now: Time) -> bool {
         let state = self.lock();
-        let free = matches!(state.phase, Phase::Idle | Phase::Claiming);
-        !state.ordered && (free || state.fresh(now) >= read_quorum(state.disks.len()))
+        !state.ordered && (state.is_free() || state.reads_enough(now) || state.has_quorum(now))
+    }
+
+    /// True if it may be petted only because a quorum stands behind this node.
+    #[must_use]
+    pub fn rests_on_quorum(&self, now: Time) -> bool {
+        let state = self.lock();
+        !state.ordered && !state.is_free() && !state.reads_enough(now) && state.has_quorum(now)
+    }
+
+    /// A quorum stood behind this node as of `since`.
+    pub fn has_quorum(&self, since: Time) {
+        let mut state = self.lock();
+        state.quorum = state.quorum.max(Some(since));
     }
 
     /// True while the watchdog depends on the disks: it must not be disarmed.
@@ -172,6 +188,22 @@ impl Watch {
 }
 
 impl State {
+    fn is_free(&self) -> bool {
+        matches!(self.phase, Phase::Idle | Phase::Claiming)
+    }
+
+    fn reads_enough(&self, now: Time) -> bool {
+        self.fresh(now) >= read_quorum(self.disks.len())
+    }
+
+    /// No longer than a look counts on any disk: that is what the marks promise.
+    fn has_quorum(&self, now: Time) -> bool {
+        let patience = self.disks.iter().map(|seen| seen.patience);
+        let shortest = patience.filter(|patience| !patience.is_zero()).min();
+        let counts = |(since, shortest)| now.since(since) <= shortest;
+        self.quorum.zip(shortest).is_some_and(counts)
+    }
+
     fn fresh(&self, now: Time) -> usize {
         let counts = |seen: &&Seen| seen.good.is_some_and(|good| now.since(good) <= seen.patience);
         // What is released is read no more, and need not be: nobody can rely on it.
@@ -213,6 +245,25 @@ mod tests {
             }
             assert!(!watch.may_pet(at(15)), "counted from when the look began");
         }
+    }
+
+    #[test]
+    fn a_quorum_stands_in_for_disks_as_long_as_a_look_would() {
+        let watch = Watch::default();
+        let threads = watch.begin(3, Phase::Tied);
+        watch.has_quorum(at(10));
+        assert!(!watch.may_pet(at(10)), "what the marks promise is not known yet");
+        for disk in 0..3 {
+            watch.saw(threads, disk, at(10), PATIENCE);
+        }
+        assert!(watch.may_pet(at(14)) && !watch.rests_on_quorum(at(14)));
+        watch.has_quorum(at(13));
+        assert!(watch.may_pet(at(17)) && watch.rests_on_quorum(at(17)));
+        assert!(!watch.may_pet(at(18)), "counted from when the heartbeat was sent");
+        watch.has_quorum(at(12));
+        assert!(watch.may_pet(at(17)), "word of before takes nothing back");
+        watch.order();
+        assert!(!watch.may_pet(at(17)), "an order is obeyed all the same");
     }
 
     #[test]

@@ -281,6 +281,7 @@ impl Had {
                 epoch,
                 until_us,
             }],
+            quorum_at_us: 0,
         }));
     }
 

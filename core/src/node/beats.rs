@@ -127,6 +127,9 @@ impl Node {
     /// As an acceptor: back the lease of a leader, if nothing else binds this node. A ballot above the promised one is
     /// promised on disk first, so that a restart still knows whom it was bound to.
     fn back(&mut self, leader: NodeId, ballot: Ballot) -> bool {
+        if self.ordered_to_end(leader) {
+            return false;
+        }
         let Some(durable) = &mut self.durable else {
             return false;
         };

@@ -3,20 +3,17 @@
 //! Every struct is taken apart by name, so that a new field does not compile before somebody decided whether a decision
 //! depends on it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_proto::ids::{Ballot, NodeId, Version, VoterSet};
 use holdfast_proto::time::Time;
 
 use super::election::Round;
-use super::fence_count::Fencings;
-use super::fencing::FenceRun;
+use super::encoding_fences::{encode_fence, encode_proofs};
 use super::flapping::NotedFailure;
 use super::local::{Local, LocalGroup, Order};
 use super::permits::Grant;
 use super::persistence::{Deferred, Persistence};
-use super::race::{Asked, Method};
 use super::register::{Leading, PendingAccept, Proposal};
 use super::{Bound, Node, Role};
 use crate::durable::Durable;
@@ -24,7 +21,6 @@ use crate::effect::Effect;
 use crate::encoding::Encoder;
 use crate::event::NetworkHealth;
 use crate::member::Member;
-use crate::proof::FenceProof;
 use crate::timer::{Timer, Timers};
 
 impl Node {
@@ -60,6 +56,8 @@ impl Node {
             network,
             fences,
             fencings,
+            // Only told: nothing is decided by it.
+            quorum: _,
             proofs,
             next_fence_id,
             calls,
@@ -410,87 +408,6 @@ fn encode_local(now: Time, local: &Local, memory: Duration, to: &mut Encoder) {
 fn encode_network(network: NetworkHealth, to: &mut Encoder) {
     to.flag(network.any_link_up);
     to.flag(network.ping_answers);
-}
-
-fn encode_fence(
-    now: Time,
-    node: NodeId,
-    run: &FenceRun,
-    (next_id, ended, memory): (&u64, &dyn Fn(usize) -> bool, Duration),
-    to: &mut Encoder,
-) {
-    let FenceRun {
-        why: _,
-        begun_at: _,
-        boot,
-        level,
-        methods,
-        // The configuration of these clusters does not change.
-        config: _,
-        outstanding,
-        won,
-        attempts,
-        retry_at,
-        asked_for,
-    } = run;
-    to.word(node.0.into());
-    to.boot(node, *boot);
-    to.word(*level as u64);
-    for (number, method) in methods.iter().enumerate() {
-        to.flag(ended(number));
-        let Method {
-            name: _,
-            devices: _,
-            step,
-            results,
-            // What is decided by it, and by when the node was heard, is encoded with the node.
-            all_off_at: _,
-            proved,
-        } = method;
-        to.word(*step as u64);
-        for (_, result) in results {
-            to.flag(result.off_read_back);
-            if proved.is_none() {
-                to.instant(now, Some(result.read_at), memory);
-            }
-        }
-        to.word(proved.map_or(2, u64::from));
-    }
-    for (id, Asked { method, kind: _ }) in outstanding {
-        to.word(next_id - id.0);
-        to.word(*method as u64);
-    }
-    to.word(won.map_or(0, |won| won as u64 + 1));
-    // The pause between attempts grows up to the fifth.
-    to.word(u64::from((*attempts).min(5)));
-    to.deadline(now, *retry_at);
-    to.flag(*asked_for);
-}
-
-fn encode_proofs(
-    now: Time,
-    proofs: &BTreeMap<NodeId, FenceProof>,
-    fencings: &BTreeMap<NodeId, Fencings>,
-    memory: Duration,
-    to: &mut Encoder,
-) {
-    for (node, known) in fencings {
-        to.word(node.0.into());
-        // None of these clusters lives for as long as a fencing counts.
-        to.word(known.recent(now).into());
-        to.instant(now, Some(known.back_at), memory);
-    }
-    for (node, proof) in proofs {
-        encode_proof(now, *node, proof, memory, to);
-    }
-}
-
-fn encode_proof(now: Time, node: NodeId, proof: &FenceProof, memory: Duration, to: &mut Encoder) {
-    to.word(node.0.into());
-    to.word(proof.kind() as u64);
-    to.boot(node, proof.ended_boot());
-    to.instant(now, Some(proof.at()), memory);
-    to.epoch(proof.before_epoch());
 }
 
 fn encode_timers(now: Time, timers: &Timers, to: &mut Encoder) {

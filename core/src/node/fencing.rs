@@ -11,6 +11,7 @@ use holdfast_proto::state::{Assignment, GroupState, ProofKind};
 use holdfast_proto::time::Time;
 
 use super::Node;
+use super::orders::Standing;
 use super::race::{Asked, Method};
 use crate::effect::FenceId;
 use crate::event::NetworkHealth;
@@ -32,6 +33,8 @@ pub(super) struct FenceRun {
     pub(super) config: Arc<Config>,
     /// Commands not answered yet, each with its method.
     pub(super) outstanding: BTreeMap<FenceId, Asked>,
+    /// What its orders on shared disks rest on.
+    pub(super) standing: Standing,
     /// The method that proved it. What the others still answer is only noted.
     pub(super) won: Option<usize>,
     pub(super) attempts: u32,
@@ -200,6 +203,7 @@ impl Node {
                 methods: Vec::new(),
                 config: Arc::clone(&self.config),
                 outstanding: BTreeMap::new(),
+                standing: Standing::default(),
                 won: None,
                 attempts: 0,
                 retry_at: None,

@@ -12,6 +12,7 @@ mod detection;
 mod drill;
 mod election;
 mod encoding;
+mod encoding_fences;
 mod fence_count;
 mod fencing;
 mod flapping;
@@ -21,6 +22,7 @@ mod local;
 mod membership;
 mod operator;
 mod operator_word;
+mod orders;
 mod pair;
 mod permits;
 mod persistence;
@@ -61,6 +63,7 @@ use fencing::FenceRun;
 use flapping::NotedFailure;
 use local::Local;
 use operator::PendingCall;
+use orders::Backing;
 use permits::Grant;
 use persistence::Persistence;
 use register::{Leading, PendingAccept};
@@ -134,6 +137,7 @@ pub struct Node {
     network: NetworkHealth,
     fences: BTreeMap<NodeId, FenceRun>,
     fencings: BTreeMap<NodeId, Fencings>,
+    quorum: Backing,
     proofs: BTreeMap<NodeId, FenceProof>,
     next_fence_id: u64,
     calls: Vec<PendingCall>,
@@ -195,6 +199,7 @@ impl Node {
             },
             fences: BTreeMap::new(),
             fencings: BTreeMap::new(),
+            quorum: Backing::default(),
             proofs: BTreeMap::new(),
             next_fence_id: 0,
             calls: Vec::new(),
@@ -285,8 +290,10 @@ impl Node {
         self.progress_shutdown();
         self.lead();
         self.fence_as_pair();
+        self.watch_orders();
         self.progress_fences();
         self.issue_permits();
+        self.tell_quorum();
         self.reconcile_local();
         self.report();
         self.note_outages();

@@ -27,6 +27,9 @@ impl Node {
         let promised = self.durable.as_ref().map(|durable| durable.promised);
         let current =
             promised.is_some_and(|promised| ack.ballot >= promised) && ack.ballot.leader() == leader;
+        if current {
+            self.quorum.heard = self.quorum.heard.max(Some(ack.sent_at));
+        }
         if !current || ack.withhold_all {
             return;
         }

@@ -9,6 +9,7 @@ use holdfast_proto::time::Time;
 
 use super::Node;
 use super::fencing::{FenceRun, RETRY_GROWTH_MAX};
+use super::orders::Standing;
 use crate::effect::{Effect, FenceId, FenceStep};
 use crate::event::FenceResult;
 use crate::journal::Level;
@@ -36,6 +37,8 @@ pub(super) struct Asked {
     /// Number of its method.
     pub(super) method: usize,
     pub(super) kind: FenceKind,
+    /// It is an order on shared disks.
+    pub(super) by_order: bool,
 }
 
 impl FenceRun {
@@ -93,6 +96,7 @@ impl Node {
         // What was heard since the attempt before is what has to end now.
         let heard = self.boot_of(node);
         let config = Arc::clone(&self.config);
+        let ballot = self.leading_ballot();
         let Some(level) = self.fences.get(&node).map(|run| run.level) else {
             return;
         };
@@ -103,6 +107,7 @@ impl Node {
         run.boot = heard.or(run.boot);
         run.config = config;
         run.methods = methods;
+        run.standing = Standing { ballot, void: false };
         run.retry_at = None;
         let outlets: Vec<usize> = (0..run.methods.len()).map(|method| run.outlets(method)).collect();
         let several = outlets.iter().sum::<usize>() > 1;
@@ -132,8 +137,14 @@ impl Node {
             self.next_fence_id += 1;
             let id = FenceId(self.next_fence_id);
             if !on {
-                let kind = run.config.fences[device].kind;
-                run.outstanding.insert(id, Asked { method, kind });
+                let section = &run.config.fences[device];
+                let (kind, by_order) = (section.kind, section.agent == SBD_AGENT);
+                let asked = Asked {
+                    method,
+                    kind,
+                    by_order,
+                };
+                run.outstanding.insert(id, asked);
             }
             self.outbox.push_back(Effect::Fence {
                 id,
@@ -147,16 +158,26 @@ impl Node {
     }
 
     pub(super) fn on_fenced(&mut self, id: FenceId, result: FenceResult) {
+        self.watch_orders();
         let mut runs = self.fences.iter_mut();
         let found = runs.find_map(|(node, run)| Some((*node, run.outstanding.remove(&id)?, run)));
-        let Some((node, Asked { method, kind }, run)) = found else {
+        let Some((node, asked, run)) = found else {
             return;
         };
+        let method = asked.method;
         if run.won.is_some() {
             self.account_for_late(node, method, &result);
             return self.settle_race(node);
         }
-        run.methods[method].results.push((kind, result));
+        let result = if asked.by_order {
+            self.judge_order(node, result)
+        } else {
+            result
+        };
+        let Some(run) = self.fences.get_mut(&node) else {
+            return;
+        };
+        run.methods[method].results.push((asked.kind, result));
         if !run.waits_for(method) {
             self.judge_method(node, method);
         }

@@ -18,7 +18,10 @@ use crate::journal::Record;
 
 impl Shell {
     pub(super) fn perform(&mut self, effect: Effect) {
-        self.worth_a_look |= !matches!(effect, Effect::SendBeat { .. } | Effect::Permits(_));
+        self.worth_a_look |= !matches!(
+            effect,
+            Effect::SendBeat { .. } | Effect::Permits(_) | Effect::Quorum(_)
+        );
         match effect {
             Effect::Send { to, message } if self.is_register(to) => {
                 self.ask_register(Input::Message(message));
@@ -30,8 +33,15 @@ impl Shell {
             Effect::MarkSynced => self.chore(Chore::MarkSynced(self.parts.identity.boot)),
             Effect::Permits(permits) => {
                 let permits = permits.iter().map(translate::permit).collect();
-                self.to_agentd(Body::Permits(agent::Permits { permits }));
+                self.to_agentd(Body::Permits(agent::Permits {
+                    permits,
+                    quorum_at_us: 0,
+                }));
             }
+            Effect::Quorum(since) => self.to_agentd(Body::Permits(agent::Permits {
+                permits: Vec::new(),
+                quorum_at_us: since.0,
+            })),
             Effect::StartGroup { permit, config } => {
                 match translate::start(&permit, &config, self.parts.identity.node) {
                     Some(start) => self.to_agentd(Body::Start(start)),

@@ -235,9 +235,9 @@ fn shared_disks(config: &Config, found: &mut Vec<Finding>) {
     let Some(sbd) = &config.sbd else { return };
     if sbd.devices.len() != 3 {
         let effect = if sbd.devices.len() == 1 {
-            "every node that cannot read it is reset, so a failure of that storage resets all of them"
+            "while it cannot be read nobody is fenced by it, and a node that is not part of a quorum then is reset"
         } else {
-            "with one of them lost nobody can be fenced, and with both every node is reset"
+            "with one of them lost nobody is fenced by them, and with both a node that is not part of a quorum is reset"
         };
         let text = format!("[sbd] has {} of at most 3 disks: {effect}", sbd.devices.len());
         add(found, "few-disks", text);

@@ -2,6 +2,7 @@
 //! S1 is about.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use holdfast_proto::ids::{Epoch, GroupName};
 use holdfast_proto::peer::RunState;
@@ -63,6 +64,33 @@ pub struct Agent {
     pub watchdog_us: Option<u64>,
     /// When it was last petted.
     pub petted_us: u64,
+    /// The watch on shared disks.
+    pub disks: DiskWatch,
+}
+
+/// What a node knows of its mailboxes on shared disks.
+#[derive(Clone, Debug, Default)]
+pub struct DiskWatch {
+    /// When the latest look at each disk without an order began, on the machine's clock.
+    pub good: Vec<Option<Time>>,
+    /// Disks on which this boot cleared what was left for an earlier one.
+    pub claimed: Vec<bool>,
+    /// Disks carry the mark of this boot.
+    pub tied: bool,
+    /// An order was read.
+    pub ordered: bool,
+    /// As of when a quorum stood behind the node.
+    pub quorum: Option<Time>,
+}
+
+impl DiskWatch {
+    /// How many disks were read a moment ago.
+    #[must_use]
+    pub fn fresh(&self, now: Time, patience_us: u64) -> usize {
+        let patience = Duration::from_micros(patience_us);
+        let counts = |good: &&Option<Time>| good.is_some_and(|good| now.since(good) <= patience);
+        self.good.iter().filter(counts).count()
+    }
 }
 
 impl Agent {

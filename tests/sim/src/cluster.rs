@@ -25,6 +25,12 @@ pub struct Cluster {
     pub default_spans: bool,
     /// Groups, in order of their numbers from 0.
     pub groups: Vec<GroupPlan>,
+    /// Shared disks, 0 to 3. With any, every data node has a watchdog, and can be ordered to end.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub disks: u8,
+    /// With shared disks: there are no other fence devices.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub disks_only: bool,
 }
 
 /// A data node.
@@ -66,6 +72,10 @@ pub struct GroupPlan {
     pub after: bool,
 }
 
+fn is_zero(value: &u8) -> bool {
+    *value == 0
+}
+
 fn is_false(value: &bool) -> bool {
     !value
 }
@@ -74,6 +84,8 @@ fn is_false(value: &bool) -> bool {
 pub const RACING: &str = "board";
 /// Of a thousand nodes, those with two methods in the first level.
 const RACES_PERMILLE: u64 = 200;
+/// Of a thousand clusters, those with shared disks.
+const DISKS_PERMILLE: u64 = 200;
 /// Clocks err by 1 % at most.
 const DRIFT_MAX_PPM: u64 = 10_000;
 /// Of a thousand seeds, those with hundreds of groups.
@@ -96,6 +108,8 @@ impl Cluster {
             nodes: (0..nodes).map(|_| NodePlan::draw(rng)).collect(),
             witness_ppm: witness.then(|| drift_ppm(rng)),
             etcd: false,
+            disks: 0,
+            disks_only: false,
             detection_ms: *rng.pick(&[300, 1000]),
             default_spans: false,
             groups: (0..groups)
@@ -108,6 +122,14 @@ impl Cluster {
     pub fn draw_races(&mut self, rng: &mut Rng) {
         for plan in &mut self.nodes {
             plan.races = rng.chance(RACES_PERMILLE);
+        }
+    }
+
+    /// Draws shared disks, from a stream of their own.
+    pub fn draw_disks(&mut self, rng: &mut Rng) {
+        if !self.is_crowded() && rng.chance(DISKS_PERMILLE) {
+            self.disks = rng.range(1, 4) as u8;
+            self.disks_only = rng.chance(500);
         }
     }
 
@@ -162,8 +184,9 @@ impl Cluster {
             text += "fence_delay = \"3s\"\nwitness_grace = \"3s\"\nstartup_grace = \"8s\"\n";
         }
         for (node, plan) in (1..).zip(&self.nodes) {
-            text += &plan.text(node);
+            text += &plan.text(node, self.disks > 0 && self.disks_only);
         }
+        text += &self.disks_text();
         if self.witness_ppm.is_some() && self.etcd {
             text += "[witness]\netcd = [\"10.0.0.99:2379\"]\n";
         } else if self.witness_ppm.is_some() {
@@ -181,6 +204,29 @@ pub fn drift_ppm(rng: &mut Rng) -> i64 {
     rng.range(0, 2 * DRIFT_MAX_PPM + 1) as i64 - DRIFT_MAX_PPM as i64
 }
 
+impl Cluster {
+    fn disks_text(&self) -> String {
+        if self.disks == 0 {
+            return String::new();
+        }
+        let devices: Vec<String> = (0..self.disks)
+            .map(|disk| format!("\"/dev/disk{disk}\""))
+            .collect();
+        let mut text = format!(
+            "[sbd]\ndevices = [{}]\nwatchdog_timeout = \"2s\"\nmsgwait_timeout = \"4s\"\nloop_timeout = \"1s\"\n\
+             io_timeout = \"500ms\"\n",
+            devices.join(", ")
+        );
+        for node in self.data_nodes() {
+            text += &format!(
+                "[[fence]]\nnode = \"n{}\"\nagent = \"sbd\"\nmethod = \"disks\"\n",
+                node.0
+            );
+        }
+        text
+    }
+}
+
 impl NodePlan {
     fn draw(rng: &mut Rng) -> NodePlan {
         NodePlan {
@@ -193,7 +239,7 @@ impl NodePlan {
         }
     }
 
-    fn text(&self, node: u8) -> String {
+    fn text(&self, node: u8, disks_only: bool) -> String {
         let mut text =
             format!("[[node]]\nname = \"n{node}\"\nlinks = [\"10.0.0.{node}\"]\nkeys = [\"{node:064x}\"]\n");
         let device = |keys: &str, program: &str| {
@@ -202,7 +248,7 @@ impl NodePlan {
                  params = {{ program = \"/bin/{program}\" }}\n"
             )
         };
-        if self.bare {
+        if self.bare || disks_only {
             return text;
         }
         for outlet in 0..self.outlets.max(1) {

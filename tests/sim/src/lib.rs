@@ -16,6 +16,7 @@ pub mod machine;
 pub mod rng;
 pub mod run;
 pub mod schedule;
+pub mod shared;
 pub mod shrink;
 pub mod table;
 pub mod trace;

@@ -24,6 +24,7 @@ mod members;
 mod membership;
 mod never_heard;
 mod operator;
+mod orders;
 mod own_groups;
 mod pair;
 mod permits;

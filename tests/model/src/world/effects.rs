@@ -118,6 +118,7 @@ impl World {
             }
             // Nothing in these configurations restarts in place, is in maintenance or changes its configuration.
             Effect::RestartResource { .. }
+            | Effect::Quorum(_)
             | Effect::Maintenance(_)
             | Effect::ConfigChanged(_)
             | Effect::ShutdownReady => {}

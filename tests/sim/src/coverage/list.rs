@@ -46,6 +46,10 @@ situations! {
     FencedByTheDead "fenced-by-the-dead" "a device cut the power for a had that had meanwhile ended itself"
     VoteVoid "vote-void-on-return" "a proof that stood in for a vote was void because the node was heard with a new boot"
     IsolatedHoldsBack "isolated-node-holds-back" "a node that saw its own links down lost contact and fenced nobody"
+    OrderProves "order-on-disks-proves" "an order on shared disks was the proof that a node is off"
+    OrderObeyed "order-on-disks-obeyed" "a node read an order in its mailbox on a shared disk and ended"
+    DisksExcused "disks-lost-with-a-quorum" "a node could not read enough shared disks and went on because it was part of a quorum"
+    DisksLost "disks-lost-without-a-quorum" "a node could not read enough shared disks, was part of no quorum, and was petted no more"
     // Takeovers, by proof.
     TakeoverPower "takeover-on-power" "a group left a node on a power proof"
     TakeoverWatchdog "takeover-on-watchdog" "a group left a node because its watchdog must have fired"

@@ -380,6 +380,10 @@ impl Watch {
             }
             "fence-proved" => {
                 let second = std::mem::take(&mut memory.level_failed);
+                self.reach_if(
+                    says("the order stood on the shared disks"),
+                    Situation::OrderProves,
+                );
                 let races = says(&format!("by the method {RACING}")) && says("lost the race");
                 self.reach_if(races, Situation::RaceWonBySecond);
                 self.reach_if(second, Situation::SecondLevelProves);

@@ -185,6 +185,7 @@ impl Schedule {
         let rng = &mut rng;
         let mut cluster = Cluster::draw(rng);
         cluster.draw_races(&mut Rng::of(&[seed, RACES]));
+        cluster.draw_disks(&mut Rng::of(&[seed, DISKS]));
         let swarm = Swarm::draw(rng);
         let gap_us = *rng.pick(&[200_000, 600_000, 1_500_000, 4_000_000]);
         let length_us = match cluster.is_crowded() {
@@ -204,8 +205,17 @@ impl Schedule {
             at_us += rng.range(gap_us / 4, gap_us * 2);
         }
         strikes.extend(swarm.ambushes(rng, &cluster));
+        strikes.extend(disk_strikes(
+            &mut Rng::of(&[seed, DISK_FAULTS]),
+            &cluster,
+            length_us,
+        ));
         strikes.sort_by_key(|strike| strike.at_us);
-        let lasting = Lasting::draw(rng, cluster.nodes.len() as u8);
+        let lasting = match Lasting::draw(rng, cluster.nodes.len() as u8) {
+            // An order needs the boot that is to end: without another device such a node is waited for.
+            Lasting::PowerLossUnheard(node) if cluster.disks_only => Lasting::PowerLoss(node),
+            drawn => drawn,
+        };
         Schedule {
             seed,
             cluster,
@@ -218,6 +228,9 @@ impl Schedule {
 
 /// What tells the stream of the races from others of a seed.
 const RACES: u64 = 4;
+/// The same for shared disks, and for their faults.
+const DISKS: u64 = 5;
+const DISK_FAULTS: u64 = 6;
 
 /// The kinds of fault of one seed, each as often as its rate.
 struct Swarm {
@@ -296,6 +309,29 @@ fn any(rng: &mut Rng, cluster: &Cluster) -> u8 {
 
 fn group(rng: &mut Rng, cluster: &Cluster) -> u16 {
     rng.range(0, cluster.groups.len() as u64) as u16
+}
+
+/// Shared disks are lost to one node or to all, and come back.
+fn disk_strikes(rng: &mut Rng, cluster: &Cluster, length_us: u64) -> Vec<Strike> {
+    if cluster.disks == 0 {
+        return Vec::new();
+    }
+    let draw = |rng: &mut Rng| {
+        let disk = rng.range(0, u64::from(cluster.disks)) as u8;
+        let node = data(rng, cluster);
+        let fault = match rng.range(0, 4) {
+            0 | 1 => Fault::DiskPathLost { node, disk },
+            2 => Fault::SharedDiskLost { disk },
+            _ => Fault::SharedDisksReturn,
+        };
+        let at_us = rng.range(1, length_us);
+        Strike {
+            at_us,
+            on: None,
+            fault,
+        }
+    };
+    (0..rng.range(0, 16)).map(|_| draw(rng)).collect()
 }
 
 fn slow_disk(rng: &mut Rng, cluster: &Cluster) -> Fault {

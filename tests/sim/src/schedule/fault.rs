@@ -81,6 +81,12 @@ pub enum Fault {
     MonitorLies { group: u16 },
     /// A fence device misbehaves. `device` counts the devices of the node.
     Device { node: u8, device: u8, mode: DeviceMode },
+    /// A node no longer reaches one of the shared disks.
+    DiskPathLost { node: u8, disk: u8 },
+    /// Nobody reaches one of the shared disks.
+    SharedDiskLost { disk: u8 },
+    /// All shared disks are reached by all again.
+    SharedDisksReturn,
     /// All fence devices of a node work.
     MendDevices { node: u8 },
     /// An operator at node `at` asks for something.

@@ -78,6 +78,8 @@ impl Configuration {
             etcd: false,
             detection_ms: 1000,
             default_spans: true,
+            disks: 0,
+            disks_only: false,
             groups: vec![GroupPlan {
                 fencing: true,
                 prefer: None,

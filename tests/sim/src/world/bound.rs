@@ -10,6 +10,7 @@
 //! | a node that devices ended n times has to stay before the only voter lets it vote | 2^(n-2) x `fence_delay`, 16 x at most |
 //! | the witness is waited for before it is dropped | `witness_grace` |
 //! | a fence device failed before all was healed, and is tried again | 16 x `fence_retry` |
+//! | an order on shared disks, which may have to be given twice, and what it ends boots | 2 x 4.3 s + 1 s |
 //! | it acts, once per level, and what it fenced boots | 0.3 s x 2 + 2 s + 3.4 s |
 //! | a permit or watchdog is counted down | 2 x permit + watchdog + margin |
 //! | each member is dropped if need be, catches up, and votes again | 4 leases each |
@@ -27,6 +28,7 @@ use super::agentd::{START_MAX_US, STOP_MAX_US};
 use super::daemon::RESTART_MAX_US;
 use super::operator::NOTICED_US;
 use super::power::BOOT_MAX_US;
+use crate::shared::MSGWAIT_US;
 
 /// A device that works takes up to this long, and up to `DEVICE_ON_US` to turn on again.
 const DEVICE_MAX_US: u64 = 300_000;
@@ -72,7 +74,7 @@ impl World {
             + members * 4 * lease;
         let acted = boot + 2 * DEVICE_MAX_US + DEVICE_ON_US + boot + NOTICED_US + boot;
         let services = 3 * (START_MAX_US + STOP_MAX_US) + groups * 10_000 + 2_000_000;
-        self.rest_at_us() + counted * 51 / 50 + acted + services
+        self.rest_at_us() + counted * 51 / 50 + acted + services + self.ordered_us()
     }
 
     /// How long a node that is back may have to stay before it votes again.
@@ -81,6 +83,15 @@ impl World {
         match most {
             0 | 1 => 0,
             most => fence_delay_us * (1 << (most - 2).min(4)),
+        }
+    }
+
+    /// How long orders on shared disks may take.
+    fn ordered_us(&self) -> u64 {
+        if self.shared.disks.is_empty() {
+            0
+        } else {
+            2 * (MSGWAIT_US + 300_000) + 1_000_000
         }
     }
 }

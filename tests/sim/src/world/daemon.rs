@@ -7,6 +7,7 @@ use holdfast_core::effect::{Effect, PersistId};
 use holdfast_core::event::{Event, Identity};
 use holdfast_core::node::{Node, Start};
 use holdfast_core::witness::{Input, Proxy};
+use holdfast_proto::config::SBD_AGENT;
 use holdfast_proto::ids::NodeId;
 
 use super::World;
@@ -233,6 +234,14 @@ impl World {
             Effect::StopGroup { group, epoch, .. } => self.stop_group(node, &group, epoch),
             Effect::Fence {
                 id,
+                node: target,
+                boot,
+                config,
+                device,
+                ..
+            } if config.fences[device].agent == SBD_AGENT => self.order_on_disks(node, id, target, boot),
+            Effect::Fence {
+                id,
                 config,
                 device,
                 step,
@@ -243,6 +252,7 @@ impl World {
                 self.trace.add(now_us, Some(node), || entry.text.clone());
             }
             Effect::RestartResource { group, epoch, .. } => self.restart_group(node, &group, epoch),
+            Effect::Quorum(since) => self.has_quorum(node, since),
             Effect::Maintenance(_)
             | Effect::Reply { .. }
             | Effect::ConfigChanged(_)

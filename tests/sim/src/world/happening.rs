@@ -12,6 +12,7 @@ use super::World;
 use super::fence::Command;
 use super::network::Payload;
 use super::register::Errand;
+use super::shared::DiskStep;
 use crate::schedule::Left;
 
 /// Something that happens at an instant.
@@ -65,6 +66,7 @@ pub(super) enum Happening {
         node: NodeId,
         boots: u64,
     },
+    OnSharedDisks(DiskStep),
     DeviceActs(Command),
     /// A device that answered long ago does what it was asked for.
     OutletGoesOff(Command),
@@ -202,6 +204,7 @@ impl World {
                 self.pet(node, boots);
                 Ok(())
             }
+            Happening::OnSharedDisks(step) => self.on_shared_disks(&step),
             Happening::DeviceActs(command) => {
                 self.device_acts(command);
                 Ok(())

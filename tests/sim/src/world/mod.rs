@@ -17,6 +17,7 @@ mod play;
 mod power;
 mod register;
 mod services;
+mod shared;
 mod strike;
 mod versions;
 
@@ -33,6 +34,7 @@ use crate::device::Devices;
 use crate::machine::Machine;
 use crate::rng::{Purpose, Rng};
 use crate::schedule::{Fault, Lasting, Schedule, Strike};
+use crate::shared::SharedDisks;
 use crate::trace::Trace;
 
 use ambush::Moments;
@@ -56,6 +58,8 @@ pub struct World {
     pub network: Network,
     /// Fence devices by target.
     pub devices: BTreeMap<NodeId, Devices>,
+    /// Shared disks.
+    pub shared: SharedDisks,
     /// Starts fail, of a thousand.
     pub start_failures_permille: u64,
     /// What happened.
@@ -103,7 +107,9 @@ impl World {
             .members()
             .map(|node| {
                 let mut machine = Machine::new(node, cluster.drift_ppm(node));
-                let watched = cluster.node(node).is_some_and(|plan| plan.watchdog);
+                let watched = cluster
+                    .node(node)
+                    .is_some_and(|plan| plan.watchdog || cluster.disks > 0);
                 machine.agent.watchdog_us = watched.then_some(2_000_000);
                 (node, machine)
             })
@@ -120,6 +126,7 @@ impl World {
             machines,
             network,
             devices: devices.collect(),
+            shared: SharedDisks::new(cluster.disks),
             start_failures_permille: 0,
             trace: Trace::new(trace),
             watch: Watch::default(),

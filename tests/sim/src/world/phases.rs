@@ -200,6 +200,7 @@ impl World {
         self.finish_upgrade();
         self.start_failures_permille = 0;
         self.devices.values_mut().for_each(crate::device::Devices::mend);
+        self.shared.mend();
         for machine in self.machines.values_mut() {
             machine.disk.crash = None;
             machine.disk.full = false;

@@ -71,6 +71,9 @@ impl World {
         machine.agent.petted_us = self.now_us;
         let watched = machine.agent.watchdog_us.is_some();
         self.schedule(self.now_us, Happening::StartHad { node, boots });
+        if watched && !self.shared.disks.is_empty() {
+            self.plan_look(self.now_us, node, boots);
+        }
         if watched {
             self.schedule(self.now_us + 100_000, Happening::Pet { node, boots });
         }
@@ -78,6 +81,7 @@ impl World {
 
     pub(super) fn pet(&mut self, node: NodeId, boots: u64) {
         let now_us = self.now_us;
+        let disks_allow = self.disks_allow_petting(node);
         let Some(machine) = self.machines.get_mut(&node) else {
             return;
         };
@@ -87,7 +91,7 @@ impl World {
         let Some(timeout_us) = machine.agent.watchdog_us else {
             return;
         };
-        if machine.agent_free_us() <= now_us && machine.agent.may_pet(machine.local(now_us)) {
+        if machine.agent_free_us() <= now_us && machine.agent.may_pet(machine.local(now_us)) && disks_allow {
             machine.agent.petted_us = now_us;
         }
         if now_us > machine.agent.petted_us + timeout_us {

@@ -41,6 +41,9 @@ impl World {
             | Fault::CrashInWrite { .. }
             | Fault::CorruptDisk { .. }
             | Fault::ReplaceDisk { .. } => self.strike_disk(&fault),
+            Fault::DiskPathLost { .. } | Fault::SharedDiskLost { .. } | Fault::SharedDisksReturn => {
+                self.strike_shared_disks(&fault);
+            }
             _ => self.strike_services(&fault),
         }
     }
