@@ -10,6 +10,7 @@ use holdfast_core::node::{Node, Start};
 use holdfast_core::witness::Proxy;
 use holdfast_proto::config::Config;
 use holdfast_proto::ids::BootId;
+use holdfast_proto::time::Time;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::{mpsc, watch};
 
@@ -144,6 +145,8 @@ async fn assemble(
             identity,
             durable,
             synced_this_boot: synced,
+            // CLOCK_BOOTTIME counts from then.
+            booted_at: Time::ZERO,
             config,
         },
     );

@@ -67,6 +67,7 @@ impl Stage {
             identity: inputs.me(),
             durable: inputs.durable(source)?,
             synced_this_boot: source.arbitrary()?,
+            booted_at: Time::ZERO,
             config: inputs.config(source)?,
         };
         let mut stage = Stage {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use holdfast_proto::agent::FenceDevice;
-use holdfast_proto::config::Timers;
+use holdfast_proto::config::order_is_certain_after;
 use holdfast_proto::ids::BootId;
 use holdfast_proto::time::Time;
 use holdfast_sbd::volume::Written;
@@ -20,8 +20,6 @@ use super::device::Reading;
 use crate::agent::AgentError;
 use crate::clock;
 
-/// Added to the promised time: what it takes a watchdog to reset a machine, and timers to be late.
-const MARGIN: Duration = Duration::from_millis(250);
 /// Names of disks in one sentence.
 const SHOWN_MAX: usize = 3;
 
@@ -190,7 +188,7 @@ impl Sbd {
             ));
         }
         let msgwait = Duration::from_secs(volume.header().timeouts.msgwait_s.into());
-        let wait = msgwait.max(Timers::stretch(mark.patience + mark.watchdog)) + MARGIN;
+        let wait = order_is_certain_after(msgwait, mark.patience + mark.watchdog);
         Ok(Watched {
             volume,
             slot,

@@ -56,7 +56,7 @@ impl Node {
             network,
             fences,
             fencings,
-            // Only told: nothing is decided by it.
+            quiet_until: _,
             quorum: _,
             proofs,
             next_fence_id,
@@ -72,14 +72,14 @@ impl Node {
         } = self;
         let memory = self.memory();
         to.instant(now, Some(*started_at), spans.startup_grace);
-        to.flag(*resumed);
+        let flags = [*resumed, *synced, *shutting_down];
+        flags.into_iter().for_each(|flag| to.flag(flag));
         to.flag(durable.is_some());
         if let Some(durable) = durable {
             encode_durable(durable, to);
         }
         encode_persistence(persistence, to);
         encode_acked(*acked, to);
-        to.flag(*synced);
         encode_bound(now, bound.as_ref(), *lease_until, to);
         to.deadline(now, Some(*no_promise_until));
         encode_pending(pending_accept.as_ref(), to);
@@ -105,7 +105,6 @@ impl Node {
             to.instant(now, Some(*since), self.flap_window());
             to.boot(*node, *boot);
         }
-        to.flag(*shutting_down);
         encode_timers(now, timers, to);
         to.word(outbox.len() as u64);
     }

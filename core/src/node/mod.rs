@@ -3,7 +3,8 @@
 //! Each event kind has its own file: [`beats`] (heartbeats, leases, permits granted), [`election`], [`register`] (acceptor
 //! and proposer) and [`commit`], [`planning`], [`membership`] and [`flapping`] (what the leader wants next), [`fencing`],
 //! [`pair`] and [`countdown`] (proofs about others), [`handover`], [`local`] (this node's own groups), [`permits`],
-//! [`operator`] and [`operator_word`], [`persistence`], [`timeouts`] and [`viewing`]. [`encoding`] is for the model checker.
+//! [`operator`] and [`operator_word`], [`quiet`] (after a boot), [`persistence`], [`timeouts`] and [`viewing`]. [`encoding`] is
+//! for the model checker.
 
 mod beats;
 mod commit;
@@ -27,6 +28,7 @@ mod pair;
 mod permits;
 mod persistence;
 mod planning;
+mod quiet;
 mod race;
 mod register;
 mod required;
@@ -66,6 +68,7 @@ use operator::PendingCall;
 use orders::Backing;
 use permits::Grant;
 use persistence::Persistence;
+use quiet::quiet_until;
 use register::{Leading, PendingAccept};
 
 /// What the shell knows when it starts a node.
@@ -77,6 +80,8 @@ pub struct Start {
     pub durable: Option<Durable>,
     /// The marker of `Effect::MarkSynced` was found with this boot's id.
     pub synced_this_boot: bool,
+    /// When this machine booted.
+    pub booted_at: Time,
     /// The local configuration file, used for addresses and timers until a committed one is known.
     pub config: Arc<Config>,
 }
@@ -104,6 +109,8 @@ pub struct Node {
     me: Identity,
     now: Time,
     started_at: Time,
+    /// It says nothing to others before.
+    quiet_until: Time,
     /// It was synced when it started: `had` was restarted within a boot.
     resumed: bool,
     config: Arc<Config>,
@@ -167,10 +174,14 @@ impl Node {
             .map_or(start.config, |durable| Arc::clone(&durable.committed.config));
         let spans = config.timers();
         let synced = start.synced_this_boot && start.durable.is_some();
+        let quiet_until = quiet_until(&config, start.identity.node, start.booted_at);
+        // Nobody answers who was not told anything.
+        let speaks_at = now.max(quiet_until);
         let mut node = Node {
             me: start.identity,
             now,
-            started_at: now,
+            started_at: speaks_at,
+            quiet_until,
             resumed: synced,
             spans,
             detection: Detection::settled(spans),
@@ -188,7 +199,7 @@ impl Node {
             rounds: VecDeque::new(),
             beat_seq: 0,
             lateness: Duration::ZERO,
-            blame_floor: now,
+            blame_floor: speaks_at,
             lease_rules_since: now,
             grant: None,
             asked_for_grant: 0,
@@ -215,6 +226,7 @@ impl Node {
         node.follow_spans();
         node.no_promise_until = now + node.detection.owes.lease;
         node.journal("started", Level::Info, node.start_sentence());
+        node.tell_quiet();
         if !node.me.node.is_witness() {
             node.timers.set(Timer::Heartbeat, now);
             node.schedule_election(node.first_election_at());
@@ -244,7 +256,12 @@ impl Node {
 
     /// Next effect to carry out, in order.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.outbox.pop_front()
+        while let Some(effect) = self.outbox.pop_front() {
+            if !self.holds_back(&effect) {
+                return Some(effect);
+            }
+        }
+        None
     }
 
     /// When `Event::Timeout` is due, and why.

@@ -68,6 +68,9 @@ impl Node {
                 .bound
                 .map(|bound| bound.leader)
                 .filter(|leader| self.is_online(*leader));
+            if let Some(refusal) = self.refusal_while_quiet() {
+                return Err(refusal);
+            }
             return match (leader, origin) {
                 (Some(leader), Origin::Here(request)) => {
                     self.send(leader, Message::Forward { request, call });

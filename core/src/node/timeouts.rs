@@ -45,7 +45,7 @@ impl Node {
             return;
         }
         let late_ms = self.lateness.as_millis();
-        self.blame_floor = self.now;
+        self.blame_floor = self.blame_floor.max(self.now);
         if self.timers.get(Timer::Election).is_some_and(|at| at <= self.now) {
             self.schedule_election(self.now + self.spans.heartbeat * 2);
         }

@@ -67,6 +67,10 @@ impl Node {
         );
         match &self.role {
             Role::Leading(_) if self.holds_lease(now) => (format!("this node leads; {heard}"), true),
+            _ if self.is_quiet() => {
+                let quiet = self.quiet_sentence().unwrap_or_default();
+                (format!("{quiet}; {heard}"), false)
+            }
             _ if self.leader_now().is_some() => {
                 let leader = self.leader_now().map(|node| self.name(node)).unwrap_or_default();
                 (format!("{leader} leads; {heard}"), true)

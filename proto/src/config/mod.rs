@@ -34,7 +34,7 @@ pub use fence::{EXEC_AGENT, IPMI_AGENT, REDFISH_AGENT, STORAGE_AGENTS};
 pub use findings::{Finding, findings, warnings};
 pub use group::{PROBES_MAX, RESOURCES_MAX};
 pub use model::*;
-pub use sbd::{SBD_AGENT, SBD_DISKS_MAX, SBD_IO_TIMEOUT_MS, SbdTimeouts};
+pub use sbd::{SBD_AGENT, SBD_DISKS_MAX, SBD_IO_TIMEOUT_MS, SbdTimeouts, order_is_certain_after};
 pub use schema::{KindSpec, ParamForm, ParamSpec, RESOURCE_KEYS, RESOURCE_KINDS};
 pub use timers::Timers;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::diagnostic::Problem;
 use super::reader::{At, Table};
 use super::schema::path_fault;
-use super::{SbdSection, values};
+use super::{SbdSection, Timers, values};
 
 /// The fence agent that writes an order for the node onto the disks of `[sbd]`.
 pub const SBD_AGENT: &str = "sbd";
@@ -14,6 +14,16 @@ pub const SBD_AGENT: &str = "sbd";
 pub const SBD_DISKS_MAX: usize = 3;
 /// Time allowed for one read or write unless set, in milliseconds: SBD's.
 pub const SBD_IO_TIMEOUT_MS: u32 = 3000;
+
+/// Added to the promised time: what it takes a watchdog to reset a machine, and timers to be late.
+const MARGIN: Duration = Duration::from_millis(250);
+
+/// How long an order has to stand until the boot that it is for is over: who watches its mailbox there `promised` to obey, or
+/// to end by its watchdog, within that time on its own clock.
+#[must_use]
+pub fn order_is_certain_after(msgwait: Duration, promised: Duration) -> Duration {
+    msgwait.max(Timers::stretch(promised)) + MARGIN
+}
 
 const HOUR_MS: u32 = 3_600_000;
 
@@ -78,6 +88,18 @@ impl SbdTimeouts {
     #[must_use]
     pub fn fence_least(&self) -> Duration {
         seconds(self.msgwait_s) * 6 / 5
+    }
+}
+
+impl SbdSection {
+    /// How long an order stands until it is certain, by the timeouts of the configuration.
+    #[must_use]
+    pub fn order_is_certain_after(&self) -> Duration {
+        let patience = self
+            .timeouts
+            .patience(Duration::from_millis(self.io_timeout_ms.into()));
+        let promised = patience + seconds(self.timeouts.watchdog_s);
+        order_is_certain_after(seconds(self.timeouts.msgwait_s), promised)
     }
 }
 

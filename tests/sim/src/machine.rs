@@ -30,6 +30,8 @@ pub struct Machine {
     anchor_us: u64,
     /// What its clock showed then.
     anchor_local: u64,
+    /// What its clock showed when it was powered on.
+    pub booted_at: Time,
     /// Rate error of its clock, in parts per million.
     drift_ppm: i64,
     /// Error of its wall clock.
@@ -79,6 +81,7 @@ impl Machine {
             boots: 0,
             anchor_us: 0,
             anchor_local: 0,
+            booted_at: Time::ZERO,
             drift_ppm,
             wall_error_us: 0,
             disk: Disk::default(),
@@ -108,6 +111,7 @@ impl Machine {
         self.boots += 1;
         self.anchor_us = now_us;
         self.anchor_local = clock_offset_us;
+        self.booted_at = Time(clock_offset_us);
         self.synced_marker = false;
         self.agent = Agent {
             watchdog_us,

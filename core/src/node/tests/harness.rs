@@ -22,6 +22,8 @@ pub(super) struct Host {
     pub(super) incarnation: Incarnation,
     pub(super) disk: Option<Durable>,
     pub(super) synced_marker: bool,
+    /// When the present boot began; long ago unless a test sets it.
+    pub(super) booted_at: Time,
     /// Records wait for `write_disk` instead of being written.
     pub(super) disk_held: bool,
     unwritten: Vec<(PersistId, Arc<Durable>)>,
@@ -81,6 +83,7 @@ impl Cluster {
                 incarnation: Incarnation(0),
                 disk: votes.then(|| state.clone()),
                 synced_marker: false,
+                booted_at: Time::ZERO,
                 disk_held: false,
                 unwritten: Vec::new(),
                 watchdog: None,
@@ -175,6 +178,7 @@ impl Cluster {
             },
             durable: host.disk.clone(),
             synced_this_boot: host.synced_marker,
+            booted_at: host.booted_at,
             config,
         };
         host.node = Some(Node::new(now, start));

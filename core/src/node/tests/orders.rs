@@ -137,3 +137,79 @@ fn an_order_in_a_pair_proves_as_long_as_it_is_one() {
     assert_eq!(cluster.node(B).fence_proofs().count(), 1);
     cluster.run_until(3_000, "it runs elsewhere", |cluster| cluster.runs_on("db") == [B]);
 }
+
+/// Loses the contact of a pair; node 1 orders node 2 to end, whose next boot begins half a second after the order.
+fn next_boot_after_an_order() -> (Cluster, FenceAsk) {
+    let mut cluster = formed(false);
+    cluster.isolate(A);
+    let ask = ordered(&mut cluster, A, B);
+    cluster.power_off(B);
+    cluster.run_for(500);
+    cluster.heal();
+    let now = cluster.now;
+    cluster.host_mut(B).booted_at = now;
+    cluster.boot(B);
+    (cluster, ask)
+}
+
+#[test]
+fn a_boot_says_nothing_until_an_order_that_ended_the_one_before_has_stood() {
+    let (mut cluster, ask) = next_boot_after_an_order();
+    let ended = ask.boot;
+    let certain = cluster.config.sbd.as_ref().expect("it has disks");
+    let certain = certain.order_is_certain_after();
+    cluster.run_for(certain.as_millis() as u64 - 500);
+    assert_eq!(cluster.node(A).boot_of(B), ended, "the next boot was not heard");
+    assert!(cluster.node(B).is_online(A) || cluster.node(B).members[&A].heard_at.is_some());
+    cluster.device_answers(ask, true);
+    cluster.run_until(3_000, "node 1 goes on alone", |cluster| {
+        cluster.state(A).voters == holdfast_proto::ids::VoterSet::EMPTY.with(A)
+    });
+    assert_eq!(cluster.node(A).boot_of(B), ended);
+    cluster.run_until(10_000, "the next boot is heard and voted in", |cluster| {
+        cluster.state(A).voters.contains(B) && cluster.node(A).boot_of(B) != ended
+    });
+}
+
+#[test]
+fn a_boot_that_says_nothing_says_why() {
+    let (mut cluster, _) = next_boot_after_an_order();
+    let said = cluster.journal(B, "quiet");
+    let said = &said.last().expect("it says so").text;
+    assert!(
+        said.starts_with("this node says nothing to others for another 13 s: an order on the shared disks"),
+        "{said}"
+    );
+    let refused = cluster.ask(B, OperatorRequest::Maintenance { on: true });
+    assert!(
+        matches!(&refused, OperatorOutcome::NoQuorum(why) if why.contains("says nothing to others")),
+        "{refused:?}"
+    );
+    let view = cluster.node(B).view(cluster.now);
+    assert!(view.quorum.contains("says nothing to others") && !view.has_quorum);
+}
+
+#[test]
+fn nobody_is_blamed_for_not_answering_who_said_nothing() {
+    let mut cluster = formed(true);
+    cluster.power_off(B);
+    let now = cluster.now;
+    cluster.host_mut(B).booted_at = now;
+    cluster.boot(B);
+    cluster.run_for(20_000);
+    assert!(cluster.node(B).is_online(A));
+    assert!(cluster.journal(B, "peer-lost").is_empty());
+}
+
+#[test]
+fn without_shared_disks_a_boot_speaks_at_once() {
+    let mut cluster = Cluster::formed(2, true, &group("db", "fencing", ""));
+    cluster.power_off(B);
+    let now = cluster.now;
+    cluster.host_mut(B).booted_at = now;
+    cluster.boot(B);
+    let boot = cluster.host(B).boot;
+    cluster.run_for(500);
+    assert_eq!(cluster.node(A).boot_of(B), Some(boot));
+    assert!(cluster.journal(B, "quiet").is_empty());
+}

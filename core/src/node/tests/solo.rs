@@ -20,6 +20,7 @@ impl Solo {
             },
             durable,
             synced_this_boot: false,
+            booted_at: Time::ZERO,
             config: Arc::clone(config),
         };
         let mut node = Node::new(now, start);

@@ -33,6 +33,7 @@ impl Had {
                 committed,
             }),
             synced_this_boot: false,
+            booted_at: Time::ZERO,
         };
         Had {
             node: Node::new(now, start),

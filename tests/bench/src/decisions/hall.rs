@@ -70,6 +70,7 @@ impl Hall {
                 },
                 durable: Some(record.clone()),
                 synced_this_boot: false,
+                booted_at: Time::ZERO,
                 config: Arc::clone(&config),
             };
             let node = Some(Node::new(now, start));

@@ -6,6 +6,7 @@ use holdfast_core::effect::{Effect, Permit};
 use holdfast_core::event::{AgentEvent, Event, Identity};
 use holdfast_core::node::{Node, Start};
 use holdfast_proto::ids::Incarnation;
+use holdfast_proto::time::Time;
 
 use super::agentd::{Started, WATCHDOG};
 use super::network::Payload;
@@ -48,6 +49,7 @@ impl World {
             },
             durable: machine.disk.as_deref().cloned(),
             synced_this_boot: machine.synced_marker,
+            booted_at: Time::ZERO,
             config,
         };
         machine.had = Some(Box::new(Node::new(machine.local(now), start)));

@@ -11,6 +11,7 @@
 //! | the witness is waited for before it is dropped | `witness_grace` |
 //! | a fence device failed before all was healed, and is tried again | 16 x `fence_retry` |
 //! | an order on shared disks, which may have to be given twice, and what it ends boots | 2 x 4.3 s + 1 s |
+//! | with shared disks, a node says nothing after each boot | 3 x (4.4 s + 2 leases) |
 //! | it acts, once per level, and what it fenced boots | 0.3 s x 2 + 2 s + 3.4 s |
 //! | a permit or watchdog is counted down | 2 x permit + watchdog + margin |
 //! | each member is dropped if need be, catches up, and votes again | 4 leases each |
@@ -91,7 +92,9 @@ impl World {
         if self.shared.disks.is_empty() {
             0
         } else {
-            2 * (MSGWAIT_US + 300_000) + 1_000_000
+            let lease_us = self.config_in_force().timers().lease.as_micros() as u64;
+            let quiet_us = MSGWAIT_US + 400_000 + 2 * lease_us;
+            2 * (MSGWAIT_US + 300_000) + 1_000_000 + 3 * quiet_us * 51 / 50
         }
     }
 }

@@ -91,6 +91,7 @@ impl World {
             identity,
             durable: machine.disk.load(),
             synced_this_boot: machine.synced_marker,
+            booted_at: machine.booted_at,
             config,
         };
         machine.proxy = start

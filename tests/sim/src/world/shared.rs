@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use holdfast_core::effect::FenceId;
 use holdfast_core::event::{Event, FenceResult};
-use holdfast_proto::config::Timers;
+use holdfast_proto::config::order_is_certain_after;
 use holdfast_proto::ids::{BootId, NodeId};
 use holdfast_proto::time::Time;
 
@@ -18,8 +18,6 @@ use crate::shared::{IO_US, LOOP_US, MSGWAIT_US};
 
 /// A look counts for so long, on the clock of who looked.
 const PATIENCE_US: u64 = LOOP_US + IO_US;
-/// Added to the promised time.
-const MARGIN_US: u64 = 250_000;
 /// The watchdog that the marks promise.
 const WATCHDOG_US: u64 = 2_000_000;
 
@@ -172,8 +170,8 @@ impl World {
         for disk in &disks {
             self.shared.disks[*disk].orders.insert(target, number);
         }
-        let promised = Timers::stretch(Duration::from_micros(PATIENCE_US + WATCHDOG_US));
-        let wait = promised.max(Duration::from_micros(MSGWAIT_US)) + Duration::from_micros(MARGIN_US);
+        let promised = Duration::from_micros(PATIENCE_US + WATCHDOG_US);
+        let wait = order_is_certain_after(Duration::from_micros(MSGWAIT_US), promised);
         let machine = &self.machines[&by];
         let at = machine.true_us(machine.local(self.now_us) + wait);
         self.devices_busy_until_us = self.devices_busy_until_us.max(at);
