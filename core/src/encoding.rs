@@ -134,6 +134,7 @@ impl Encoder {
         }
         for node in state.nodes.values() {
             self.flag(node.standby);
+            self.word(node.watchdog_ms.into());
         }
     }
 

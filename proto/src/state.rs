@@ -178,6 +178,9 @@ pub struct NodeState {
     pub standby: bool,
     /// The latest proof that ended what ran on this node, kept as a record of why groups left it.
     pub proof: Option<ProofRecord>,
+    /// Timeout of its armed watchdog, by its own word, in milliseconds; 0 for none. Takeovers count on it, also those of
+    /// leaders that never heard the node, so it is given no permit while it has none, or one that takes longer.
+    pub watchdog_ms: u32,
 }
 
 /// How it was proven that a node no longer runs something.

@@ -25,7 +25,7 @@ impl Node {
         let owes = &self.detection.owes;
         let lease = Spans::stretch(owes.lease);
         let lapsed_at = leading.old_permits_end.max(answered + lease) + owes.lapse_margin;
-        let fired_at = member.and_then(|member| member.watchdog).map(|timeout| {
+        let fired_at = self.claimed_watchdog(node).map(|timeout| {
             let last_permit = answered.max(leading.elected_at) + Spans::stretch(owes.fencing_permit);
             last_permit + Spans::stretch(timeout) + owes.lapse_margin
         });

@@ -22,6 +22,7 @@ use crate::encoding::Encoder;
 use crate::event::NetworkHealth;
 use crate::member::Member;
 use crate::timer::{Timer, Timers};
+use holdfast_proto::config::Timers as Spans;
 
 impl Node {
     /// Encodes everything that a later decision can depend on, as seen at `now`. Left out: the journal's and the view's
@@ -51,6 +52,7 @@ impl Node {
             blame_floor,
             lease_rules_since,
             grant,
+            grants_after,
             asked_for_grant,
             local,
             network,
@@ -92,7 +94,7 @@ impl Node {
         let floors = [Some(*blame_floor), detection.since, Some(*lease_rules_since)];
         floors.into_iter().for_each(|at| to.instant(now, at, memory));
         encode_grant(now, grant.as_ref(), to);
-        to.flag(*asked_for_grant < committed);
+        encode_asked(now, *asked_for_grant < committed, (*grants_after, spans), to);
         encode_local(now, local, memory, to);
         encode_network(*network, to);
         for (node, run) in fences {
@@ -101,9 +103,8 @@ impl Node {
         }
         encode_proofs(now, proofs, fencings, memory, to);
         to.word(calls.len() as u64);
-        for ((_, node), NotedFailure { since, boot, .. }) in failures_since {
-            to.instant(now, Some(*since), self.flap_window());
-            to.boot(*node, *boot);
+        for ((_, node), noted) in failures_since {
+            encode_failure(now, *node, noted, self.flap_window(), to);
         }
         encode_timers(now, timers, to);
         to.word(outbox.len() as u64);
@@ -345,6 +346,18 @@ fn encode_member(now: Time, node: NodeId, member: &Member, memory: Duration, to:
 fn encode_first_answer(first_answer: Option<Version>, committed: Version, to: &mut Encoder) {
     to.flag(first_answer.is_some());
     to.version(first_answer.unwrap_or(0).max(committed.saturating_sub(1)));
+}
+
+fn encode_failure(now: Time, node: NodeId, noted: &NotedFailure, window: Duration, to: &mut Encoder) {
+    let NotedFailure { since, boot, .. } = noted;
+    to.instant(now, Some(*since), window);
+    to.boot(node, *boot);
+}
+
+/// `void`: answers to what was sent until then rest on a watchdog that is gone. Later than a permit lasts, none matters.
+fn encode_asked(now: Time, asked: bool, (void, spans): (Option<Time>, &Spans), to: &mut Encoder) {
+    to.flag(asked);
+    to.instant(now, void, spans.fencing_permit);
 }
 
 fn encode_grant(now: Time, grant: Option<&Grant>, to: &mut Encoder) {

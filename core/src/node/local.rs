@@ -156,7 +156,7 @@ impl Node {
             AgentEvent::Attached { groups, watchdog } => {
                 self.local.attached = true;
                 self.local.away_since = None;
-                self.local.watchdog = watchdog;
+                self.on_watchdog(watchdog);
                 for local in self.local.groups.values_mut() {
                     let permit = local.permit.take();
                     *local = LocalGroup {

@@ -37,6 +37,7 @@ mod tests;
 mod timeouts;
 mod trust;
 mod viewing;
+mod watchdog_claim;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -138,6 +139,8 @@ pub struct Node {
     /// Since when no pair rules apply here; permits given under them lapse one permit length later.
     lease_rules_since: Time,
     grant: Option<Grant>,
+    /// No grant counts that answers a heartbeat sent until then: it told of a better watchdog than there is now.
+    grants_after: Option<Time>,
     /// Latest version for which a heartbeat went out early, to get the leader's grant.
     asked_for_grant: Version,
     local: Local,
@@ -202,6 +205,7 @@ impl Node {
             blame_floor: speaks_at,
             lease_rules_since: now,
             grant: None,
+            grants_after: None,
             asked_for_grant: 0,
             local: Local::default(),
             network: NetworkHealth {

@@ -30,7 +30,8 @@ impl Node {
         if current {
             self.quorum.heard = self.quorum.heard.max(Some(ack.sent_at));
         }
-        if !current || ack.withhold_all {
+        let outdated = self.grants_after.is_some_and(|after| ack.sent_at <= after);
+        if !current || ack.withhold_all || outdated {
             return;
         }
         self.grant = Some(Grant {
@@ -115,6 +116,9 @@ impl Node {
 
     fn entitlement(&self) -> Option<(Time, Time, [Epoch; WITHHELD_MAX])> {
         let none = [0; WITHHELD_MAX];
+        if !self.honours_its_claim(self.me.node) {
+            return None;
+        }
         if self.in_pair() {
             // Nobody else can start what is committed to this node without ending its boot.
             let lease = self.now + Spans::shrink(self.detection.claims.lease);

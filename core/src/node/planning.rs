@@ -58,6 +58,7 @@ impl Node {
             self.record_failures(&mut next);
             self.order_moves(&mut next);
         }
+        self.follow_watchdogs(&mut next, &seen);
         self.release_and_place(&mut next, &seen);
         next.survivor = self.best_survivor(&next);
         if let Some(why) = self.sync_is_due(committed).filter(|_| next == *committed) {

@@ -374,6 +374,9 @@ impl Node {
         let Role::Leading(leading) = &self.role else {
             return (withheld, true);
         };
+        if !self.honours_its_claim(member) {
+            return (withheld, true);
+        }
         let (Some(proposal), Some(committed)) = (&leading.proposal, self.committed()) else {
             return (withheld, false);
         };

@@ -356,6 +356,8 @@ pub struct NodeWire {
     pub standby: bool,
     #[prost(message, optional, tag = "3")]
     pub proof: Option<ProofWire>,
+    #[prost(uint32, tag = "4")]
+    pub watchdog_ms: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

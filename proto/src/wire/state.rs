@@ -53,6 +53,7 @@ impl From<&ClusterState> for StateWire {
                 node: Some(node.0.into()),
                 standby: state.standby,
                 proof: state.proof.as_ref().map(Into::into),
+                watchdog_ms: state.watchdog_ms,
             })
         };
         StateWire {
@@ -144,6 +145,7 @@ impl TryFrom<StateWire> for ClusterState {
                     NodeState {
                         standby: wire.standby,
                         proof,
+                        watchdog_ms: wire.watchdog_ms,
                     },
                 )
                 .is_some()

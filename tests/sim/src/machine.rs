@@ -9,7 +9,7 @@ use holdfast_core::witness::record::Record;
 use holdfast_proto::ids::{BootId, Incarnation, NodeId};
 use holdfast_proto::time::Time;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, SimGroup};
 use crate::disk::Disk;
 
 /// What a right wall clock shows when the world begins: some day in 2023.
@@ -62,6 +62,10 @@ pub struct Machine {
     pub had_hung_until_us: u64,
     /// The agent process is away until then (its resources go on).
     pub agent_away_until_us: u64,
+    /// Timeout that its watchdog has when it is opened the next time; none without one.
+    pub next_watchdog_us: Option<u64>,
+    /// The agent process was away, so it opens the watchdog anew, unless that counts on because something runs.
+    pub agent_restarted: bool,
     /// The agent process is attached to the daemon.
     pub attached: bool,
     /// Agent and resources.
@@ -97,6 +101,8 @@ impl Machine {
             paused_until_us: 0,
             had_hung_until_us: 0,
             agent_away_until_us: 0,
+            next_watchdog_us: None,
+            agent_restarted: false,
             attached: false,
             agent: Agent::default(),
             unscheduled_us: 0,
@@ -105,7 +111,7 @@ impl Machine {
 
     /// Power on: a new boot with a clock of its own.
     pub fn power_on(&mut self, now_us: u64, clock_offset_us: u64) {
-        let watchdog_us = self.agent.watchdog_us;
+        let watchdog_us = self.next_watchdog_us;
         self.powered = true;
         self.booted = false;
         self.boots += 1;
@@ -118,6 +124,17 @@ impl Machine {
             petted_us: now_us,
             ..Agent::default()
         };
+    }
+
+    /// The agent process comes back. True if it has a watchdog to pet that was not there before.
+    pub fn reopens_watchdog(&mut self, now_us: u64) -> bool {
+        let counts_on = self.agent.groups.values().any(SimGroup::is_up);
+        if counts_on || !std::mem::take(&mut self.agent_restarted) {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.agent.watchdog_us, self.next_watchdog_us);
+        self.agent.petted_us = now_us;
+        before.is_none() && self.agent.watchdog_us.is_some()
     }
 
     /// The daemon is gone, and what it had not read yet with it.

@@ -34,6 +34,7 @@ mod race;
 mod setup;
 mod solo;
 mod takeover;
+mod watchdog_claims;
 mod watching;
 
 use std::sync::Arc;

@@ -86,8 +86,13 @@ fn any_proof() -> impl Strategy<Value = ProofRecord> {
 }
 
 pub fn any_state() -> impl Strategy<Value = Arc<ClusterState>> {
-    let node = (any::<bool>(), proptest::option::of(any_proof()))
-        .prop_map(|(standby, proof)| NodeState { standby, proof });
+    let node = (any::<bool>(), proptest::option::of(any_proof()), any::<u32>()).prop_map(
+        |(standby, proof, watchdog_ms)| NodeState {
+            standby,
+            proof,
+            watchdog_ms,
+        },
+    );
     let groups = proptest::collection::btree_map("[a-z]{1,8}", any_group(), 0..4);
     let nodes = proptest::collection::btree_map(any_node(), node, 0..4);
     let numbers = (

@@ -91,6 +91,7 @@ situations! {
     ServicesSurvive "services-survive-had" "a restarted had found groups running and left them alone"
     // Machines, clocks, disks.
     WatchdogFired "watchdog-fired" "a watchdog reset its node"
+    WeakerWatchdog "weaker-watchdog" "an agent process came back without the watchdog that others counted on, or with a slower one"
     OwnStall "own-stall-recognised" "a node noticed that it had been stalled itself"
     DeafNode "deaf-node" "a node was taken for lost because it heard nobody, although it was heard"
     ColdStartWaits "cold-start-waits" "a freshly booted node of a pair waited for its dead peer and fenced nobody"

@@ -210,6 +210,7 @@ impl Schedule {
             &cluster,
             length_us,
         ));
+        strikes.extend(watchdogs(&mut Rng::of(&[seed, WATCHDOGS]), &cluster, length_us));
         strikes.sort_by_key(|strike| strike.at_us);
         let lasting = match Lasting::draw(rng, cluster.nodes.len() as u8) {
             // An order needs the boot that is to end: without another device such a node is waited for.
@@ -231,6 +232,39 @@ const RACES: u64 = 4;
 /// The same for shared disks, and for their faults.
 const DISKS: u64 = 5;
 const DISK_FAULTS: u64 = 6;
+
+/// The same for faults of watchdogs.
+const WATCHDOGS: u64 = 7;
+/// Of a thousand seeds, those with such faults.
+const WATCHDOGS_PERMILLE: u64 = 150;
+
+/// Agent processes that come back with another watchdog than before; now and then that node is lost a moment later, with stops
+/// that hang: then all depends on who counts on what.
+fn watchdogs(rng: &mut Rng, cluster: &Cluster, length_us: u64) -> Vec<Strike> {
+    // A mark on shared disks says more of a watchdog than the agent process of this simulator can take back.
+    if !rng.chance(WATCHDOGS_PERMILLE) || cluster.disks > 0 {
+        return Vec::new();
+    }
+    let mut strikes = Vec::new();
+    for _ in 0..rng.range(1, 6) {
+        let node = data(rng, cluster);
+        let mut at_us = rng.range(1, length_us);
+        let mut strike = |at_us, fault| {
+            let on = None;
+            strikes.push(Strike { at_us, on, fault });
+        };
+        let us = *rng.pick(&[0, 0, 1_000_000, 2_000_000]);
+        strike(at_us, Fault::Watchdog { node, us });
+        let us = rng.range(20_000, 300_000);
+        strike(at_us, Fault::AgentAway { node, us });
+        if rng.chance(400) {
+            at_us += rng.range(1, 1_500_000);
+            strike(at_us, Fault::StopHangs { node, us: 8_000_000 });
+            strike(at_us, Fault::Isolate { node });
+        }
+    }
+    strikes
+}
 
 /// The kinds of fault of one seed, each as often as its rate.
 struct Swarm {

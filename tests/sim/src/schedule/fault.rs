@@ -69,6 +69,9 @@ pub enum Fault {
     WallJump { node: u8, us: i64 },
     /// `had-agentd` is away for a while (a restart, or a hang); what it runs goes on.
     AgentAway { node: u8, us: u64 },
+    /// The watchdog of a node has another timeout, or is none (0), from when it is opened the next time: at a boot, or when
+    /// `had-agentd` starts while nothing runs.
+    Watchdog { node: u8, us: u64 },
     /// Stops of groups that require fencing hang on a node for a while.
     StopHangs { node: u8, us: u64 },
     /// Starts hang on a node for a while.

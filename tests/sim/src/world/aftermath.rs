@@ -31,6 +31,7 @@ impl World {
         match fault {
             Lasting::PowerLoss(_) => self.power_off(victim, "it lost power for good"),
             Lasting::PowerLossUnheard(_) => {
+                self.leave_to_the_watchdog(victim);
                 self.power_off(victim, "it lost power for good");
                 for other in others {
                     self.kill_had(other);

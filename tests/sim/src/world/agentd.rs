@@ -37,6 +37,12 @@ impl World {
             return Ok(());
         }
         machine.attached = true;
+        let before = machine.agent.watchdog_us;
+        let pets_anew = machine.reopens_watchdog(now_us);
+        let (boots, watchdog_us) = (machine.boots, machine.agent.watchdog_us);
+        if before.is_some_and(|before| watchdog_us.is_none_or(|now| now > before)) {
+            self.watch.reach(Situation::WeakerWatchdog);
+        }
         let groups = machine
             .agent
             .groups
@@ -50,7 +56,10 @@ impl World {
                 detail: String::new(),
             })
             .collect();
-        let watchdog = machine.agent.watchdog_us.map(Duration::from_micros);
+        if pets_anew {
+            self.schedule(now_us + 50_000, Happening::Pet { node, boots });
+        }
+        let watchdog = watchdog_us.map(Duration::from_micros);
         self.feed(node, run, Event::Agent(AgentEvent::Attached { groups, watchdog }))
     }
 
@@ -63,6 +72,7 @@ impl World {
         if !machine.booted || node.is_witness() {
             return;
         }
+        machine.agent_restarted = true;
         machine.agent_away_until_us = machine.agent_away_until_us.max(now_us + for_us);
         machine.unscheduled_us = machine.unscheduled_us.max(now_us + for_us);
         let run = machine.run;

@@ -110,7 +110,7 @@ impl World {
                 let watched = cluster
                     .node(node)
                     .is_some_and(|plan| plan.watchdog || cluster.disks > 0);
-                machine.agent.watchdog_us = watched.then_some(2_000_000);
+                machine.next_watchdog_us = watched.then_some(2_000_000);
                 (node, machine)
             })
             .collect();

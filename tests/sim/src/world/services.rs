@@ -14,6 +14,11 @@ impl World {
     pub(super) fn strike_services(&mut self, fault: &Fault) {
         let now_us = self.now_us;
         match *fault {
+            Fault::Watchdog { node, us } => {
+                if let Some(machine) = self.machines.get_mut(&NodeId(node)) {
+                    machine.next_watchdog_us = (us != 0).then_some(us);
+                }
+            }
             Fault::AgentAway { node, us } => self.agent_away(NodeId(node), us),
             Fault::StopHangs { node, us } => {
                 self.each_group_of(
