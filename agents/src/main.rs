@@ -80,15 +80,17 @@ fn main() -> anyhow::Result<()> {
     exec::remove_empty_cgroups();
     let (commands, command_receiver) = mpsc::unbounded_channel();
     let mut disks = watch_disks(&args.state_dir, commands.clone());
-    // Opening the watchdog pets it, and so does going on with the one that systemd kept. So if an earlier had-agentd of this boot promised to watch shared disks, they are read
-    // before; and while a group may run beyond its permit it is left alone.
+    // Opening the watchdog pets it, and so does going on with the one that systemd kept. So if an earlier had-agentd of this
+    // boot promised to watch shared disks, they are read before; and while a group may run beyond its permit it is left alone.
     let promised = disks.resume()?;
     let loaded = store::load_all(&args.state_dir).context("cannot read the state folder")?;
     let maintenance = supervisor::saved_maintenance(&args.state_dir);
     let left_alone = args.watchdog.is_some() && !maintenance && is_overdue(&loaded, &args.state_dir);
     let asked = promised.unwrap_or(Duration::from_millis(args.watchdog_timeout_ms.into()));
     let wanted = args.watchdog.as_deref().filter(|_| !left_alone);
-    let watchdog = wanted.map(|path| hold_watchdog(path, asked, kept)).transpose()?;
+    let runs = !supervisor::first_report(&loaded).is_empty();
+    let hold = |path: &str| hold_watchdog(path, asked, kept, runs);
+    let watchdog = wanted.map(hold).transpose()?;
     let timeout = watchdog.as_ref().map(|device| device.timeout());
     disks.armed(timeout.or(promised));
     let listener =
@@ -223,12 +225,17 @@ fn is_overdue(loaded: &[store::Loaded], state_dir: &Path) -> bool {
 }
 
 /// Holds the watchdog that `wanted` names, `kept` if an earlier had-agentd has armed it, and tells what an operator should
-/// know about it.
-fn hold_watchdog(wanted: &str, asked: Duration, kept: Option<fs::File>) -> anyhow::Result<Box<dyn Watchdog>> {
+/// know about it. While something `runs`, others count on the timeout that it has.
+fn hold_watchdog(
+    wanted: &str,
+    asked: Duration,
+    kept: Option<fs::File>,
+    runs: bool,
+) -> anyhow::Result<Box<dyn Watchdog>> {
     let path = watchdog::choose(wanted).map_err(|error| anyhow::anyhow!(error))?;
     let is_kept = kept.is_some();
     let device = match kept {
-        Some(file) => Device::adopt(file, &path, asked),
+        Some(file) => Device::adopt(file, &path, asked, runs),
         None => open_when_free(&path, asked),
     };
     let device = device.with_context(|| {

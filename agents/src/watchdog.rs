@@ -68,12 +68,15 @@ impl Device {
         Device::begin(OpenOptions::new().write(true).open(path)?, path, wanted)
     }
 
-    /// Goes on with the one at `path` that an earlier process opened, which pets it as well.
+    /// Goes on with the one at `path` that an earlier process opened, which pets it as well. While something `runs` its
+    /// timeout is not made longer: nodes that hear nothing of this one any more count with the one it had.
     ///
     /// # Errors
     /// As [`Device::open`].
-    pub fn adopt(file: File, path: &Path, wanted: Duration) -> io::Result<Device> {
-        Device::begin(file, path, wanted)
+    pub fn adopt(file: File, path: &Path, wanted: Duration, runs: bool) -> io::Result<Device> {
+        let had = sys::watchdog_timeout(&file).ok().filter(|_| runs);
+        let longest = had.map_or(wanted, Duration::from_secs);
+        Device::begin(file, path, wanted.min(longest))
     }
 
     fn begin(mut file: File, path: &Path, wanted: Duration) -> io::Result<Device> {
