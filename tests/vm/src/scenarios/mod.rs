@@ -80,6 +80,12 @@ pub const ALL: &[Scenario] = &[
         run: watchdogs::agentd_killed,
     },
     Scenario {
+        name: "agentd-restarted",
+        about: "had-agentd is restarted and killed on both nodes: the next one holds the watchdog, nobody is reset",
+        shape: Shape::Trio,
+        run: watchdogs::agentd_restarted,
+    },
+    Scenario {
         name: "hung-stop",
         about: "the active node is cut off and its service cannot be stopped: it ends itself, before its watchdog fires",
         shape: Shape::Trio,

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Outcome;
 use super::takeover::{Active, isolate};
-use crate::cluster::{GROUP, SETTLE};
+use crate::cluster::{GROUP, SETTLE, WATCHDOG};
 use crate::lab::Lab;
 use crate::machine::Machine;
 use crate::sh;
@@ -32,6 +32,43 @@ pub fn agentd_killed(lab: &mut Lab) -> Result<Outcome> {
         .machine(lab.cluster()?)
         .sh("kill -KILL $(systemctl show --property MainPID --value had-agentd)")?;
     reset(lab, &active)
+}
+
+/// `had-agentd` is restarted and killed on both nodes, with something running and without: each time the next one holds the
+/// watchdog, and nobody is reset.
+pub fn agentd_restarted(lab: &mut Lab) -> Result<Outcome> {
+    let active = Active::find(lab)?;
+    let cluster = lab.cluster()?;
+    for machine in cluster.data() {
+        machine.events.clear();
+        for how in ["restart", "kill -s KILL"] {
+            let before = armed(machine)?;
+            machine.sh(&format!("systemctl {how} had-agentd"))?;
+            let what = format!(
+                "the watchdog of {} to be held after systemctl {how}",
+                machine.name
+            );
+            sh::wait(&what, SETTLE, || (armed(machine).ok()? > before).then_some(()))?;
+        }
+    }
+    // So long that a watchdog which nobody pets has fired.
+    std::thread::sleep(WATCHDOG * 2);
+    for machine in cluster.data() {
+        let events = ["WATCHDOG", "RESET"].map(|event| machine.events.first(event).is_some());
+        ensure!(events == [false, false], "{} was reset", machine.name);
+    }
+    active.whole(lab)?;
+    ensure!(lab.cluster()?.owner()? == active.name, "the group moved");
+    let seen = "each next had-agentd held the watchdog, and nobody was reset".to_string();
+    let mut outcome = Outcome::new(seen, lab.watch.dual());
+    outcome.outage_ms = Some(lab.client.seen().gap.as_millis());
+    Ok(outcome)
+}
+
+/// How often a `had-agentd` of this boot has taken the watchdog in hand.
+fn armed(machine: &Machine) -> Result<usize> {
+    let said = machine.sh("journalctl -b --no-pager -o cat -u had-agentd")?;
+    Ok(said.lines().filter(|line| line.contains(" armed, ")).count())
 }
 
 /// The node is cut off, so that its permit lapses, and what it runs cannot be killed: it waits for a file system that
