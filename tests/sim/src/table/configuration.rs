@@ -13,15 +13,21 @@ pub enum Configuration {
     WitnessBoth,
     /// A pair with a BMC for each node, no witness and no watchdog.
     Bmc,
+    /// A pair with one shared disk, and the watchdog that SBD needs; nothing else.
+    Disk,
+    /// The same with three disks.
+    ThreeDisks,
 }
 
 impl Configuration {
     /// All of them, from left to right.
-    pub const ALL: [Configuration; 4] = [
+    pub const ALL: [Configuration; 6] = [
         Configuration::WitnessWatchdog,
         Configuration::WitnessBmc,
         Configuration::WitnessBoth,
         Configuration::Bmc,
+        Configuration::Disk,
+        Configuration::ThreeDisks,
     ];
 
     /// Its name on the command line.
@@ -32,6 +38,8 @@ impl Configuration {
             Configuration::WitnessBmc => "witness-bmc",
             Configuration::WitnessBoth => "witness-both",
             Configuration::Bmc => "bmc",
+            Configuration::Disk => "disk",
+            Configuration::ThreeDisks => "three-disks",
         }
     }
 
@@ -43,25 +51,43 @@ impl Configuration {
             Configuration::WitnessBmc => "witness, BMC",
             Configuration::WitnessBoth => "witness, BMC, watchdog",
             Configuration::Bmc => "pair, BMC",
+            Configuration::Disk => "pair, disk",
+            Configuration::ThreeDisks => "pair, 3 disks",
         }
     }
 
     /// There is a witness.
     #[must_use]
     pub fn has_witness(self) -> bool {
-        self != Configuration::Bmc
+        matches!(
+            self,
+            Configuration::WitnessWatchdog | Configuration::WitnessBmc | Configuration::WitnessBoth
+        )
     }
 
     /// Each node has a BMC.
     #[must_use]
     pub fn has_bmc(self) -> bool {
-        self != Configuration::WitnessWatchdog
+        matches!(
+            self,
+            Configuration::WitnessBmc | Configuration::WitnessBoth | Configuration::Bmc
+        )
     }
 
     /// Each node has an armed watchdog.
     #[must_use]
     pub fn has_watchdog(self) -> bool {
-        matches!(self, Configuration::WitnessWatchdog | Configuration::WitnessBoth)
+        matches!(self, Configuration::WitnessWatchdog | Configuration::WitnessBoth) || self.disks() > 0
+    }
+
+    /// How many shared disks there are.
+    #[must_use]
+    pub fn disks(self) -> u8 {
+        match self {
+            Configuration::Disk => 1,
+            Configuration::ThreeDisks => 3,
+            _ => 0,
+        }
     }
 
     /// Two nodes and one group that requires fencing, at `balanced`, with clocks that err a little.
@@ -78,8 +104,8 @@ impl Configuration {
             etcd: false,
             detection_ms: 1000,
             default_spans: true,
-            disks: 0,
-            disks_only: false,
+            disks: self.disks(),
+            disks_only: self.disks() > 0,
             groups: vec![GroupPlan {
                 fencing: true,
                 prefer: None,

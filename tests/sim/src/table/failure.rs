@@ -118,6 +118,42 @@ pub const ALL: &[Failure] = &[
         },
     },
     Failure {
+        name: "disks-lost",
+        title: "the node loses its shared disks, nothing else",
+        strikes: |with| with_disks(with, disks_of(OWNER, with), []),
+    },
+    Failure {
+        name: "disks-lost-by-both",
+        title: "both nodes lose them",
+        strikes: |with| with_disks(with, all_disks(with), []),
+    },
+    Failure {
+        name: "disks-lost-unplugged",
+        title: "the node loses its disks and every link",
+        strikes: |with| {
+            let unplugged = Fault::CarrierLost { node: OWNER };
+            with_disks(with, disks_of(OWNER, with), [unplugged])
+        },
+    },
+    Failure {
+        name: "one-disk-lost-power-loss",
+        title: "both lose one disk, then power loss",
+        strikes: |with| {
+            let lost = vec![Fault::SharedDiskLost { disk: 0 }];
+            with_disks(with, lost, [power_loss(OWNER)])
+        },
+    },
+    Failure {
+        name: "disks-lost-by-both-power-loss",
+        title: "both lose all disks, then power loss",
+        strikes: |with| with_disks(with, all_disks(with), [power_loss(OWNER)]),
+    },
+    Failure {
+        name: "disks-lost-by-both-nodes-cut",
+        title: "both lose all disks, then each other",
+        strikes: |with| with_disks(with, all_disks(with), [Fault::Cut { a: OWNER, b: OTHER }]),
+    },
+    Failure {
         name: "stop-hangs",
         title: "a stop hangs in a move",
         strikes: |_| {
@@ -183,6 +219,34 @@ fn strikes(faults: impl IntoIterator<Item = Fault>) -> Vec<Strike> {
 
 fn at_once(faults: impl IntoIterator<Item = Fault>) -> Option<Vec<Strike>> {
     Some(strikes(faults))
+}
+
+/// The disks are lost first: a look at them before that counts no more when the rest follows.
+fn with_disks(
+    with: Configuration,
+    lost: Vec<Fault>,
+    then: impl IntoIterator<Item = Fault>,
+) -> Option<Vec<Strike>> {
+    let strike = |at_us, fault| Strike {
+        at_us,
+        on: None,
+        fault,
+    };
+    let first = lost.into_iter().map(|fault| strike(0, fault));
+    let then = then.into_iter().map(|fault| strike(3 * SECOND_US, fault));
+    (with.disks() > 0).then(|| first.chain(then).collect())
+}
+
+fn disks_of(node: u8, with: Configuration) -> Vec<Fault> {
+    (0..with.disks())
+        .map(|disk| Fault::DiskPathLost { node, disk })
+        .collect()
+}
+
+fn all_disks(with: Configuration) -> Vec<Fault> {
+    (0..with.disks())
+        .map(|disk| Fault::SharedDiskLost { disk })
+        .collect()
 }
 
 fn power_loss(node: u8) -> Fault {
