@@ -20,6 +20,7 @@ pub mod leftovers;
 pub mod permits;
 pub mod probe;
 pub mod program;
+pub mod register;
 pub mod registry;
 pub mod rt;
 pub mod sbd;

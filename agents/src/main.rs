@@ -1,6 +1,7 @@
 //! had-agentd: runs resource and fence agents, holds the watchdog, and enforces permits.
 
 use std::fs;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,7 +69,9 @@ fn main() -> anyhow::Result<()> {
         return gate::remove_tables(&args.state_dir).map_err(|error| anyhow::anyhow!(error));
     }
     rt::lock_memory();
-    let _lock = lock_state_dir(&args.state_dir)?;
+    // The kernel gives it back when the last thread is gone, and not before: one that hangs in a write to a shared disk must
+    // have ended before the next had-agentd writes there.
+    let _lock = ManuallyDrop::new(lock_state_dir(&args.state_dir)?);
     leftovers::mark(&args.state_dir);
     match leftovers::end_all() {
         0 => {}

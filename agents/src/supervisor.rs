@@ -13,6 +13,7 @@ use crate::agent::PermitView;
 use crate::clock;
 use crate::group::{Group, Order, Surroundings, store};
 use crate::guard::{Command, Request};
+use crate::register::Register;
 use crate::sbd::keeper::Keeper;
 use holdfast_proto::time::Time;
 
@@ -57,6 +58,7 @@ pub struct Supervisor {
     around: Surroundings,
     groups: BTreeMap<String, mpsc::UnboundedSender<Order>>,
     disks: Keeper,
+    register: Register,
 }
 
 impl Supervisor {
@@ -68,10 +70,12 @@ impl Supervisor {
             (name, sender)
         };
         let groups = loaded.into_iter().map(spawn).collect();
+        let register = Register::new(around.guard.clone());
         Supervisor {
             around,
             groups,
             disks,
+            register,
         }
     }
 
@@ -110,7 +114,11 @@ impl Supervisor {
             Request::Group(group, order) => self.tell(&group, order),
             Request::Fence { device, own } => self.fence(device, own),
             Request::Maintenance(on) => self.maintenance(on),
-            Request::Disks(settings) => self.disks.follow(settings),
+            Request::Disks(watched, witness) => {
+                self.disks.follow(watched);
+                self.register.follow(witness);
+            }
+            Request::Register(call) => self.register.call(call),
             Request::Ping => {
                 self.disks.poll();
                 let _ = self.around.guard.send(Command::Alive);

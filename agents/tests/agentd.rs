@@ -326,6 +326,7 @@ fn disks_are_not_watched_without_a_watchdog_and_that_is_told() {
             devices: vec![agentd.file("disk").display().to_string()],
             io_timeout_ms: 500,
             boot: "7".into(),
+            ..SbdDisks::default()
         }),
     }));
     let note = had.note("sbd-no-watchdog");

@@ -128,8 +128,9 @@ pub fn read_config(path: &Path) -> anyhow::Result<Config> {
 pub fn find_node(config: &Config, name: &str) -> anyhow::Result<NodeId> {
     if let Some(register) = config.register.as_ref().filter(|register| register.name == name) {
         anyhow::bail!(
-            "{} is the name of the witness, which is kept in etcd: no had runs for it",
-            register.name
+            "{} is the name of the witness, which is kept {}: no had runs for it",
+            register.name,
+            register.place
         );
     }
     config.node_by_name(name).with_context(|| {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use holdfast_proto::config::{Config, GroupSection, RegisterSection};
+use holdfast_proto::config::{Config, GroupSection};
 use holdfast_proto::ids::NodeId;
 
 /// One line per change; empty when the two mean the same.
@@ -131,19 +131,16 @@ fn members(old: &Config, new: &Config, lines: &mut Vec<String>) {
         }
         _ => {}
     }
-    let at = |register: &RegisterSection| register.endpoints.join(", ");
     match (&old.register, &new.register) {
-        (None, Some(register)) => lines.push(format!(
-            "a witness {} in etcd at {} is added",
-            register.name,
-            at(register)
-        )),
-        (Some(register), None) => lines.push(format!("witness {} in etcd is removed", register.name)),
-        (Some(before), Some(after)) if before != after => lines.push(format!(
-            "witness {} in etcd changes (now at {})",
-            after.name,
-            at(after)
-        )),
+        (None, Some(register)) => {
+            lines.push(format!("a witness {} {} is added", register.name, register.place))
+        }
+        (Some(register), None) => {
+            lines.push(format!("witness {} {} is removed", register.name, register.place))
+        }
+        (Some(before), Some(after)) if before != after => {
+            lines.push(format!("witness {} changes (now {})", after.name, after.place))
+        }
         _ => {}
     }
 }

@@ -170,7 +170,7 @@ async fn assemble(
     result
 }
 
-/// A data node may have a witness that is kept in etcd, now or after a change of the configuration.
+/// A data node may have a witness that is kept in a register, now or after a change of the configuration.
 fn register(identity: Identity, config: &Config) -> anyhow::Result<Option<(Proxy, RegisterLink)>> {
     if identity.node.is_witness() {
         return Ok(None);

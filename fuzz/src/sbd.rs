@@ -1,6 +1,8 @@
-//! What stands on a shared disk, which every node that sees it can write: header, slots, mailboxes, marks.
+//! What stands on a shared disk, which every node that sees it can write: header, slots, mailboxes, marks, and the blocks of a
+//! witness.
 
 use holdfast_sbd::layout::{Command, Header, Mail, SECTOR_SIZES, Slot};
+use holdfast_sbd::register::layout as block;
 use holdfast_sbd::{Mark, Timeouts, mark};
 
 use crate::memory::bounded;
@@ -44,6 +46,42 @@ fn sector(bytes: &[u8]) {
     }
     if let Some(found) = Mark::read(bytes) {
         marked(&found, bytes);
+    }
+    registered(bytes);
+    for magic in [b"HFREGSTR", b"HFBLOCK\0"] {
+        registered(&sealed(bytes, magic));
+    }
+}
+
+/// The same bytes behind this magic, version 1, and with a right checksum: otherwise no parser would come to them.
+fn sealed(bytes: &[u8], magic: &[u8; 8]) -> Vec<u8> {
+    let mut sealed = magic.to_vec();
+    sealed.extend(1u32.to_le_bytes());
+    sealed.extend(bytes);
+    sealed.resize(508, 0);
+    let crc = crc32fast::hash(&sealed);
+    sealed.extend(crc.to_le_bytes());
+    sealed
+}
+
+/// The header of a register, and a block in the place that it names itself. What is read goes round.
+fn registered(bytes: &[u8]) {
+    match block::Header::read(bytes) {
+        Ok(header) => assert_eq!(block::Header::read(&header.sector(512)), Ok(header)),
+        Err(damage) => one_line(&damage.to_string()),
+    }
+    let mut named = [0; 20];
+    if let Some(there) = bytes.get(12..32) {
+        named.copy_from_slice(there);
+    }
+    let register = u128::from_le_bytes(named[..16].try_into().expect("16 bytes"));
+    let index = u32::from_le_bytes(named[16..].try_into().expect("4 bytes"));
+    match block::read_head(bytes, register, index) {
+        Ok(head) => {
+            let again = block::head_sector(&head, register, index, 512);
+            assert_eq!(block::read_head(&again, register, index), Ok(head));
+        }
+        Err(damage) => one_line(&damage.to_string()),
     }
 }
 

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use self::cluster::{ClusterCommand, InitArgs, JoinArgs, Places, ProfileName};
-pub use self::sbd::{CreateArgs, DiskArgs, MessageArgs, SbdArgs, SbdCommand};
+pub use self::sbd::{CreateArgs, CreateWitnessArgs, DiskArgs, MessageArgs, SbdArgs, SbdCommand};
 pub use self::window::Window;
 use crate::demo::DemoArgs;
 use crate::outcome::EXIT_CODES;

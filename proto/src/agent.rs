@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct AgentRequest {
     /// What is asked.
-    #[prost(oneof = "agent_request::Body", tags = "1,2,3,4,5,6,7")]
+    #[prost(oneof = "agent_request::Body", tags = "1,2,3,4,5,6,7,8")]
     pub body: Option<agent_request::Body>,
 }
 
@@ -39,6 +39,9 @@ pub mod agent_request {
         /// Maintenance mode: observe, but do nothing about what is observed. Permits do not lapse into stops.
         #[prost(message, tag = "7")]
         Maintenance(super::Maintenance),
+        /// A call to the register of the witness that is kept on shared disks. It takes the place of one that is under way.
+        #[prost(message, tag = "8")]
+        Register(super::RegisterCall),
     }
 }
 
@@ -71,6 +74,38 @@ pub struct SbdDisks {
     /// The boot that watches, as `had` tells it to the other members: 32 hex digits.
     #[prost(string, tag = "3")]
     pub boot: String,
+    /// Those of them that the witness is kept on; none unless it is.
+    #[prost(string, repeated, tag = "4")]
+    pub witness: Vec<String>,
+    /// Number of this node.
+    #[prost(uint32, tag = "5")]
+    pub node_id: u32,
+    /// The cluster's identity.
+    #[prost(uint64, tag = "6")]
+    pub cluster_id: u64,
+}
+
+/// A call to a register on shared disks.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RegisterCall {
+    /// Number that the answer carries. No other call has it, of this run of `had` or another.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Replace what it holds, if that has the head `expect`; otherwise only say what it holds.
+    #[prost(bool, tag = "2")]
+    pub swap: bool,
+    /// The head that was seen; empty for an empty register.
+    #[prost(string, tag = "3")]
+    pub expect: String,
+    /// Head of what is written.
+    #[prost(string, tag = "4")]
+    pub head: String,
+    /// Body of what is written.
+    #[prost(bytes = "vec", tag = "5")]
+    pub body: Vec<u8>,
+    /// It is answered within this time.
+    #[prost(uint32, tag = "6")]
+    pub patience_ms: u32,
 }
 
 /// A set of permits.
@@ -246,7 +281,7 @@ pub struct Maintenance {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct AgentReport {
     /// What is reported.
-    #[prost(oneof = "agent_report::Body", tags = "1,2,3,4,5")]
+    #[prost(oneof = "agent_report::Body", tags = "1,2,3,4,5,6")]
     pub body: Option<agent_report::Body>,
 }
 
@@ -270,7 +305,33 @@ pub mod agent_report {
         /// Answer to `Permits`: had-agentd is alive.
         #[prost(message, tag = "5")]
         Alive(super::Alive),
+        /// A call to the register on shared disks ended.
+        #[prost(message, tag = "6")]
+        Registered(super::RegisterAnswer),
     }
+}
+
+/// How a call to a register on shared disks ended.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RegisterAnswer {
+    /// Number of the call.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// The swap was carried out.
+    #[prost(bool, tag = "2")]
+    pub swapped: bool,
+    /// Why it is not known what it holds; empty if it is.
+    #[prost(string, tag = "3")]
+    pub error: String,
+    /// Head of what it holds; empty for an empty register, and for a swap that was carried out.
+    #[prost(string, tag = "4")]
+    pub head: String,
+    /// Body of what it holds.
+    #[prost(bytes = "vec", tag = "5")]
+    pub body: Vec<u8>,
+    /// How long it took.
+    #[prost(uint32, tag = "6")]
+    pub took_us: u32,
 }
 
 /// Sign of life. Several answers become one when `had` is slow to read.

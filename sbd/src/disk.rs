@@ -1,4 +1,4 @@
-//! One disk, a sector at a time. All I/O happens on a thread of its own and has a deadline: what blocks on a dead disk
+//! One disk, a sector or a few at a time. All I/O happens on a thread of its own and has a deadline: what blocks on a dead disk
 //! is that thread and nobody else.
 
 use std::fs::{File, OpenOptions};
@@ -21,7 +21,8 @@ const ALIGNMENT: usize = 4096;
 const STACK_BYTES: usize = 128 << 10;
 
 enum Job {
-    Read(u64),
+    /// From this sector so many bytes.
+    Read(u64, usize),
     Write(u64, Vec<u8>),
 }
 
@@ -127,10 +128,19 @@ impl Disk {
     /// # Errors
     /// When the device fails, or does not answer in time.
     pub fn read(&mut self, sector: u64) -> Result<Vec<u8>> {
-        self.run(Job::Read(sector), "reading", sector)
+        self.read_many(sector, 1)
     }
 
-    /// Writes a sector. After an error it may have been written all the same, or may be written yet.
+    /// Reads `count` sectors. Each is as it was at some moment of the reading, not all at one.
+    ///
+    /// # Errors
+    /// When the device fails, or does not answer in time.
+    pub fn read_many(&mut self, sector: u64, count: usize) -> Result<Vec<u8>> {
+        let bytes = count * self.shape.sector_size as usize;
+        self.run(Job::Read(sector, bytes), "reading", sector)
+    }
+
+    /// Writes a sector, or several. After an error it may have been written all the same, or may be written yet.
     ///
     /// # Errors
     /// When the device fails, or does not answer in time.
@@ -155,7 +165,7 @@ impl Disk {
                 let done = match job {
                     Job::Write(at, _) if at == sector => Ok(Vec::new()),
                     Job::Write(at, bytes) => disk.write(at, &bytes).map(|()| Vec::new()),
-                    Job::Read(at) => disk.read(at),
+                    Job::Read(at, _) => disk.read(at),
                 };
                 let _ = answer.send(done.map_err(io::Error::other));
             }
@@ -243,21 +253,31 @@ fn open(path: &Path) -> Result<(File, Shape)> {
     Ok((file, Shape { sector_size, sectors }))
 }
 
+/// So many bytes of `store` that direct I/O takes; it grows when it has to.
+fn aligned(store: &mut Vec<u8>, bytes: usize) -> &mut [u8] {
+    if store.len() < bytes + ALIGNMENT {
+        store.resize(bytes + ALIGNMENT, 0);
+    }
+    let from = store.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+    &mut store[from..from + bytes]
+}
+
 /// The thread: one job after the other, until nobody asks any more.
 fn serve(file: &File, shape: Shape, jobs: &Receiver<Job>, answers: &Sender<io::Result<Vec<u8>>>) {
     let size = shape.sector_size as usize;
-    let mut store = vec![0u8; size + ALIGNMENT];
-    let from = store.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-    let buffer = &mut store[from..from + size];
+    let mut store = Vec::new();
     for job in jobs {
         let done = match job {
-            Job::Read(sector) => file
-                .read_exact_at(buffer, sector * u64::from(shape.sector_size))
-                .map(|()| buffer.to_vec()),
-            Job::Write(_, bytes) if bytes.len() != size => {
+            Job::Read(sector, bytes) => {
+                let buffer = aligned(&mut store, bytes);
+                file.read_exact_at(buffer, sector * u64::from(shape.sector_size))
+                    .map(|()| buffer.to_vec())
+            }
+            Job::Write(_, bytes) if bytes.is_empty() || !bytes.len().is_multiple_of(size) => {
                 Err(io::Error::other(format!("{} bytes are no sector", bytes.len())))
             }
             Job::Write(sector, bytes) => {
+                let buffer = aligned(&mut store, bytes.len());
                 buffer.copy_from_slice(&bytes);
                 file.write_all_at(buffer, sector * u64::from(shape.sector_size))
                     .map(|()| Vec::new())

@@ -98,6 +98,14 @@ pub enum Error {
         /// Whose.
         node: String,
     },
+    /// The register on it cannot be used.
+    #[error("{}: {fault}", path.display())]
+    Register {
+        /// The disk.
+        path: PathBuf,
+        /// Why.
+        fault: String,
+    },
     /// It is not what it was when the watch began.
     #[error("{}: its {what} changed under the watch", path.display())]
     Changed {

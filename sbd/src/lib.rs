@@ -13,6 +13,7 @@ pub mod disk;
 pub mod error;
 pub mod layout;
 pub mod mark;
+pub mod register;
 mod sys;
 pub mod volume;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use holdfast_proto::agent::{
-    AgentReport, Alive, Attached, FenceOutcome, GroupStatus, Note, agent_report::Body,
+    AgentReport, Alive, Attached, FenceOutcome, GroupStatus, Note, RegisterAnswer, agent_report::Body,
 };
 
 /// Notes kept; the oldest go first.
@@ -22,6 +22,8 @@ pub struct Book {
     waiting: BTreeSet<String>,
     notes: VecDeque<Note>,
     fenced: VecDeque<FenceOutcome>,
+    /// Only the newest: `had` has one call under way.
+    registered: Option<RegisterAnswer>,
     attach: bool,
     alive: Option<Alive>,
 }
@@ -38,6 +40,7 @@ impl Book {
             waiting: BTreeSet::new(),
             notes: VecDeque::new(),
             fenced: VecDeque::new(),
+            registered: None,
             attach: false,
             alive: None,
         }
@@ -83,6 +86,10 @@ impl Book {
         self.fenced.push_back(outcome);
     }
 
+    pub fn registered(&mut self, answer: RegisterAnswer) {
+        self.registered = Some(answer);
+    }
+
     /// The next report to send: what decisions rest on before what is only told.
     pub fn next(&mut self) -> Option<AgentReport> {
         let body = if std::mem::take(&mut self.attach) {
@@ -100,6 +107,8 @@ impl Book {
             })
         } else if let Some(outcome) = self.fenced.pop_front() {
             Body::Fenced(outcome)
+        } else if let Some(answer) = self.registered.take() {
+            Body::Registered(answer)
         } else if let Some(group) = self.changed.pop_front() {
             self.waiting.remove(&group);
             Body::Group(self.groups.get(&group)?.clone())

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use holdfast_proto::agent::{FenceDevice, FenceOutcome, GroupSpec, GroupStatus, Note, Permit};
+use holdfast_proto::agent::{
+    FenceDevice, FenceOutcome, GroupSpec, GroupStatus, Note, Permit, RegisterAnswer, RegisterCall,
+};
 use tokio::sync::oneshot;
 
 use crate::group::Order;
 use crate::permits::Armed;
-use crate::sbd::Settings;
+use crate::{register, sbd};
 
 /// From the agents' thread to the guard.
 pub enum Command {
@@ -26,6 +28,8 @@ pub enum Command {
     Note(Note),
     /// A fence device ended.
     Fenced(FenceOutcome),
+    /// A call to the register on shared disks ended.
+    Registered(RegisterAnswer),
     /// Answered at once: shows that this thread lives.
     Ping(oneshot::Sender<()>),
     /// The answer to [`Request::Ping`].
@@ -57,8 +61,10 @@ pub enum Request {
         /// Name of this node, which is never fenced from here.
         own: String,
     },
-    /// The shared disks to watch, as `had` names them when it attaches.
-    Disks(Option<Settings>),
+    /// The shared disks to watch, and those that the witness is kept on, as `had` names them when it attaches.
+    Disks(Option<sbd::Settings>, Option<register::Settings>),
+    /// A call to the register of that witness.
+    Register(RegisterCall),
     /// Maintenance.
     Maintenance(bool),
     /// To be answered with [`Command::Alive`].

@@ -31,7 +31,7 @@ use crate::sbd::end::EndNode;
 use crate::sbd::watch::Watch;
 use crate::vip::gate::Gate;
 use crate::watchdog::Watchdog;
-use crate::{clock, rt, sbd, sys};
+use crate::{clock, register, rt, sbd, sys};
 use book::Book;
 use link::Link;
 pub use link::{Admission, listen};
@@ -282,6 +282,7 @@ impl Guard {
             Command::Status(status) => self.book.status(status),
             Command::Note(note) => self.book.note(note),
             Command::Fenced(outcome) => self.book.fenced(outcome),
+            Command::Registered(answer) => self.book.registered(answer),
             Command::Ping(answer) => drop(answer.send(())),
             Command::Alive => self.pulse.answered(clock::now()),
             Command::Shutdown(_) => {}
@@ -349,7 +350,7 @@ impl Guard {
                 Some(Body::Attach(attach)) => {
                     self.lease = Duration::from_millis(attach.lease_ms.max(1).into());
                     tracing::info!("{} of cluster {} attached", attach.node, attach.cluster);
-                    let disks = Request::Disks(sbd::Settings::of(&attach));
+                    let disks = Request::Disks(sbd::Settings::of(&attach), register::Settings::of(&attach));
                     self.node = attach.node;
                     self.book.attached();
                     self.link.attached();
@@ -406,6 +407,7 @@ impl Guard {
                     device,
                     own: self.node.clone(),
                 },
+                Some(Body::Register(call)) => Request::Register(call),
                 Some(Body::Maintenance(maintenance)) => {
                     self.permits.set_maintenance(maintenance.on);
                     self.wake_gate();

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use holdfast_proto::agent::{
-    AgentReport, AgentRequest, Attach, Attached, FenceOutcome, GroupStatus, Note, agent_report, agent_request,
+    AgentReport, AgentRequest, Attach, Attached, FenceOutcome, GroupStatus, Note, RegisterAnswer,
+    agent_report, agent_request,
 };
 use holdfast_proto::stream::{Deframer, frame_message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -43,6 +44,8 @@ pub enum LinkEvent {
     Fenced(FenceOutcome),
     /// Something for the journal.
     Note(Note),
+    /// A call to the register on shared disks ended.
+    Registered(RegisterAnswer),
 }
 
 /// The deciding thread's end of the link.

@@ -23,6 +23,9 @@ pub fn attach(config: &Config, node: NodeId, boot: BootId) -> agent::Attach {
             devices: section.devices.clone(),
             io_timeout_ms: section.io_timeout_ms,
             boot: self::boot(boot),
+            witness: config.witness_disks().to_vec(),
+            node_id: node.0.into(),
+            cluster_id: config.cluster.id.0,
         }),
     }
 }

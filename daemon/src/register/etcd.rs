@@ -14,7 +14,7 @@ use bytes::Bytes;
 use holdfast_core::durable::Durable;
 use holdfast_core::witness::record::{Head, Record, States};
 use holdfast_core::witness::{Op, Outcome};
-use holdfast_proto::config::RegisterSection;
+use holdfast_proto::config::EtcdSection;
 use holdfast_proto::ids::ClusterId;
 use rustls::ClientConfig;
 use serde::Deserialize;
@@ -34,7 +34,7 @@ const LOGIN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// An etcd cluster, of which one member is asked at a time.
 pub(super) struct Etcd {
-    section: RegisterSection,
+    section: EtcdSection,
     head_key: String,
     body_key: String,
     patience: Duration,
@@ -87,7 +87,7 @@ struct Refusal {
 }
 
 impl Etcd {
-    pub(super) fn new(section: RegisterSection, cluster: ClusterId, patience: Duration) -> Etcd {
+    pub(super) fn new(section: EtcdSection, cluster: ClusterId, patience: Duration) -> Etcd {
         let key = |part: &str| BASE64.encode(format!("{}/{cluster}/witness/{part}", section.prefix));
         Etcd {
             head_key: key("head"),

@@ -3,13 +3,13 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use holdfast_proto::config::{RegisterSection, RegisterTls};
+use holdfast_proto::config::{EtcdSection, RegisterTls};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 /// TLS as the section wants it; none for plain HTTP.
-pub(super) fn tls(section: &RegisterSection) -> Result<Option<Arc<ClientConfig>>, String> {
+pub(super) fn tls(section: &EtcdSection) -> Result<Option<Arc<ClientConfig>>, String> {
     section.tls.as_ref().map(client).transpose()
 }
 

@@ -1,6 +1,8 @@
-//! The witness that is kept in an existing etcd cluster: a thread that carries out, one after the other, what the proxy in
+//! The witness that is kept in a register. In an existing etcd cluster: a thread that carries out, one after the other, what the proxy in
 //! the core asks of it. A call that was given up makes room for the next.
+//! On shared disks: had-agentd does the work ([`Disks`]).
 
+mod disks;
 mod etcd;
 mod http;
 mod login;
@@ -10,9 +12,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use holdfast_core::witness::{Call, CallId, Outcome};
-use holdfast_proto::config::Config;
+use holdfast_proto::config::{Config, RegisterPlace};
 use tokio::sync::mpsc;
 
+pub use disks::Disks;
 use etcd::Etcd;
 
 /// Calls that may wait: the proxy has one under way, and gives it up before it asks for the next.
@@ -25,14 +28,14 @@ pub struct Answer {
     pub id: CallId,
     /// How it ended.
     pub outcome: Outcome,
-    /// How etcd was reached.
+    /// How it was reached.
     pub picture: Picture,
 }
 
-/// Etcd as it was last seen, for status output.
+/// The register as it was last seen, for status output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Picture {
-    /// The member of etcd that was asked.
+    /// The member of etcd that was asked, or the disks.
     pub endpoint: String,
     /// What stands in the way; empty if nothing does.
     pub trouble: String,
@@ -76,7 +79,7 @@ impl RegisterLink {
 
     /// Calls the etcd that `config` names from now on.
     pub fn follow(&self, config: &Config) {
-        if let Some(section) = &config.register {
+        if let Some(RegisterPlace::Etcd(section)) = config.register.as_ref().map(|register| &register.place) {
             let patience = patience(config.timers().lease);
             let etcd = Etcd::new(section.clone(), config.cluster.id, patience);
             self.order(Order::Follow(Box::new(etcd)));

@@ -79,7 +79,7 @@ fn server_with(dir: tempfile::TempDir, scheme: &str, more: &[&str]) -> Option<Se
     Some(Server { child, port, dir })
 }
 
-fn config(endpoints: &str) -> Config {
+pub(super) fn config(endpoints: &str) -> Config {
     config_with(endpoints, "")
 }
 
@@ -109,7 +109,7 @@ async fn answer(link: &mut RegisterLink, id: u64, op: Op) -> Outcome {
     }
 }
 
-fn record(write: u64, config: &Config) -> Record {
+pub(super) fn record(write: u64, config: &Config) -> Record {
     let by = Writer {
         node: NodeId(1),
         run: Incarnation(2),
@@ -135,7 +135,7 @@ fn record(write: u64, config: &Config) -> Record {
     }
 }
 
-fn swap(expect: Option<Head>, write: &Record) -> Op {
+pub(super) fn swap(expect: Option<Head>, write: &Record) -> Op {
     Op::Swap {
         expect,
         write: Box::new(write.clone()),

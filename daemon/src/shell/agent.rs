@@ -28,6 +28,7 @@ impl Shell {
                 }
             }
             LinkEvent::Note(note) => self.record(note.into()),
+            LinkEvent::Registered(answer) => self.registered_on_disks(answer),
         }
     }
 

@@ -1,24 +1,34 @@
-//! A witness that is kept in etcd: its proxy stands between the core and the thread that calls etcd.
+//! A witness that is kept in a register: its proxy stands between the core and the thread that calls etcd, or the agent process,
+//! which does the work on shared disks.
 
-use holdfast_core::witness::{Input, Proxy};
-use holdfast_proto::config::Config;
+use std::time::Duration;
+
+use holdfast_core::witness::{Call, Input, Outcome, Proxy};
+use holdfast_proto::agent::RegisterAnswer;
+use holdfast_proto::agent::agent_request::Body;
+use holdfast_proto::config::{Config, RegisterPlace};
 use holdfast_proto::ids::NodeId;
 use holdfast_proto::time::Time;
 
 use super::Shell;
 use crate::clock;
 use crate::journal::Record;
-use crate::register::{Answer, Picture, RegisterLink};
+use crate::register::{Answer, Disks, Picture, RegisterLink};
 
-/// The proxy, the way to etcd, and how that is.
+/// A call to shared disks is answered a little before the proxy gives it up.
+const PATIENCE_PERCENT: u32 = 90;
+
+/// The proxy, the ways to a register, and how that is.
 #[derive(Debug)]
 pub struct Register {
     proxy: Proxy,
     link: RegisterLink,
+    disks: Disks,
     picture: Picture,
-    /// The configuration has such a witness now.
-    wanted: bool,
-    /// It was told that etcd does not answer.
+    /// Where the configuration has such a witness now.
+    place: Option<RegisterPlace>,
+    lease: Duration,
+    /// It was told that the register does not answer.
     told: bool,
 }
 
@@ -27,8 +37,10 @@ impl Register {
         Register {
             proxy,
             link,
+            disks: Disks::new(clock::now().0),
             picture: Picture::default(),
-            wanted: false,
+            place: None,
+            lease: Duration::from_secs(1),
             told: false,
         }
     }
@@ -39,7 +51,8 @@ impl Register {
     }
 
     pub(super) fn follow(&mut self, config: &Config) {
-        self.wanted = config.register.is_some();
+        self.place = config.register.as_ref().map(|register| register.place.clone());
+        self.lease = config.timers().lease;
         self.link.follow(config);
     }
 
@@ -49,7 +62,7 @@ impl Register {
 
     /// What status output says about it.
     pub(super) fn picture(&self) -> Option<Picture> {
-        self.wanted.then(|| Picture {
+        self.place.as_ref().map(|_| Picture {
             trouble: self.proxy.trouble().into(),
             ..self.picture.clone()
         })
@@ -59,7 +72,11 @@ impl Register {
 impl Shell {
     /// True when what the core sends to `to` goes to the proxy.
     pub(super) fn is_register(&self, to: NodeId) -> bool {
-        to.is_witness() && self.register.as_ref().is_some_and(|register| register.wanted)
+        to.is_witness()
+            && self
+                .register
+                .as_ref()
+                .is_some_and(|register| register.place.is_some())
     }
 
     /// Gives something to the proxy; what it answers the core waits in the inbox.
@@ -69,15 +86,47 @@ impl Shell {
             return;
         };
         register.proxy.handle(clock::now(), trusted, input);
-        while let Some(call) = register.proxy.poll_call() {
-            register.link.submit(call);
-        }
         while let Some(event) = register.proxy.poll_answer() {
             self.inbox.push_back(event);
         }
+        while let Some(call) = self
+            .register
+            .as_mut()
+            .and_then(|register| register.proxy.poll_call())
+        {
+            self.call_register(call);
+        }
     }
 
-    /// Etcd answered, or did not.
+    fn call_register(&mut self, call: Call) {
+        let Some(register) = &mut self.register else {
+            return;
+        };
+        let Some(RegisterPlace::Disks(_)) = &register.place else {
+            return register.link.submit(call);
+        };
+        if self.agent.attached {
+            let patience = register.lease.max(Duration::from_secs(1)) * PATIENCE_PERCENT / 100;
+            let request = register.disks.request(&call, patience);
+            return self.to_agentd(Body::Register(request));
+        }
+        let why = "had-agentd, which reads and writes the shared disks, is not attached";
+        let trusted = self.parts.node.trusted_register();
+        let failed = Input::Answer(call.id, Outcome::Failed(why.into()));
+        register.proxy.handle(clock::now(), trusted, failed);
+    }
+
+    /// The agent process answered a call to the shared disks.
+    pub(super) fn registered_on_disks(&mut self, answer: RegisterAnswer) {
+        if let Some(register) = &mut self.register
+            && let Some(RegisterPlace::Disks(disks)) = &register.place
+        {
+            let answer = register.disks.answer(answer, &disks.join(", "));
+            self.registered(answer);
+        }
+    }
+
+    /// The register answered, or did not.
     pub(super) fn registered(&mut self, answer: Answer) {
         if let Some(register) = &mut self.register {
             register.picture = answer.picture;

@@ -155,7 +155,7 @@ fn peer_state(peer: Option<&PeerView>, standby: bool) -> (&'static str, String) 
 
 fn links(snapshot: &Snapshot, member: NodeId) -> Vec<LinkView> {
     if let Some(register) = snapshot.register.as_ref().filter(|_| member.is_witness()) {
-        // One member of etcd is asked at a time; how many there are is etcd's affair.
+        // One member of etcd is asked at a time, how many there are is etcd's affair; shared disks are one way together.
         return vec![LinkView {
             address: register.endpoint.clone(),
             state: if register.trouble.is_empty() { "up" } else { "down" }.into(),

@@ -50,6 +50,14 @@ pub enum SbdCommand {
 
 Timeouts that are not given are those of [sbd] in the configuration, or SBD's own.")]
     Create(CreateArgs),
+    /// Make a place for the witness of a cluster on disks of SBD. A witness that is kept there LOSES its vote.
+    #[command(after_help = "Examples:
+  hactl sbd create-witness                     on the disks that [witness] of the configuration names
+  hactl sbd create-witness -d /dev/sdb1 --nodes 3
+
+All disks of one witness are made in one go: one, or three. It takes nothing of what SBD uses. Holdfast may run
+meanwhile: the witness is then blank, and is voted out, filled and voted in again.")]
+    CreateWitness(CreateWitnessArgs),
     /// Claim a slot for a node
     #[command(after_help = "Example:
   hactl sbd allocate db1")]
@@ -83,6 +91,17 @@ pub struct CreateArgs {
     /// Msgwait timeout in seconds; twice the watchdog timeout if only that is given
     #[arg(short = '4', long, value_name = "SECONDS")]
     pub msgwait_timeout: Option<u32>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `hactl sbd create-witness`.
+#[derive(Args, Debug)]
+pub struct CreateWitnessArgs {
+    /// Highest number of a data node that is to have room; those of the configuration, and 2 at least, if left out
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub nodes: Option<u8>,
     /// Do not ask
     #[arg(long)]
     pub yes: bool,

@@ -144,7 +144,9 @@ fn check(file: &Path, ui: &Ui) -> anyhow::Result<()> {
 
 fn summary(config: &Config) -> String {
     let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
-    let witness = if config.register.is_some() {
+    let witness = if !config.witness_disks().is_empty() {
+        "a witness on shared disks"
+    } else if config.register.is_some() {
         "a witness in etcd"
     } else if config.has_witness() {
         "a witness"

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use super::diagnostic::Problem;
 use super::etcd::{RegisterDraft, read_register};
 use super::reader::{At, Span, Table};
+use super::witness_disks;
 use super::{ClusterSection, KeyPin, NodeSection, WitnessSection, values, watchdog};
 use crate::ids::{ClusterId, NodeId};
 
@@ -319,13 +320,19 @@ fn read_node(index: usize, table: &Table) -> NodeDraft {
     }
 }
 
-/// The witness: a `had` of its own, or a register in etcd.
+/// The witness: a `had` of its own, or a register in etcd or on shared disks.
 pub(super) fn read_witness(root: &Table, cluster_port: u16) -> (Option<WitnessDraft>, Option<RegisterDraft>) {
     let Some(table) = root.table("witness", "[witness]", "write [witness]") else {
         return (None, None);
     };
-    if table.span_of("etcd").is_some() {
+    if let (Some(span), Some(_)) = (table.span_of("disks"), table.span_of("etcd")) {
+        let problem = Problem::new(span, "a witness is kept in etcd or on shared disks, not in both");
+        table.problems.add(problem.hint("remove `etcd` or `disks`"));
+        (None, None)
+    } else if table.span_of("etcd").is_some() {
         (None, read_register(&table))
+    } else if table.span_of("disks").is_some() {
+        (None, witness_disks::read_register(&table))
     } else {
         (read_had(&table, cluster_port), None)
     }

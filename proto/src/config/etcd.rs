@@ -3,7 +3,7 @@
 use super::diagnostic::Problem;
 use super::reader::{At, Table};
 use super::schema::path_fault;
-use super::{RegisterSection, RegisterTls, values};
+use super::{EtcdSection, RegisterPlace, RegisterSection, RegisterTls, values};
 
 /// Name shown for such a witness unless set.
 const NAME: &str = "etcd";
@@ -31,9 +31,22 @@ pub(super) fn read_register(table: &Table) -> Option<RegisterDraft> {
         "user",
         "password_file",
     ]);
+    let (user, password_file) = read_user(table);
+    let place = RegisterPlace::Etcd(EtcdSection {
+        endpoints: read_endpoints(table),
+        prefix: read_prefix(table),
+        tls: read_tls(table),
+        user,
+        password_file,
+    });
+    Some(draft(table, NAME, place))
+}
+
+/// A register at `place`, with the name that stands in `table` or else `default`.
+pub(super) fn draft(table: &Table, default: &'static str, place: RegisterPlace) -> RegisterDraft {
     let name = table
         .text("name")
-        .map_or(At::new(NAME, table.span.clone()), |name| name);
+        .map_or(At::new(default, table.span.clone()), |name| name);
     if let Some(fault) = values::host_name_fault(name.value) {
         let message = format!(
             "\"{}\" cannot be the witness's name: {fault}",
@@ -41,18 +54,13 @@ pub(super) fn read_register(table: &Table) -> Option<RegisterDraft> {
         );
         table.problems.add(Problem::new(name.span.clone(), message));
     }
-    let (user, password_file) = read_user(table);
-    Some(RegisterDraft {
+    RegisterDraft {
         section: RegisterSection {
             name: name.value.to_string(),
-            endpoints: read_endpoints(table),
-            prefix: read_prefix(table),
-            tls: read_tls(table),
-            user,
-            password_file,
+            place,
         },
         name: At::new(name.value.to_string(), name.span),
-    })
+    }
 }
 
 fn read_endpoints(table: &Table) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::group::default_requires;
 use super::redact::is_secret_key;
 use super::values::show_ms;
-use super::{Config, FenceKind, GroupSection, RegisterSection, Requires, SBD_AGENT};
+use super::{Config, EtcdSection, FenceKind, GroupSection, RegisterPlace, Requires, SBD_AGENT};
 
 /// A setting that is legal and unwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ fn add(found: &mut Vec<Finding>, kind: &'static str, text: impl Into<String>) {
     });
 }
 
-fn register_in_etcd(register: &RegisterSection, found: &mut Vec<Finding>) {
+fn register_in_etcd(register: &EtcdSection, found: &mut Vec<Finding>) {
     let local = |endpoint: &&String| {
         let host = endpoint.rsplit_once(':').map_or("", |(host, _)| host);
         let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
@@ -90,8 +90,8 @@ fn membership(config: &Config, found: &mut Vec<Finding>) {
                     cluster.ping to a gateway or two";
         add(found, "no-ping", text);
     }
-    if let Some(register) = &config.register {
-        register_in_etcd(register, found);
+    if let Some(RegisterPlace::Etcd(etcd)) = config.register.as_ref().map(|register| &register.place) {
+        register_in_etcd(etcd, found);
     }
     if config.cluster.detection_ms < DETECTION_WISE_MS {
         let text = format!(

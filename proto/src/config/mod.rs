@@ -19,6 +19,7 @@ mod suggest;
 mod timers;
 mod values;
 mod watchdog;
+mod witness_disks;
 
 #[cfg(test)]
 mod tests;
@@ -92,6 +93,7 @@ fn read(text: &str, problems: &Problems) -> Option<Config> {
     let sbd = sbd::read_sbd(&root);
     let fences = fence::read_fences(&root, &by_name, sbd.as_ref());
     let groups = group::read_groups(&root, &by_name);
+    witness_disks::check(&root, register.as_ref(), sbd.as_ref());
     check::check_members(&nodes, witness.as_ref(), register.as_ref(), problems);
     check::check_exclusive(&nodes, witness.as_ref(), &groups, problems);
     check::check_relations(&groups, problems);

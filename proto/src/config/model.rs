@@ -17,7 +17,7 @@ pub struct Config {
     pub nodes: Vec<NodeSection>,
     /// The witness, if there is one that is a `had` of its own.
     pub witness: Option<WitnessSection>,
-    /// The witness, if it is kept in an existing etcd cluster.
+    /// The witness, if it is kept in a register: an existing etcd cluster, or shared disks.
     pub register: Option<RegisterSection>,
     /// The disks that nodes are fenced by, if there are any.
     pub sbd: Option<SbdSection>,
@@ -86,11 +86,36 @@ pub struct WitnessSection {
     pub keys: Vec<KeyPin>,
 }
 
-/// `[witness]` with `etcd`: what the witness knows stands in two keys of an etcd cluster.
+/// `[witness]` with `etcd` or `disks`: what the witness knows stands in a register, and no process serves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegisterSection {
-    /// Name shown for it (default `etcd`).
+    /// Name shown for it (default `etcd` or `disks`).
     pub name: String,
+    /// Where it is.
+    pub place: RegisterPlace,
+}
+
+/// Where a register is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegisterPlace {
+    /// In two keys of an etcd cluster.
+    Etcd(EtcdSection),
+    /// On one or three of the disks of `[sbd]`, by their paths.
+    Disks(Vec<String>),
+}
+
+impl std::fmt::Display for RegisterPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RegisterPlace::Etcd(etcd) => write!(f, "in etcd at {}", etcd.endpoints.join(", ")),
+            RegisterPlace::Disks(disks) => write!(f, "on {}", disks.join(", ")),
+        }
+    }
+}
+
+/// `[witness]` with `etcd`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdSection {
     /// Members of etcd, each `host:port`, tried in turn.
     pub endpoints: Vec<String>,
     /// What its keys begin with (default `/holdfast`); the cluster's id follows.
@@ -322,6 +347,15 @@ impl Config {
     #[must_use]
     pub fn group(&self, name: &str) -> Option<&GroupSection> {
         self.places.get(name).and_then(|place| self.groups.get(*place))
+    }
+
+    /// The disks that the witness is kept on; none unless it is.
+    #[must_use]
+    pub fn witness_disks(&self) -> &[String] {
+        match self.register.as_ref().map(|register| &register.place) {
+            Some(RegisterPlace::Disks(disks)) => disks,
+            _ => &[],
+        }
     }
 
     /// True when there is a witness of any kind.

@@ -3,6 +3,7 @@ mod hostile;
 mod rules;
 mod sbd;
 mod shown;
+mod witness_disks;
 
 use super::*;
 use crate::ids::{ClusterId, NodeId};

@@ -36,11 +36,16 @@ impl Checker {
         now_us: u64,
     ) -> Result<(), String> {
         one_lease(node, machines, now_us)?;
-        self.linear_history(node, machines)?;
+        self.linear_history(node, machines, now_us)?;
         proofs_are_facts(node, machines)
     }
 
-    fn linear_history(&mut self, node: NodeId, machines: &BTreeMap<NodeId, Machine>) -> Result<(), String> {
+    fn linear_history(
+        &mut self,
+        node: NodeId,
+        machines: &BTreeMap<NodeId, Machine>,
+        now_us: u64,
+    ) -> Result<(), String> {
         let Some(durable) = machines[&node].had.as_ref().and_then(|had| had.durable()) else {
             return Ok(());
         };
@@ -64,12 +69,58 @@ impl Checker {
                     .is_none_or(|(version, _)| *version < state.version);
                 let state = Arc::clone(state);
                 if newest {
-                    holds_what_runs(&state, machines)?;
+                    self.holds_what_runs(&state, machines, now_us)?;
                 }
                 self.history.insert(state.version, state);
                 Ok(())
             }
         }
+    }
+
+    /// S1, when a state is committed: it holds a superset of what may be running.
+    fn holds_what_runs(
+        &self,
+        state: &ClusterState,
+        machines: &BTreeMap<NodeId, Machine>,
+        now_us: u64,
+    ) -> Result<(), String> {
+        for machine in machines.values().filter(|machine| machine.powered) {
+            for (group, running) in machine.agent.groups.iter().filter(|(_, running)| running.is_up()) {
+                let Some(entry) = state.groups.get(group) else {
+                    // It had moved on a lapse, and then left the configuration, before this machine could act.
+                    if is_unscheduled(machine, now_us) && self.last_required(group) == Some(Requires::Lease) {
+                        continue;
+                    }
+                    return Err(format!(
+                        "S1: {group} runs on {} and version {} forgot it",
+                        machine.id, state.version
+                    ));
+                };
+                let fencing = state
+                    .config
+                    .group(group)
+                    .is_some_and(|group| group.requires == Requires::Fencing);
+                if fencing && entry.assignment.owner() != Some(machine.id) {
+                    return Err(format!(
+                        "S1: version {} («{}») takes {group} from {}, where it is {}",
+                        state.version,
+                        entry.reason,
+                        machine.id,
+                        running.run.as_str()
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What `group` needed when it was last in the configuration.
+    fn last_required(&self, group: &GroupName) -> Option<Requires> {
+        let states = self.history.values().rev();
+        states
+            .filter_map(|state| state.config.group(group))
+            .map(|group| group.requires)
+            .next()
     }
 
     /// S4, when `node` starts `group`: the newest committed state gives it to that node.
@@ -112,6 +163,11 @@ fn one_lease(node: NodeId, machines: &BTreeMap<NodeId, Machine>, now_us: u64) ->
     }
 }
 
+/// A machine that could not run is not held to `requires = "lease"` (A6).
+fn is_unscheduled(machine: &Machine, now_us: u64) -> bool {
+    machine.agent_free_us() > now_us || machine.unscheduled_us + UNSCHEDULED_US > now_us
+}
+
 /// S1: nothing that requires a proof runs on two machines. True when that has to be looked at again although nothing
 /// changes, because a machine is not held to it just now.
 pub fn one_owner(
@@ -127,45 +183,16 @@ pub fn one_owner(
             let Some(other) = owners.insert(group, machine) else {
                 continue;
             };
-            let unscheduled = |machine: &Machine| {
-                machine.agent_free_us() > now_us || machine.unscheduled_us + UNSCHEDULED_US > now_us
-            };
             match watched.get(group).copied().unwrap_or(Requires::Fencing) {
                 Requires::Nothing => {}
-                Requires::Lease if unscheduled(machine) || unscheduled(other) => again = true,
+                Requires::Lease if is_unscheduled(machine, now_us) || is_unscheduled(other, now_us) => {
+                    again = true
+                }
                 _ => return Err(format!("S1: {group} runs on {:?}", [other.id, machine.id])),
             }
         }
     }
     Ok(again)
-}
-
-/// S1, when a state is committed: it holds a superset of what may be running.
-fn holds_what_runs(state: &ClusterState, machines: &BTreeMap<NodeId, Machine>) -> Result<(), String> {
-    for machine in machines.values().filter(|machine| machine.powered) {
-        for (group, running) in machine.agent.groups.iter().filter(|(_, running)| running.is_up()) {
-            let Some(entry) = state.groups.get(group) else {
-                return Err(format!(
-                    "S1: {group} runs on {} and version {} forgot it",
-                    machine.id, state.version
-                ));
-            };
-            let fencing = state
-                .config
-                .group(group)
-                .is_some_and(|group| group.requires == Requires::Fencing);
-            if fencing && entry.assignment.owner() != Some(machine.id) {
-                return Err(format!(
-                    "S1: version {} («{}») takes {group} from {}, where it is {}",
-                    state.version,
-                    entry.reason,
-                    machine.id,
-                    running.run.as_str()
-                ));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// L2, when a state is committed: whatever left a node says why, and by what proof.

@@ -14,7 +14,7 @@ use crate::table::{self, Cell};
 const HELP: &str = "\
 Simulates whole clusters in virtual time, one per seed, and asserts the promises S1 to S4, S6, L1 and L2.
 
-Usage: cargo xtask sim --seeds N [--seed FIRST] [--etcd] [--trace] [--shrink] [--coverage] [--json]
+Usage: cargo xtask sim --seeds N [--seed FIRST] [--etcd | --disk-witness] [--trace] [--shrink] [--coverage] [--json]
        cargo xtask sim --schedule FILE [--trace] [--shrink]
        cargo xtask sim --table [--check FILE]
 
@@ -24,6 +24,7 @@ Usage: cargo xtask sim --seeds N [--seed FIRST] [--etcd] [--trace] [--shrink] [-
   --table          the table of failures and configurations of docs/failure-scenarios.md, each cell played anew
   --check FILE     with --table: fail unless FILE holds that table; figures may differ
   --etcd           every cluster has a witness, and it is kept in etcd
+  --disk-witness   the same, kept on one or three shared disks
   --trace          print what happened, a column per member, even if nothing is wrong
   --shrink         make the first schedule that breaks a promise as small as it gets; print it, and its trace
   --coverage       say how often each named situation was reached, and what it means, the rarest first
@@ -64,6 +65,7 @@ struct Options {
     first: u64,
     schedule: Option<String>,
     etcd: bool,
+    disk_witness: bool,
     trace: bool,
     shrink: bool,
     coverage: bool,
@@ -76,6 +78,8 @@ impl Options {
     fn draw(&self) -> fn(u64) -> Schedule {
         if self.etcd {
             Schedule::draw_with_etcd
+        } else if self.disk_witness {
+            Schedule::draw_with_disk_witness
         } else {
             Schedule::draw
         }
@@ -97,6 +101,7 @@ fn options(args: &[String]) -> Result<Options, String> {
         first: 1,
         schedule: None,
         etcd: false,
+        disk_witness: false,
         trace: false,
         shrink: false,
         coverage: false,
@@ -117,6 +122,7 @@ fn options(args: &[String]) -> Result<Options, String> {
             "--seed" => options.first = number(value()?)?,
             "--schedule" => options.schedule = Some(value()?.clone()),
             "--etcd" => options.etcd = true,
+            "--disk-witness" => options.disk_witness = true,
             "--trace" => options.trace = true,
             "--shrink" => options.shrink = true,
             "--coverage" => options.coverage = true,
@@ -125,6 +131,9 @@ fn options(args: &[String]) -> Result<Options, String> {
             "--json" => options.json = true,
             other => return Err(format!("unknown option '{other}'; --help lists them")),
         }
+    }
+    if options.etcd && options.disk_witness {
+        return Err("--etcd excludes --disk-witness: a witness is kept in one place".into());
     }
     if options.json && (options.trace || options.shrink) {
         return Err("--json excludes --trace and --shrink: a trace is no JSON".into());

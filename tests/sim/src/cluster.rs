@@ -18,6 +18,9 @@ pub struct Cluster {
     /// That witness is kept in etcd.
     #[serde(default, skip_serializing_if = "is_false")]
     pub etcd: bool,
+    /// That witness is kept on so many of the shared disks.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub witness_disks: u8,
     /// The detection time.
     pub detection_ms: u64,
     /// Graces and delays are the defaults, and not shortened so that a run ends sooner.
@@ -110,6 +113,7 @@ impl Cluster {
             etcd: false,
             disks: 0,
             disks_only: false,
+            witness_disks: 0,
             detection_ms: *rng.pick(&[300, 1000]),
             default_spans: false,
             groups: (0..groups)
@@ -187,7 +191,10 @@ impl Cluster {
             text += &plan.text(node, self.disks > 0 && self.disks_only);
         }
         text += &self.disks_text();
-        if self.witness_ppm.is_some() && self.etcd {
+        if self.witness_ppm.is_some() && self.witness_disks > 0 {
+            let disks = devices(self.witness_disks);
+            text += &format!("[witness]\ndisks = [{disks}]\n");
+        } else if self.witness_ppm.is_some() && self.etcd {
             text += "[witness]\netcd = [\"10.0.0.99:2379\"]\n";
         } else if self.witness_ppm.is_some() {
             text += &format!("[witness]\naddress = \"10.0.0.99\"\nkeys = [\"{:064x}\"]\n", 99);
@@ -204,18 +211,21 @@ pub fn drift_ppm(rng: &mut Rng) -> i64 {
     rng.range(0, 2 * DRIFT_MAX_PPM + 1) as i64 - DRIFT_MAX_PPM as i64
 }
 
+/// The first so many shared disks, as a list in the configuration.
+fn devices(count: u8) -> String {
+    let names: Vec<String> = (0..count).map(|disk| format!("\"/dev/disk{disk}\"")).collect();
+    names.join(", ")
+}
+
 impl Cluster {
     fn disks_text(&self) -> String {
         if self.disks == 0 {
             return String::new();
         }
-        let devices: Vec<String> = (0..self.disks)
-            .map(|disk| format!("\"/dev/disk{disk}\""))
-            .collect();
         let mut text = format!(
             "[sbd]\ndevices = [{}]\nwatchdog_timeout = \"2s\"\nmsgwait_timeout = \"4s\"\nloop_timeout = \"1s\"\n\
              io_timeout = \"500ms\"\n",
-            devices.join(", ")
+            devices(self.disks)
         );
         for node in self.data_nodes() {
             text += &format!(

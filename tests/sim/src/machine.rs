@@ -11,6 +11,7 @@ use holdfast_proto::time::Time;
 
 use crate::agent::{Agent, SimGroup};
 use crate::disk::Disk;
+use crate::world::DiskPart;
 
 /// What a right wall clock shows when the world begins: some day in 2023.
 const WALL_BEGINS_US: u64 = 1_700_000_000_000_000;
@@ -48,6 +49,8 @@ pub struct Machine {
     pub register: Option<Record>,
     /// and whether it serves.
     pub serves: bool,
+    /// What the agent process keeps on shared disks.
+    pub disk_part: DiskPart,
     /// Events that arrived while it could not run, in order.
     pub backlog: VecDeque<Event>,
     /// Number of its run, over all boots: what is on its way to an earlier run gets lost.
@@ -94,6 +97,7 @@ impl Machine {
             proxy: None,
             register: None,
             serves: false,
+            disk_part: DiskPart::default(),
             backlog: VecDeque::new(),
             run: 0,
             incarnation: Incarnation(0),
@@ -119,6 +123,7 @@ impl Machine {
         self.anchor_local = clock_offset_us;
         self.booted_at = Time(clock_offset_us);
         self.synced_marker = false;
+        self.disk_part.reboot();
         self.agent = Agent {
             watchdog_us,
             petted_us: now_us,
@@ -155,6 +160,7 @@ impl Machine {
         self.paused_until_us = 0;
         self.had_hung_until_us = 0;
         self.agent_away_until_us = 0;
+        self.disk_part.end();
         let watchdog_us = self.agent.watchdog_us;
         self.agent = Agent {
             watchdog_us,

@@ -116,6 +116,7 @@ impl Search<'_> {
         }
         self.accepts(self.with(|schedule| {
             (schedule.cluster.witness_ppm, schedule.cluster.etcd) = (None, false);
+            schedule.cluster.witness_disks = 0;
             schedule.strikes.retain(|strike| !names(&strike.fault, 0));
         }));
         self.drop_groups();

@@ -97,3 +97,22 @@ fn an_unknown_option_is_a_usage_error() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("--sed"), "{text}");
 }
+
+/// What the option is there for: disks that are made anew, and writes of a boot that is over.
+#[test]
+fn a_witness_on_shared_disks_keeps_all_promises_while_writes_come_late_and_disks_are_emptied() {
+    let mut seen = [false; 2];
+    for seed in 21..=30 {
+        let run = run_schedule(&Schedule::draw_with_disk_witness(seed), true);
+        assert_eq!(
+            run.broken, None,
+            "replay: cargo xtask sim --seeds 1 --seed {seed} --disk-witness --trace"
+        );
+        let trace = run.trace();
+        seen[0] |= trace.contains("its disks made anew");
+        seen[1] |= trace
+            .lines()
+            .any(|line| line.contains("a write of boot") && line.contains("reaches disk"));
+    }
+    assert_eq!(seen, [true; 2]);
+}

@@ -31,8 +31,14 @@ pub enum Catcher {
     Schedule,
     /// The model checker, in the configuration of this name, with the options that stand behind it.
     Model(String),
-    /// A unit test of the core: neither of the two gets to where this bug shows, because another rule stands in between.
-    Unit(String),
+    /// A unit test: neither of the two gets to where this bug shows, because another rule stands in between, or none of it is
+    /// in the core.
+    Unit {
+        /// Of this package: the core, unless the patch is about the disks.
+        package: &'static str,
+        /// The test.
+        test: String,
+    },
 }
 
 /// The bugs in `dir`: all of them, or those named.
@@ -80,13 +86,16 @@ fn read(name: &str, text: &str, patch: PathBuf) -> Result<Bug> {
     })
 }
 
-/// Reads `sim, seed 36, within 4000`, `schedule`, `model pair` and `unit node::tests::pair::a_name`.
+/// Reads `sim, seed 36, within 4000`, `schedule`, `model pair`, `unit node::tests::pair::a_name` and `unit-of-sbd a_name`.
 fn catcher(text: &str) -> Result<Catcher> {
     if text == "schedule" {
         return Ok(Catcher::Schedule);
     }
-    if let Some(test) = text.strip_prefix("unit ") {
-        return Ok(Catcher::Unit(test.trim().to_string()));
+    for (word, package) in [("unit ", "holdfast-core"), ("unit-of-sbd ", "holdfast-sbd")] {
+        if let Some(test) = text.strip_prefix(word) {
+            let test = test.trim().to_string();
+            return Ok(Catcher::Unit { package, test });
+        }
     }
     if let Some(configuration) = text.strip_prefix("model ") {
         return Ok(Catcher::Model(configuration.trim().to_string()));
@@ -102,7 +111,7 @@ fn catcher(text: &str) -> Result<Catcher> {
         }),
         _ => {
             bail!(
-                "`# caught by: {text}` is none of `sim, seed N, within N`, `schedule`, `model NAME`, `unit TEST`"
+                "`# caught by: {text}` is none of `sim, seed N, within N`, `schedule`, `model NAME`, `unit TEST`, `unit-of-sbd TEST`"
             )
         }
     }
@@ -131,7 +140,15 @@ mod tests {
         assert_eq!(bug.catcher, Catcher::Model("pair".into()));
         let text = format!("{HEAD}# caught by: unit proof::tests::a_name\n");
         let bug = read("early", &text, PathBuf::new()).unwrap();
-        assert_eq!(bug.catcher, Catcher::Unit("proof::tests::a_name".into()));
+        let of = |package, test: &str| Catcher::Unit {
+            package,
+            test: test.into(),
+        };
+        assert_eq!(bug.catcher, of("holdfast-core", "proof::tests::a_name"));
+        assert_eq!(
+            catcher("unit-of-sbd register::a_name").expect("a catcher"),
+            of("holdfast-sbd", "register::a_name")
+        );
     }
 
     #[test]

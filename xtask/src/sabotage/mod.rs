@@ -74,7 +74,7 @@ fn put_back(bench: &Workbench, bug: &Bug) -> Tally {
     let made = match bug.catcher {
         Catcher::Sim { .. } | Catcher::Schedule => Made::Program("holdfast-sim"),
         Catcher::Model(_) => Made::Program("holdfast-model"),
-        Catcher::Unit(_) => Made::CoreTests,
+        Catcher::Unit { package, .. } => Made::Tests(package),
     };
     let begun = Instant::now();
     let program = bench.build(&bug.patch, made);
@@ -119,7 +119,7 @@ fn catch(bug: &Bug, program: &Path) -> Result<String> {
                 ),
             }
         }
-        Catcher::Unit(test) => {
+        Catcher::Unit { test, .. } => {
             let ended = run::bounded(Command::new(program).args(["--exact", test]), LIMIT, |_| {})?;
             let failed = format!("test {test} ... FAILED");
             match ended.stdout.lines().any(|line| line == failed) {

@@ -102,7 +102,7 @@ impl Workbench {
     fn build_program(&self, made: Made) -> Result<PathBuf> {
         let arguments: &[&str] = match made {
             Made::Program(package) => &["build", "--package", package],
-            Made::CoreTests => &["test", "--no-run", "--lib", "--package", "holdfast-core"],
+            Made::Tests(package) => &["test", "--no-run", "--lib", "--package", package],
         };
         let mut command = run::cargo(arguments);
         command
@@ -128,8 +128,8 @@ impl Workbench {
 pub enum Made {
     /// The program of this package.
     Program(&'static str),
-    /// The unit tests of the core.
-    CoreTests,
+    /// The unit tests of this package.
+    Tests(&'static str),
 }
 
 /// Removes every file below `dir` that is not among `files` (named relative to `root`).

@@ -97,7 +97,7 @@ pub fn allocate(disks: &Disks, node: &str, ui: &Ui) -> anyhow::Result<()> {
     tell(&found, "allocated", ui)
 }
 
-fn tell(found: &[(String, Result<String, String>)], verb: &str, ui: &Ui) -> anyhow::Result<()> {
+pub(super) fn tell(found: &[(String, Result<String, String>)], verb: &str, ui: &Ui) -> anyhow::Result<()> {
     if ui.json() {
         let disks = found.iter().map(|(device, done)| DiskJson {
             device: device.clone(),

@@ -5,6 +5,7 @@ mod create;
 mod devices;
 mod message;
 mod show;
+mod witness;
 
 use std::path::Path;
 use std::thread;
@@ -23,8 +24,12 @@ use devices::Disks;
 /// # Errors
 /// When there is no disk, or too few of them do what was asked.
 pub fn run(args: SbdArgs, ui: &Ui) -> anyhow::Result<()> {
+    if let SbdCommand::CreateWitness(create) = args.command {
+        return witness::run(&args.disks, &create, ui);
+    }
     let disks = devices::find(&args.disks)?;
     match args.command {
+        SbdCommand::CreateWitness(_) => Ok(()),
         SbdCommand::List => show::list(&disks, ui),
         SbdCommand::Dump => show::dump(&disks, ui),
         SbdCommand::Create(create) => create::run(&disks, &create, ui),

@@ -12,31 +12,35 @@ fn with(keys: &str) -> String {
 
 const ONE: &str = "etcd = [\"etcd1.example:2379\"]";
 
+fn etcd_of(config: &Config) -> (&str, &EtcdSection) {
+    let register = config.register.as_ref().expect("a register");
+    match &register.place {
+        RegisterPlace::Etcd(etcd) => (&register.name, etcd),
+        RegisterPlace::Disks(_) => panic!("in etcd"),
+    }
+}
+
 #[test]
 fn a_witness_in_etcd_has_a_name_and_a_prefix_of_its_own_unless_set() {
     let config = parse(&with(ONE), "t.toml").unwrap_or_else(|found| panic!("{found}"));
     assert_eq!(config.witness, None);
-    let register = config.register.as_ref().expect("a register");
-    assert_eq!(
-        (register.name.as_str(), register.prefix.as_str()),
-        ("etcd", "/holdfast")
-    );
-    assert_eq!(register.endpoints, ["etcd1.example:2379"]);
+    let (name, etcd) = etcd_of(&config);
+    assert_eq!((name, etcd.prefix.as_str()), ("etcd", "/holdfast"));
+    assert_eq!(etcd.endpoints, ["etcd1.example:2379"]);
     assert!(config.has_witness() && config.members().any(NodeId::is_witness));
     assert_eq!(config.name_of(NodeId::WITNESS), "etcd");
     assert_eq!(config.node_by_name("etcd"), Some(NodeId::WITNESS));
     let all = "etcd = [\"10.0.0.3:2379\", \"[fd00::3]:2379\"]\nname = \"quorum\"\nprefix = \"/ha/eu\"\nca_file = \"/c\"\n\
                cert_file = \"/d\"\nkey_file = \"/e\"\nuser = \"had\"\npassword_file = \"/f\"";
-    let register = parse(&with(all), "t.toml")
-        .unwrap_or_else(|found| panic!("{found}"))
-        .register;
-    let register = register.expect("a register");
-    let tls = register.tls.expect("TLS");
+    let config = parse(&with(all), "t.toml").unwrap_or_else(|found| panic!("{found}"));
+    let (name, etcd) = etcd_of(&config);
+    assert_eq!(name, "quorum");
+    let tls = etcd.tls.as_ref().expect("TLS");
     assert_eq!(
-        (tls.ca_file.as_str(), tls.identity),
+        (tls.ca_file.as_str(), tls.identity.clone()),
         ("/c", Some(("/d".into(), "/e".into())))
     );
-    assert_eq!(register.user.as_deref(), Some("had"));
+    assert_eq!(etcd.user.as_deref(), Some("had"));
 }
 
 #[test]

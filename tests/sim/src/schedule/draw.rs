@@ -178,6 +178,19 @@ impl Schedule {
         schedule
     }
 
+    /// The schedule of a seed, with a witness that is kept on one or three shared disks.
+    #[must_use]
+    pub fn draw_with_disk_witness(seed: u64) -> Schedule {
+        let mut schedule = Schedule::draw(seed);
+        schedule.cluster.witness_ppm.get_or_insert(0);
+        let cluster = &mut schedule.cluster;
+        if cluster.disks == 0 {
+            cluster.disks = if seed.is_multiple_of(2) { 3 } else { 1 };
+        }
+        cluster.witness_disks = if cluster.disks == 3 { 3 } else { 1 };
+        schedule
+    }
+
     /// The schedule of a seed.
     #[must_use]
     pub fn draw(seed: u64) -> Schedule {

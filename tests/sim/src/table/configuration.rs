@@ -102,6 +102,7 @@ impl Configuration {
             nodes: vec![node(100), node(-100)],
             witness_ppm: self.has_witness().then_some(0),
             etcd: false,
+            witness_disks: 0,
             detection_ms: 1000,
             default_spans: true,
             disks: self.disks(),

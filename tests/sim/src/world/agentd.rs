@@ -75,6 +75,7 @@ impl World {
         machine.agent_restarted = true;
         machine.agent_away_until_us = machine.agent_away_until_us.max(now_us + for_us);
         machine.unscheduled_us = machine.unscheduled_us.max(now_us + for_us);
+        machine.disk_part.end();
         let run = machine.run;
         if std::mem::take(&mut machine.attached) {
             self.schedule(

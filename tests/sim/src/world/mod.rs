@@ -1,6 +1,6 @@
 //! The world: virtual time, and what it consists of. Each part has its own file: [`happening`] (the queue), [`network`],
 //! [`power`], [`daemon`] and [`agentd`] (the processes of a machine), [`fence`] (devices) and [`operator`], a witness in etcd
-//! in [`register`]; faults strike in [`strike`] and [`services`], some of them out of an [`ambush`]; [`phases`] says what a run
+//! in [`register`], one on shared disks in [`disks`]; faults strike in [`strike`] and [`services`], some of them out of an [`ambush`]; [`phases`] says what a run
 //! consists of, [`play`] lets one fault be for the table of failures, [`bound`] how long a recovery may take.
 
 mod aftermath;
@@ -8,6 +8,7 @@ mod agentd;
 mod ambush;
 mod bound;
 mod daemon;
+mod disks;
 mod fence;
 mod happening;
 mod network;
@@ -38,6 +39,8 @@ use crate::shared::SharedDisks;
 use crate::trace::Trace;
 
 use ambush::Moments;
+pub use disks::DiskPart;
+use disks::WitnessDisks;
 use happening::Queue;
 pub use network::Network;
 pub use phases::Recoveries;
@@ -56,6 +59,8 @@ pub struct World {
     pub machines: BTreeMap<NodeId, Machine>,
     /// Network.
     pub network: Network,
+    /// What the witness is kept on, if it is kept on disks.
+    disks: WitnessDisks,
     /// Fence devices by target.
     pub devices: BTreeMap<NodeId, Devices>,
     /// Shared disks.
@@ -125,6 +130,7 @@ impl World {
             now_us: 1_000,
             machines,
             network,
+            disks: WitnessDisks::new(cluster.witness_disks.into(), cluster.nodes.len()),
             devices: devices.collect(),
             shared: SharedDisks::new(cluster.disks),
             start_failures_permille: 0,

@@ -8,6 +8,7 @@ use holdfast_core::witness::{Call, CallId, Input, Op, Outcome};
 use holdfast_proto::ids::NodeId;
 
 use super::World;
+use super::disks::DiskJob;
 use super::happening::Happening;
 use crate::machine::Machine;
 use crate::rng::Purpose;
@@ -21,6 +22,12 @@ pub(super) enum Errand {
     Arrive(Call),
     /// It is carried out there.
     Work(Call),
+    /// A call reaches the agent process that keeps the witness on shared disks.
+    CallDisks(Call),
+    /// A deadline of that process.
+    WakeDisks { boots: u64 },
+    /// Work on a shared disk.
+    Disk(DiskJob),
 }
 
 impl World {
@@ -41,10 +48,13 @@ impl World {
             }
             Errand::Arrive(call) => self.arrive(node, run, call),
             Errand::Work(call) => self.work(node, run, call),
+            Errand::CallDisks(call) => self.call_disks(node, run, call),
+            Errand::WakeDisks { boots } => self.wake_disks(node, boots),
+            Errand::Disk(job) => self.work_on_disk(node, job),
         }
     }
 
-    fn run_errand(&mut self, at: u64, node: NodeId, run: u64, errand: Errand) {
+    pub(super) fn run_errand(&mut self, at: u64, node: NodeId, run: u64, errand: Errand) {
         let errand = Box::new(errand);
         self.schedule(at, Happening::Errand { node, run, errand });
     }
@@ -66,7 +76,9 @@ impl World {
             self.schedule(now_us, Happening::ToHad { node, run, event });
         }
         for call in calls {
-            if let Some(at) = self.passage(node, NodeId::WITNESS) {
+            if self.cluster.witness_disks > 0 {
+                self.run_errand(now_us + 100, node, run, Errand::CallDisks(call));
+            } else if let Some(at) = self.passage(node, NodeId::WITNESS) {
                 self.run_errand(at, node, run, Errand::Arrive(call));
             }
             if let Some(at) = deadline {
@@ -139,6 +151,9 @@ impl World {
 
     /// Etcd serves, with what its disk holds: nothing, if that was lost.
     pub(super) fn start_register(&mut self) {
+        if self.cluster.witness_disks > 0 {
+            return self.start_array();
+        }
         let now_us = self.now_us;
         if let Some(machine) = self.machines.get_mut(&NodeId::WITNESS) {
             if machine.disk.load().is_none() {
@@ -170,7 +185,7 @@ fn carry_out(machine: &mut Machine, op: &Op) -> Outcome {
 }
 
 /// The same as an acceptor's record, for whoever asks what is on the disk. A claim is none.
-fn durable(record: &Record) -> Option<Durable> {
+pub(super) fn durable(record: &Record) -> Option<Durable> {
     let states = record.states.clone()?;
     Some(Durable {
         promised: record.head.promised,
