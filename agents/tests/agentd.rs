@@ -94,7 +94,13 @@ fn a_start_under_a_lapsed_permit_is_refused() {
     let agentd = Agentd::start();
     let mut had = agentd.attach();
     had.start(1, Duration::ZERO, &shell("exec sleep 1000"));
-    assert_eq!(had.group("stopped").epoch, 0);
+    let refused = had.group("stopped");
+    assert_eq!(refused.epoch, 1, "word of that order, so that it is given again");
+    assert!(refused.detail.contains("lapsed already"), "{}", refused.detail);
+    had.start(1, LONG, &shell("exec sleep 1000"));
+    had.group("running");
+    had.stop("web", 1);
+    had.group("stopped");
 }
 
 #[test]

@@ -40,8 +40,14 @@ impl Group {
                 "refused to start: the permit of epoch {} has lapsed already",
                 permit.epoch
             );
-            self.note("warn", "permit-lapsed", text);
-            self.report();
+            self.note("warn", "permit-lapsed", text.clone());
+            if matches!(self.run, Run::Stopped | Run::Failed) {
+                // Word of this very order: `had` takes what is older for word of the time before it, and waits.
+                self.epoch = permit.epoch;
+                self.enter(Run::Stopped, text);
+            } else {
+                self.report();
+            }
             return;
         }
         self.epoch = permit.epoch;

@@ -98,6 +98,19 @@ fn nothing_is_started_while_a_state_waits_for_a_stop_here() {
     assert_eq!(starts(&effects), 0);
 }
 
+/// Found by the virtual machines: the refusal came under the epoch before, and the order stood for ever.
+#[test]
+fn a_start_that_was_refused_is_ordered_again() {
+    let mut solo = permitted(LEASE);
+    assert_eq!(starts(&attach(&mut solo, &[])), 1);
+    let mut told = |epoch| {
+        let seen = observation("db", epoch, RunState::Stopped);
+        starts(&solo.event(Event::Agent(AgentEvent::Group(seen))))
+    };
+    assert_eq!(told(4), 0, "from before the order");
+    assert_eq!(told(5), 1, "the order was refused");
+}
+
 #[test]
 fn nothing_is_started_while_a_newer_stop_is_not_answered() {
     let mut solo = permitted(BEAT / 4);
