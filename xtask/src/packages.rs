@@ -102,6 +102,17 @@ pub fn ensure(needs: &[Need]) -> Result<()> {
     )
 }
 
+/// True if Debian's archive can be reached.
+pub fn archive_answers() -> bool {
+    let update = ["-o", "APT::Update::Error-Mode=any", "update", "-qq"];
+    on_path("apt-get") && run::done(apt().args(update)).is_ok()
+}
+
+/// True if nothing of `needs` is missing.
+pub fn are_there(needs: &[Need]) -> bool {
+    needs.iter().all(|(program, _)| on_path(program))
+}
+
 /// `apt-get` that asks nothing and waits for another one to finish.
 fn apt() -> Command {
     let mut command = Command::new("apt-get");

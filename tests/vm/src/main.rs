@@ -26,6 +26,9 @@ struct Args {
     /// Only name them.
     #[arg(long)]
     list: bool,
+    /// Only say whether the machines' disk is there: the exit status is 1 if it has to be made, from Debian's archive.
+    #[arg(long)]
+    has_image: bool,
     /// One JSON document per scenario.
     #[arg(long)]
     json: bool,
@@ -60,6 +63,9 @@ fn command(args: &Args) -> Result<bool> {
             println!("{:<28} {}", scenario.name, scenario.about);
         }
         return Ok(true);
+    }
+    if args.has_image {
+        return Ok(holdfast_vm::image::is_there());
     }
     let chosen = choose(&args.scenarios)?;
     if !nix::unistd::geteuid().is_root() {

@@ -23,6 +23,12 @@ pub const WITNESS: u8 = 3;
 /// The group's address.
 pub const VIP: &str = "10.82.0.100";
 
+/// The card of `host` in network `lan`, where it is not a machine's: the same in every run, because machines that go on from
+/// a saved state still know it.
+fn card(lan: u8, host: u8) -> String {
+    format!("52:54:82:{lan:02x}:01:{host:02x}")
+}
+
 /// The address of `host` in network `lan`.
 #[must_use]
 pub fn address(lan: u8, host: u8) -> String {
@@ -56,7 +62,8 @@ impl Net {
         net.ip("link set lo up")?;
         for lan in 0..LANS {
             net.ip(&format!(
-                "link add br{lan} type bridge forward_delay 0 mcast_snooping 0"
+                "link add br{lan} address {} type bridge forward_delay 0 mcast_snooping 0",
+                card(lan, HARNESS)
             ))?;
             net.ip(&format!("addr add {}/24 dev br{lan}", address(lan, HARNESS)))?;
             net.ip(&format!("link set br{lan} up"))?;
@@ -76,7 +83,8 @@ impl Net {
         sh::run("ip", &["netns", "add", &self.witness])?;
         let port = port("witness", 0);
         self.ip(&format!(
-            "link add {port} type veth peer name eth0 netns {}",
+            "link add {port} type veth peer name eth0 address {} netns {}",
+            card(0, WITNESS),
             self.witness
         ))?;
         self.ip(&format!("link set {port} master br0 up"))?;

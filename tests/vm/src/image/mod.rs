@@ -28,8 +28,8 @@ pub struct Image {
 impl Image {
     /// The image, made now if it is not there. The lock is held as long as the cache is used.
     pub fn get(_lock: &Lock) -> Result<Image> {
-        let dir = Path::new(CACHE).join(format!("image-{:016x}", key()));
-        if !dir.is_dir() {
+        let dir = place();
+        if !is_there() {
             let begun = Instant::now();
             eprintln!("vm: making the machines' disk in {} (once)", dir.display());
             make(&dir).context("make the machines' disk")?;
@@ -65,6 +65,16 @@ impl Image {
             .to_string_lossy()
             .into_owned()
     }
+}
+
+/// True if the image is in the cache, so that none has to be fetched.
+#[must_use]
+pub fn is_there() -> bool {
+    place().is_dir()
+}
+
+fn place() -> PathBuf {
+    Path::new(CACHE).join(format!("image-{:016x}", key()))
 }
 
 /// The cache belongs to one run at a time.
