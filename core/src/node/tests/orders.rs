@@ -213,3 +213,18 @@ fn without_shared_disks_a_boot_speaks_at_once() {
     assert_eq!(cluster.node(A).boot_of(B), Some(boot));
     assert!(cluster.journal(B, "quiet").is_empty());
 }
+
+#[test]
+fn who_orders_its_leader_to_end_on_request_backs_it_no_more() {
+    let mut cluster = formed(false);
+    assert_eq!(cluster.lead(), A);
+    cluster.ask_done(B, OperatorRequest::Fence { node: A });
+    let ask = ordered(&mut cluster, B, A);
+    cluster.run_for(5_000);
+    let late = |at: &&Time| **at > ask.at;
+    assert_eq!(
+        backing(&cluster, A).iter().filter(late).count(),
+        0,
+        "the order would prove nothing"
+    );
+}
