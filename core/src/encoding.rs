@@ -20,7 +20,9 @@ pub struct Origin {
     pub round: u64,
     /// An epoch.
     pub epoch: Epoch,
-    /// The present boot and run of each member, in the order of their numbers. Boots have to be numbered upwards.
+    /// A write to a register.
+    pub write: u64,
+    /// The present boot and run of each member but a witness that is kept in a register, in the order of their numbers. Boots have to be numbered upwards.
     pub runs: Vec<(NodeId, BootId, Incarnation)>,
 }
 
@@ -29,7 +31,18 @@ pub struct Origin {
 pub struct Encoder {
     origin: Origin,
     words: Vec<u64>,
+    /// Registers that were named, in order: only which are the same counts.
+    registers: Vec<BootId>,
+    /// Writes that were named, likewise.
+    writes: Vec<(Writing, Writer)>,
 }
+
+/// A write of a register, and who wrote: node, run, attempt.
+type Writing = (BootId, u64);
+type Writer = (NodeId, u64, u64);
+
+/// Writes that are longer ago than this are the same distance away.
+const FAR: u64 = 4;
 
 impl Encoder {
     /// An empty encoding with distances from `origin`.
@@ -38,6 +51,8 @@ impl Encoder {
         Encoder {
             origin,
             words: Vec::with_capacity(256),
+            registers: Vec::new(),
+            writes: Vec::new(),
         }
     }
 
@@ -93,8 +108,32 @@ impl Encoder {
         self.word(ballot.node.into());
     }
 
+    /// Identity of a register.
+    pub fn register(&mut self, register: Option<BootId>) {
+        let word = register.map_or(u64::MAX, |register| place(&mut self.registers, register));
+        self.word(word);
+    }
+
+    /// Number of a write to a register; 0 stays special.
+    pub fn write(&mut self, write: u64) {
+        let word = match write {
+            0 => u64::MAX,
+            _ => (self.origin.write + FAR).saturating_sub(write).min(2 * FAR),
+        };
+        self.word(word);
+    }
+
+    /// Which write of a register it is.
+    pub fn writer(&mut self, write: (BootId, u64), by: (NodeId, u64, u64)) {
+        let word = place(&mut self.writes, (write, by));
+        self.word(word);
+    }
+
     /// A boot of `node`.
     pub fn boot(&mut self, node: NodeId, boot: Option<BootId>) {
+        if node.is_witness() && self.run_of(node).is_none() {
+            return self.register(boot);
+        }
         let present = self.run_of(node).map_or(BootId(0), |run| run.1);
         self.word(boot.map_or(u64::MAX, |boot| present.0.wrapping_sub(boot.0) as u64));
     }
@@ -117,7 +156,7 @@ impl Encoder {
         self.epoch(state.next_epoch);
         self.flag(state.maintenance);
         self.word(state.lease_before_ms.into());
-        self.flag(state.register.is_some());
+        self.register(state.register);
         self.word(state.config.source.len() as u64);
         for entry in state.groups.values() {
             self.assignment(&entry.assignment);
@@ -240,6 +279,16 @@ impl Encoder {
         };
         self.word(word);
     }
+}
+
+/// The place of `one` among those that were named before, or behind them.
+fn place<T: PartialEq>(named: &mut Vec<T>, one: T) -> u64 {
+    let known = named.iter().position(|other| *other == one);
+    let place = known.unwrap_or_else(|| {
+        named.push(one);
+        named.len() - 1
+    });
+    place as u64
 }
 
 fn distance(value: u64, origin: u64) -> u64 {

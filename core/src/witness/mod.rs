@@ -14,6 +14,7 @@
 //! was emptied again is never filled from something that was said before it was.
 
 mod acceptor;
+pub mod encoding;
 pub mod record;
 mod watch;
 

@@ -7,7 +7,7 @@ use super::record::Head;
 
 /// Since when the backing that stands in the register is known here.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Watch(Option<(BootId, Ballot, u64, Time)>);
+pub(super) struct Watch(pub(super) Option<(BootId, Ballot, u64, Time)>);
 
 impl Watch {
     /// Takes in what was found by a read or a write that has ended now.

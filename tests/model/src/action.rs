@@ -15,6 +15,12 @@ pub enum Action {
     Hold,
     /// A late packet arrives now.
     Release(usize),
+    /// A late call to the register, or its answer, arrives now.
+    ReleaseErrand(usize),
+    /// The address of the register leads to another, empty one.
+    RegisterReplaced,
+    /// It leads to the former one again.
+    RegisterBack,
     /// Nothing passes between two members.
     Cut(NodeId, NodeId),
     /// Nothing passes from the first to the second.
@@ -70,6 +76,11 @@ impl fmt::Display for Action {
             Action::Lose => write!(f, "this packet is lost"),
             Action::Hold => write!(f, "this packet is late"),
             Action::Release(number) => write!(f, "late packet {number} arrives"),
+            Action::ReleaseErrand(number) => {
+                write!(f, "late call or answer {number} of the register arrives")
+            }
+            Action::RegisterReplaced => write!(f, "the register is another, empty one"),
+            Action::RegisterBack => write!(f, "the register is the former one again"),
             Action::Cut(a, b) => write!(f, "the link between {a} and {b} is cut"),
             Action::CutOneWay(a, b) => write!(f, "nothing arrives from {a} at {b}"),
             Action::Slow(a, b, ms) => write!(f, "everything from {a} to {b} is held for {ms} ms"),

@@ -10,13 +10,13 @@ use crate::action::Action;
 pub struct Budget {
     /// All kinds together.
     pub total: u8,
-    /// Packets lost or late.
+    /// Packets, calls of a register and their answers lost or late.
     pub packets: u8,
     /// Links cut, one way or both, or slow.
     pub links: u8,
     /// Power losses.
     pub power: u8,
-    /// Returns with an empty disk.
+    /// Returns with an empty disk, and registers replaced by an empty one.
     pub wiped: u8,
     /// Deaths of `had`.
     pub kills: u8,
@@ -103,6 +103,8 @@ impl Budget {
         match action {
             Action::Go
             | Action::Release(_)
+            | Action::ReleaseErrand(_)
+            | Action::RegisterBack
             | Action::Heal(..)
             | Action::PowerOn(_)
             | Action::DiskRecovers(_)
@@ -112,7 +114,7 @@ impl Budget {
             Action::Lose | Action::Hold => Some(&mut self.packets),
             Action::Cut(..) | Action::CutOneWay(..) | Action::Slow(..) => Some(&mut self.links),
             Action::PowerOff(_) => Some(&mut self.power),
-            Action::PowerOnWiped(_) => Some(&mut self.wiped),
+            Action::PowerOnWiped(_) | Action::RegisterReplaced => Some(&mut self.wiped),
             Action::Kill(_) => Some(&mut self.kills),
             Action::Pause(..) | Action::Hang(..) => Some(&mut self.stalls),
             Action::StallDisk(_) => Some(&mut self.disks),

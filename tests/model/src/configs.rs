@@ -16,7 +16,7 @@ const B: NodeId = NodeId(2);
 const W: NodeId = NodeId::WITNESS;
 
 /// Names of all configurations, in the order in which they are run.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 10] = [
     "pair",
     "witness",
     "witness-lost",
@@ -26,6 +26,7 @@ pub const NAMES: [&str; 9] = [
     "cold-start",
     "three",
     "race",
+    "register",
 ];
 
 /// One state in so many is healed.
@@ -46,7 +47,7 @@ impl Bounds {
     fn budget(&self, name: &str) -> Budget {
         // Where deviations may end at any time from the beginning on (a link that heals, a machine that gets power), one
         // more of them makes many times as many states.
-        let begins_hurt = !matches!(name, "pair" | "witness" | "three");
+        let begins_hurt = !matches!(name, "pair" | "witness" | "three" | "register");
         if name == "race" && self.total.is_none() && self.only.is_empty() && !self.deep {
             // What a race is about, and a `had` that does not know any more whom it was to end.
             return Budget::any(2).only(&["fences", "kills"]);
@@ -80,6 +81,7 @@ pub fn exploration(name: &str, bounds: &Bounds) -> Option<(Arc<Setup>, Explorati
         "cold-start" => cold_start(budget, deep),
         "three" => three(budget, deep),
         "race" => race(budget, deep),
+        "register" => register(budget, deep),
         _ => return None,
     };
     let initial = initial.into_iter().map(|mut world| {
@@ -303,4 +305,19 @@ fn race(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let mut cut = setup.formed();
     cut.strike(Action::Cut(A, B));
     (Arc::clone(&setup), vec![cut, races(0), races(1)])
+}
+
+fn register(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
+    let setup = Arc::new(Setup {
+        name: "register",
+        title: "two nodes, the witness kept in etcd",
+        config: cluster(&[POWER, POWER], Witness::Etcd, &[("db", "fencing", 1)]),
+        watchdogs: vec![],
+        moves: false,
+        odd_links: false,
+        fine_ends: deep,
+        budget,
+    });
+    let world = setup.formed();
+    (setup, vec![world])
 }

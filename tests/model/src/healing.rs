@@ -29,6 +29,12 @@ impl World {
         while !self.held.is_empty() {
             self.strike(Action::Release(0));
         }
+        if self.spare.is_some() {
+            self.strike(Action::RegisterBack);
+        }
+        while !self.late_errands.is_empty() {
+            self.strike(Action::ReleaseErrand(0));
+        }
         while let Some(late) = self.asks.iter().position(|ask| ask.acts_at.is_none()) {
             self.strike(Action::FenceActs(late));
         }
@@ -74,11 +80,14 @@ impl World {
             .iter()
             .filter_map(|machine| machine.disk.as_deref())
             .any(known);
-        !on_disk && !self.nodes().filter_map(|(_, had)| had.durable()).any(known)
+        let states = self.register.as_ref().and_then(|record| record.states.as_ref());
+        let in_register = states.is_some_and(|states| states.accepted.version >= newest);
+        !on_disk && !in_register && !self.nodes().filter_map(|(_, had)| had.durable()).any(known)
     }
 
     fn is_any_blank(&self) -> bool {
-        self.machines.iter().any(|machine| machine.disk.is_none())
+        let mut disks = self.machines.iter();
+        disks.any(|machine| machine.disk.is_none() && !(machine.id.is_witness() && self.has_register()))
     }
 
     /// A lost disk and a restart of everything together leave nobody who may vote for the blank node: that is what

@@ -23,6 +23,10 @@
 //!   refuses, pretends, acts after it was given up, or acts at once and answers late; a stop that hangs; a return with an empty disk; an operator who
 //!   confirms a fence, forces quorum or moves a group.
 //!
+//! A witness that is kept in etcd is not modelled either: each node has the real proxy ([`world::register`]). Each write to the
+//! register and each answer to one may be lost or late, or come when whoever asked is gone, and the register may be replaced
+//! by an empty one, and come back.
+//!
 //! Operators say what is true: `fence confirm` only of a machine without power, `quorum force` only where every other machine
 //! is off and this one knows the newest committed state (which is what `hactl quorum force` shows).
 //!

@@ -59,11 +59,14 @@ impl Setup {
         }
     }
 
-    /// All machines off; every member voted when they went off, and no group was placed yet.
+    /// All machines off; every member but a register voted when they went off, and no group was placed yet.
     #[must_use]
     pub fn unformed(self: &Arc<Self>) -> World {
         let mut state = genesis(Arc::clone(&self.config), NodeId(1));
-        state.voters = self.config.members().collect();
+        let members = self.config.members();
+        // A register votes only when it was voted in, under its identity.
+        let vote = members.filter(|member| !(member.is_witness() && self.config.register.is_some()));
+        state.voters = vote.collect();
         World::new(self, &Durable::initial(state))
     }
 
@@ -98,6 +101,8 @@ pub enum Witness {
     None,
     /// A `had` of its own.
     Had,
+    /// A record in etcd.
+    Etcd,
 }
 
 /// A fence device of a node: the name of its method, if there are several, and what it cuts.
@@ -126,6 +131,7 @@ pub fn cluster(nodes: &[&[Device]], witness: Witness, groups: &[(&str, &str, u8)
     }
     match witness {
         Witness::None => {}
+        Witness::Etcd => text += "[witness]\netcd = [\"10.0.0.99:2379\"]\n",
         Witness::Had => {
             text += &format!("[witness]\naddress = \"10.0.0.99\"\nkeys = [\"{:064x}\"]\n", 99);
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use holdfast_core::effect::{Effect, Permit};
 use holdfast_core::event::{AgentEvent, Event, Identity};
 use holdfast_core::node::{Node, Start};
+use holdfast_core::witness::{Input, Proxy};
 use holdfast_proto::ids::Incarnation;
 use holdfast_proto::time::Time;
 
@@ -38,8 +39,12 @@ impl World {
     /// `had` starts, and the agent process attaches.
     pub(super) fn start_had(&mut self, number: usize) {
         let (now, config) = (self.now, Arc::clone(&self.setup.config));
+        let has_register = self.has_register();
         let machine = self.machine_mut(number);
         machine.had_starts_at = None;
+        if has_register && machine.id.is_witness() {
+            return;
+        }
         machine.runs += 1;
         let start = Start {
             identity: Identity {
@@ -52,6 +57,7 @@ impl World {
             booted_at: Time::ZERO,
             config,
         };
+        machine.proxy = has_register.then(|| Box::new(Proxy::new(start.identity, start.config.timers())));
         machine.had = Some(Box::new(Node::new(machine.local(now), start)));
         let (id, runs) = (machine.id, machine.runs);
         self.tell(Some(id), || format!("had starts (run {runs})"));
@@ -73,6 +79,12 @@ impl World {
 
     fn carry_out(&mut self, number: usize, effect: Effect) {
         match effect {
+            Effect::Send { to, message } if to.is_witness() && self.has_register() => {
+                self.give_to_proxy(number, Input::Message(message));
+            }
+            Effect::SendBeat { to, beat } if to.is_witness() && self.has_register() => {
+                self.give_to_proxy(number, Input::Beat(beat));
+            }
             Effect::Send { to, message } => self.transmit(number, to, Payload::Message(message)),
             Effect::SendBeat { to, beat } => self.transmit(number, to, Payload::Beat(beat)),
             Effect::Persist { id, record } => {

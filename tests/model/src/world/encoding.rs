@@ -3,15 +3,20 @@
 //! also forgets numbers of heartbeats (their send times stand for them).
 
 use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
 
 use holdfast_core::effect::FenceId;
 use holdfast_core::encoding::{Encoder, Origin};
 use holdfast_core::event::{AgentEvent, Event, FenceResult};
+use holdfast_core::witness::Input;
+use holdfast_core::witness::encoding::encode_record;
 use holdfast_proto::ids::{Incarnation, NodeId};
 use holdfast_proto::peer::{Beat, Sender};
 use holdfast_proto::time::Time;
 
+use super::machine::Word;
 use super::network::{Packet, Payload};
+use super::register::{Cargo, Errand};
 use super::{Item, World};
 
 impl World {
@@ -39,10 +44,12 @@ impl World {
         let disks = self.machines.iter().filter_map(|machine| machine.disk.as_ref());
         let rounds = rounds.chain(disks.map(|disk| disk.promised.round));
         let runs = self.machines.iter();
+        let runs = runs.filter(|machine| !(machine.id.is_witness() && self.has_register()));
         Origin {
             version: newest.map_or(0, |state| state.version),
             round: rounds.max().unwrap_or_default(),
             epoch: newest.map_or(0, |state| state.next_epoch),
+            write: self.register.as_ref().map_or(0, |record| record.head.write),
             runs: runs
                 .map(|machine| (machine.id, machine.boot(), Incarnation(machine.runs)))
                 .collect(),
@@ -82,6 +89,14 @@ impl World {
                 self.encode_answer(ask.by, answer, to);
             }
         }
+        if self.has_register() {
+            encode_record(self.register.as_deref(), to);
+            encode_record(self.spare.as_deref(), to);
+            to.word(self.late_errands.len() as u64);
+            for errand in &self.late_errands {
+                self.encode_errand(errand, to);
+            }
+        }
         to.word(self.inbox.len() as u64);
         for item in &self.inbox {
             self.encode_item(item, to);
@@ -116,9 +131,20 @@ impl World {
         if let Some(had) = &machine.had {
             had.encode(machine.local(now), to);
         }
+        if let Some(proxy) = &machine.proxy {
+            proxy.encode(machine.local(now), to);
+        }
         to.word(machine.backlog.len() as u64);
-        for event in &machine.backlog {
-            self.encode_event(number, event, to);
+        for word in &machine.backlog {
+            match word {
+                Word::Core(event) => self.encode_event(number, event, to),
+                Word::Proxy(Input::Answer(id, outcome)) => {
+                    let cargo = Arc::new(Cargo::Answer(*id, outcome.clone()));
+                    let (node, run) = (number, machine.runs);
+                    self.encode_errand(&Errand { node, run, cargo }, to);
+                }
+                Word::Proxy(_) => to.word(9),
+            }
         }
         for group in &machine.agentd.groups {
             to.word(group.run as u64);
@@ -137,6 +163,10 @@ impl World {
     fn encode_item(&self, item: &Item, to: &mut Encoder) {
         match item {
             Item::Packet(packet) => self.encode_packet(packet, to),
+            Item::Errand(errand) => {
+                to.word(6 << 32);
+                self.encode_errand(errand, to);
+            }
             Item::Written {
                 machine, run, record, ..
             } => {

@@ -26,6 +26,14 @@ impl World {
                     Action::StallDisk(node),
                 ]);
             }
+            Some(Item::Errand(errand)) => {
+                choices.extend([Action::Lose, Action::Hold]);
+                // The write is carried out although whoever asked is gone.
+                let node = self.machines[errand.node].id;
+                if self.machines[errand.node].had.is_some() {
+                    choices.extend([Action::PowerOff(node), Action::Kill(node)]);
+                }
+            }
             Some(Item::Own { .. }) => {}
             None => self.faults(&mut choices),
         }
@@ -38,6 +46,9 @@ impl World {
             self.ends(choices);
         }
         self.link_faults(choices);
+        if self.register.is_some() && self.spare.is_none() {
+            choices.push(Action::RegisterReplaced);
+        }
         for machine in &self.machines {
             let node = machine.id;
             if machine.powered {
@@ -77,6 +88,14 @@ impl World {
                 choices.push(Action::Release(number));
             }
         }
+        for (number, errand) in self.late_errands.iter().enumerate() {
+            if !self.slow.contains_key(&self.direction_of(errand)) {
+                choices.push(Action::ReleaseErrand(number));
+            }
+        }
+        if self.spare.is_some() {
+            choices.push(Action::RegisterBack);
+        }
         for (a, b) in self.pairs() {
             if self.cut.contains(&(a, b)) || self.cut.contains(&(b, a)) {
                 choices.push(Action::Heal(a, b));
@@ -85,7 +104,9 @@ impl World {
         for machine in &self.machines {
             if !machine.powered {
                 choices.push(Action::PowerOn(machine.id));
-                choices.push(Action::PowerOnWiped(machine.id));
+                if !(machine.id.is_witness() && self.has_register()) {
+                    choices.push(Action::PowerOnWiped(machine.id));
+                }
             }
             if machine.disk_stalls_until.is_some() {
                 choices.push(Action::DiskRecovers(machine.id));
@@ -174,11 +195,17 @@ impl World {
         match action {
             Action::Go => {}
             Action::Lose => drop(self.inbox.pop_front()),
-            Action::Hold => {
-                if let Some(Item::Packet(packet)) = self.inbox.pop_front() {
-                    self.held.push(packet);
-                }
+            Action::Hold => match self.inbox.pop_front() {
+                Some(Item::Packet(packet)) => self.held.push(packet),
+                Some(Item::Errand(errand)) => self.late_errands.push(errand),
+                _ => {}
+            },
+            Action::ReleaseErrand(number) => {
+                let errand = self.late_errands.remove(number);
+                self.inbox.push_back(Item::Errand(errand));
             }
+            Action::RegisterReplaced => self.spare = self.register.take(),
+            Action::RegisterBack => self.register = self.spare.take(),
             Action::Release(number) => {
                 let packet = self.held.remove(number);
                 self.inbox.push_back(Item::Packet(packet));

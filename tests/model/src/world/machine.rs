@@ -7,11 +7,21 @@ use holdfast_core::durable::Durable;
 use holdfast_core::effect::PersistId;
 use holdfast_core::event::Event;
 use holdfast_core::node::Node;
+use holdfast_core::witness::{Input, Proxy};
 use holdfast_proto::ids::{BootId, Incarnation, NodeId};
 use holdfast_proto::peer::Sender;
 use holdfast_proto::time::Time;
 
 use super::agentd::Agentd;
+
+/// Something for `had`.
+#[derive(Clone, Debug)]
+pub enum Word {
+    /// For its core.
+    Core(Event),
+    /// For its proxy of the witness.
+    Proxy(Input),
+}
 
 /// One machine.
 #[derive(Clone, Debug)]
@@ -36,8 +46,10 @@ pub struct Machine {
     pub paused_until: Option<Time>,
     /// `had` is not scheduled before then; the agent process is.
     pub hung_until: Option<Time>,
+    /// What answers `had` as the witness, if that is kept in a register.
+    pub proxy: Option<Box<Proxy>>,
     /// What arrived while `had` could not run.
-    pub backlog: VecDeque<Event>,
+    pub backlog: VecDeque<Word>,
     /// The record on disk.
     pub disk: Option<Arc<Durable>>,
     /// The marker in /run.
@@ -63,6 +75,7 @@ impl Machine {
             runs: 0,
             had_starts_at: None,
             had: None,
+            proxy: None,
             paused_until: None,
             hung_until: None,
             backlog: VecDeque::new(),
@@ -137,6 +150,7 @@ impl Machine {
     /// `had` is gone, with what it had not read and what it had not written.
     pub fn end_had(&mut self) {
         self.had = None;
+        self.proxy = None;
         self.backlog.clear();
         self.hung_until = None;
         self.writes.clear();

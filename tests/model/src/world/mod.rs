@@ -12,6 +12,7 @@ pub mod encoding;
 pub mod faults;
 pub mod machine;
 pub mod network;
+pub mod register;
 pub mod step;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,6 +23,7 @@ use holdfast_core::durable::Durable;
 use holdfast_core::effect::PersistId;
 use holdfast_core::event::Event;
 use holdfast_core::node::Node;
+use holdfast_core::witness::record::Record;
 use holdfast_proto::ids::NodeId;
 use holdfast_proto::peer::RunState;
 use holdfast_proto::time::Time;
@@ -33,6 +35,7 @@ use crate::setup::Setup;
 use devices::Ask;
 use machine::Machine;
 use network::Packet;
+use register::Errand;
 
 /// Timers of `had` fire at multiples of this.
 pub const GRID: Duration = Duration::from_millis(25);
@@ -57,6 +60,8 @@ pub enum Item {
         /// The record.
         record: Arc<Durable>,
     },
+    /// A call to the register, or its answer, arrives.
+    Errand(Errand),
     /// Word from this machine's own agent process, or from an operator.
     Own {
         /// Machine, by its number in the world.
@@ -83,6 +88,12 @@ pub struct World {
     pub slow: BTreeMap<(NodeId, NodeId), Time>,
     /// Late packets, in the order in which they were sent.
     pub held: Vec<Packet>,
+    /// Late calls to the register and their answers, likewise.
+    pub late_errands: Vec<Errand>,
+    /// What the register holds, if the witness is kept in one.
+    pub register: Option<Arc<Record>>,
+    /// What the former one holds.
+    pub spare: Option<Arc<Record>>,
     /// What happens at this instant, in order.
     pub inbox: VecDeque<Item>,
     /// Fence devices at work.
@@ -124,6 +135,9 @@ impl World {
             cut: BTreeSet::new(),
             slow: BTreeMap::new(),
             held: Vec::new(),
+            late_errands: Vec::new(),
+            register: None,
+            spare: None,
             inbox: VecDeque::new(),
             asks: Vec::new(),
             ghost: Arc::default(),

@@ -94,5 +94,6 @@ impl World {
             .partition(|packet| (packet.from.node, packet.to) == direction);
         self.held = still;
         self.inbox.extend(late.into_iter().map(Item::Packet));
+        self.release_errands(direction);
     }
 }

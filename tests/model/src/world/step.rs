@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use holdfast_core::event::Event;
+use holdfast_core::witness::Input;
 use holdfast_proto::ids::NodeId;
 use holdfast_proto::time::Time;
 
+use super::machine::Word;
 use super::network::Payload;
 use super::{GRID, Item, World};
 use crate::promises::{Broken, Promise};
@@ -25,6 +27,7 @@ enum Due {
     Agentd(usize),
     Start(usize),
     Resume(usize),
+    Proxy(usize),
     Timeout(usize),
 }
 
@@ -66,6 +69,7 @@ impl World {
     fn is_at_choice(&self) -> bool {
         match self.inbox.front() {
             Some(Item::Packet(packet)) => self.budget.for_packets() && packet.is_protocol(),
+            Some(Item::Errand(errand)) => self.budget.for_packets() && errand.is_protocol(),
             Some(Item::Written { .. }) => self.budget.for_writes(),
             Some(Item::Own { .. }) => false,
             None => self.is_time_for_faults(),
@@ -131,6 +135,7 @@ impl World {
                     self.feed(machine, Event::Persisted(id));
                 }
             }
+            Item::Errand(errand) => self.errand_arrives(errand),
             Item::Own { machine, run, event } => {
                 self.active = true;
                 if self.runs(machine, run) {
@@ -149,7 +154,7 @@ impl World {
         if self.machines[number].can_decide(self.now) {
             self.handle(number, event);
         } else if self.machines[number].had.is_some() {
-            self.machine_mut(number).backlog.push_back(event);
+            self.machine_mut(number).backlog.push_back(Word::Core(event));
         }
     }
 
@@ -178,6 +183,8 @@ impl World {
         let starts = machine.had_starts_at.map(|at| at.max(awake));
         let resumes = (machine.had.is_some() && !machine.backlog.is_empty()).then_some(decides);
         let wakes = machine.wakes_at().map(|at| on_grid(at).max(decides));
+        let proxy = machine.proxy.as_ref().and_then(|proxy| proxy.poll_timeout());
+        let gives_up = proxy.map(|at| on_grid(machine.true_time(at)).max(decides));
         let recovers = machine.disk_stalls_until;
         let dues = [
             recovers.map(|at| (at, Due::Disk(number))),
@@ -186,6 +193,7 @@ impl World {
             starts.map(|at| (at, Due::Start(number))),
             resumes.map(|at| (at, Due::Resume(number))),
             wakes.map(|at| (at, Due::Timeout(number))),
+            gives_up.map(|at| (at, Due::Proxy(number))),
         ];
         let powered = machine.powered;
         dues.into_iter().flatten().filter(move |_| powered)
@@ -215,11 +223,12 @@ impl World {
                 self.active = true;
                 self.start_had(number);
             }
-            Due::Resume(number) => {
-                if let Some(event) = self.machine_mut(number).backlog.pop_front() {
-                    self.handle(number, event);
-                }
-            }
+            Due::Resume(number) => match self.machine_mut(number).backlog.pop_front() {
+                Some(Word::Core(event)) => self.handle(number, event),
+                Some(Word::Proxy(input)) => self.give_to_proxy(number, input),
+                None => {}
+            },
+            Due::Proxy(number) => self.give_to_proxy(number, Input::Timeout),
             Due::Timeout(number) => self.handle(number, Event::Timeout),
         }
         self.pet_watchdogs();
