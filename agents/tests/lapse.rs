@@ -171,3 +171,20 @@ fn without_a_record_of_its_permit_a_group_is_stopped() {
     agentd.restart();
     wait_for("the program to end", || !lives(pid));
 }
+
+#[test]
+fn a_group_whose_state_is_damaged_has_a_permit_that_ends() {
+    let mut agentd = Agentd::start();
+    let mut had = agentd.attach();
+    had.start(3, LONG, &shell("exec sleep 1000"));
+    let pid = pid_of(&had.group("running"));
+    agentd.crash();
+    for file in ["web.group", "web.permit"] {
+        std::fs::write(agentd.state_file(file), "damaged").unwrap();
+    }
+    agentd.restart();
+    let mut had = agentd.attach();
+    let text = had.note("permit-lapsed").text;
+    assert!(lives(pid), "how to stop it is not known");
+    assert!(text.contains("stopping it without word from had"), "{text}");
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use holdfast_proto::time::Time;
+use tokio::sync::watch;
 
 use super::store::SavedGroup;
 use super::{Group, Run};
@@ -24,10 +25,7 @@ impl Group {
         }
         // Not a moment longer than the predecessor was allowed to: see `permits::saved`. `had` renews it within a
         // heartbeat if it may.
-        let permit = saved::read(&self.around.state_dir, &self.name).unwrap_or(PermitView {
-            epoch: self.epoch,
-            until: Time::ZERO,
-        });
+        let permit = self.last_permit();
         self.epoch = self.epoch.max(permit.epoch);
         self.grace = Some(permit.until);
         self.arm(permit);
@@ -47,9 +45,23 @@ impl Group {
         self.stop_members(&text, Run::Stopped).await;
     }
 
-    /// It may be running, but how it could be found or stopped is not known.
+    /// The last permit that the predecessor took; one that has ended if that is not known.
+    fn last_permit(&self) -> PermitView {
+        saved::read(&self.around.state_dir, &self.name).unwrap_or(PermitView {
+            epoch: self.epoch,
+            until: Time::ZERO,
+        })
+    }
+
+    /// It may be running, but how it could be found or stopped is not known. So it counts as running: when its permit ends
+    /// nobody pets the watchdog any more, because a takeover counts on that.
     pub(super) fn go_blind(&mut self, why: String) {
         self.members.clear();
+        self.around.occupied.note(&self.name, true);
+        let permit = self.last_permit();
+        let (sender, receiver) = watch::channel(permit);
+        (self.permit_sender, self.permit) = (Some(sender), receiver);
+        self.arm(permit);
         let hint = "stop by hand what runs of it, remove its state file, restart had-agentd";
         let text = format!("it may have run before had-agentd was restarted, but {why}; {hint}");
         self.blind = Some(why);

@@ -51,11 +51,12 @@ pub fn read(state_dir: &Path, group: &str) -> Option<PermitView> {
 /// while there is one.
 #[must_use]
 pub fn overdue<'a>(loaded: &'a [store::Loaded], state_dir: &Path, now: Time) -> Option<&'a str> {
-    let mut saved = loaded.iter().filter_map(|(_, saved)| saved.as_ref().ok());
-    let is_overdue = |saved: &&store::SavedGroup| {
-        saved.may_run() && read(state_dir, &saved.group).is_none_or(|permit| permit.until <= now)
+    let is_overdue = |(name, saved): &&store::Loaded| {
+        // Of a group whose file is damaged nobody knows whether it runs.
+        let may_run = saved.as_ref().map_or(true, store::SavedGroup::may_run);
+        may_run && read(state_dir, name).is_none_or(|permit| permit.until <= now)
     };
-    saved.find(is_overdue).map(|saved| saved.group.as_str())
+    loaded.iter().find(is_overdue).map(|(name, _)| name.as_str())
 }
 
 /// The files of the groups that may run.
@@ -155,5 +156,17 @@ mod tests {
         assert_eq!(overdue(&stopped, folder.path(), Time(300)), Some("db"));
         saved.forget("db");
         assert_eq!(overdue(&both[1..], folder.path(), Time(1)), Some("db"));
+    }
+
+    #[test]
+    fn a_group_whose_file_is_damaged_may_run_and_is_overdue_after_its_permit() {
+        let folder = tempfile::tempdir().unwrap();
+        let damaged = [("web".to_owned(), Err("damaged".to_owned()))];
+        assert_eq!(overdue(&damaged, folder.path(), Time(100)), Some("web"));
+        let mut saved = SavedPermits::new(folder.path().to_owned());
+        let (epoch, until) = (7, Time(200));
+        saved.record("web", PermitView { epoch, until }).unwrap();
+        assert_eq!(overdue(&damaged, folder.path(), Time(100)), None);
+        assert_eq!(overdue(&damaged, folder.path(), Time(200)), Some("web"));
     }
 }
