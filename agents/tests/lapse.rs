@@ -18,13 +18,22 @@ const SOON: Duration = Duration::from_millis(400);
 /// A group whose program notes in `asked` that it was asked to end, and does not.
 fn stubborn(asked: &Path, requires: &str) -> GroupSpec {
     let script = format!(
-        "trap 'echo asked >> {}' TERM; while :; do sleep 0.02; done",
+        "trap 'echo asked >> {0}' TERM; : > {0}.ready; while :; do sleep 0.02; done",
         asked.display()
     );
     GroupSpec {
         requires: requires.into(),
         ..shell(&script)
     }
+}
+
+/// Starts it, and waits until nothing but a kill ends it; its pid.
+fn run_ready(had: &mut Had, asked: &Path, spec: &GroupSpec) -> i32 {
+    had.start(1, LONG, spec);
+    let pid = pid_of(&had.group("running"));
+    let ready = asked.with_extension("ready");
+    wait_for("the program to hold out", || ready.exists());
+    pid
 }
 
 #[test]
@@ -47,7 +56,9 @@ fn where_the_successor_waits_for_a_proof_the_program_is_asked_for_one_lease() {
     let agentd = Agentd::start();
     let mut had = agentd.attach_with(Duration::from_millis(500));
     let asked = agentd.file("asked");
-    let pid = pid_of(&had.run_until_lapse(SOON, &stubborn(&asked, "fencing")));
+    let spec = stubborn(&asked, "fencing");
+    let pid = run_ready(&mut had, &asked, &spec);
+    had.start(2, SOON, &spec);
     had.group("stopped");
     assert!(!lives(pid));
     assert!(asked.exists());
@@ -61,7 +72,8 @@ fn a_lapse_ends_a_polite_stop_that_is_under_way() {
     let asked = agentd.file("asked");
     let mut spec = stubborn(&asked, "lease");
     spec.resources[0].stop_timeout_ms = 3_600_000;
-    let pid = pid_of(&had.run_until_lapse(Duration::from_secs(2), &spec));
+    let pid = run_ready(&mut had, &asked, &spec);
+    had.start(2, Duration::from_secs(4), &spec);
     had.stop("web", 2);
     wait_for("the program to be asked", || asked.exists());
     had.group("stopped");

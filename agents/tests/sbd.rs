@@ -14,7 +14,7 @@ use holdfast_proto::agent::{FenceDevice, FenceOutcome};
 use holdfast_sbd::{Command, Disk, Timeouts, Volume};
 use tempfile::TempDir;
 
-const IO: Duration = Duration::from_millis(500);
+const IO: Duration = Duration::from_secs(30);
 const BOOT: u128 = 7;
 /// The shortest that can be: an order is a proof after 2 s.
 const TIMEOUTS: Timeouts = Timeouts {
