@@ -419,6 +419,8 @@ impl Node {
         self.journal("contradiction", Level::Alert, text);
         self.step_down("the promises contradict what is committed");
         self.schedule_election(self.now + self.spans.lease);
+        // A pair with a proof does not wait for that: this holds it as well.
+        self.timers.set(Timer::ElectionRound, self.now + self.spans.lease);
     }
 
     pub(super) fn on_refuse(&mut self, from: NodeId, ballot: Ballot, promised: Ballot, verdict: Verdict) {

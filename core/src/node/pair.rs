@@ -23,9 +23,9 @@ impl Node {
             return;
         }
         if self.stand_in().contains(peer) {
-            if matches!(self.role, Role::Follower)
-                && self.timers.get(Timer::Election).is_none_or(|at| at > self.now)
-            {
+            let planned = self.timers.get(Timer::Election).is_some_and(|at| at <= self.now);
+            let holds = self.timers.get(Timer::ElectionRound).is_some();
+            if matches!(self.role, Role::Follower) && !planned && !holds {
                 self.bound = None;
                 self.campaign(None);
             }

@@ -131,3 +131,25 @@ fn promises_that_fall_short_of_what_is_committed_elect_nobody() {
     assert_eq!(asks(&before), 0, "whoever knows more goes first");
     assert!(asks(&solo.advance(Duration::from_millis(1))) > 0);
 }
+
+#[test]
+fn a_node_of_a_pair_with_a_proof_waits_before_it_tries_again_what_was_contradicted() {
+    let mut cluster = Cluster::formed(2, false, &group("db", "fencing", ""));
+    let leader = cluster.lead();
+    let follower = if leader == A { B } else { A };
+    commit(&mut cluster, follower, leader, Ballot::ZERO, 50);
+    cluster.power_off(leader);
+    cluster.run_until(20_000, "it fences", |cluster| !cluster.fences.is_empty());
+    cluster.device_answers(cluster.fences[0], true);
+    let alerts = |cluster: &Cluster| cluster.journal(follower, "contradiction").len();
+    cluster.run_until(1_000, "it was elected by the proof", |cluster| {
+        alerts(cluster) > 0
+    });
+    cluster.run_for(LEASE.as_millis() as u64 - 1);
+    assert_eq!(
+        alerts(&cluster),
+        1,
+        "a record on disk for each, and nothing would change"
+    );
+    cluster.run_until(1_000, "it tries again", |cluster| alerts(cluster) > 1);
+}
