@@ -101,13 +101,13 @@ impl Node {
             let ended = |method| self.boot_that_ended(*node, run, method) == run.boot;
             encode_fence(now, *node, run, (next_fence_id, &ended, memory), to);
         }
+        self.encode_orders(now, to);
         encode_proofs(now, proofs, fencings, memory, to);
-        to.word(calls.len() as u64);
         for ((_, node), noted) in failures_since {
             encode_failure(now, *node, noted, self.flap_window(), to);
         }
         encode_timers(now, timers, to);
-        to.word(outbox.len() as u64);
+        to.word((calls.len() as u64) << 32 | outbox.len() as u64);
     }
 
     /// The longest span that any rule counts from an instant.

@@ -15,6 +15,7 @@ use holdfast_proto::time::Time;
 use super::Node;
 use super::fencing::FenceRun;
 use crate::effect::Effect;
+use crate::encoding::Encoder;
 use crate::event::FenceResult;
 use crate::journal::Level;
 
@@ -47,6 +48,18 @@ impl FenceRun {
 }
 
 impl Node {
+    /// For a model checker: what depends on shared disks. What is longer ago than a look counts helps the agent process no more.
+    pub(super) fn encode_orders(&self, now: Time, to: &mut Encoder) {
+        let Some(disks) = &self.config.sbd else { return };
+        let io_timeout = Duration::from_millis(disks.io_timeout_ms.into());
+        let patience = disks.timeouts.patience(io_timeout);
+        to.deadline(now, Some(self.quiet_until));
+        let Backing { heard, told } = self.quorum;
+        for at in [heard, told] {
+            to.instant(now, at, patience);
+        }
+    }
+
     /// As of when this node is part of a quorum: when it sent the heartbeats that backed its own lease, or the one that a leader
     /// with a lease answered. In a pair that lost contact there is none.
     fn quorum_since(&self) -> Option<Time> {

@@ -21,6 +21,10 @@ pub enum Action {
     RegisterReplaced,
     /// It leads to the former one again.
     RegisterBack,
+    /// A node does not reach the shared disk any more.
+    LoseSharedDisk(NodeId),
+    /// It does again.
+    FindSharedDisk(NodeId),
     /// Nothing passes between two members.
     Cut(NodeId, NodeId),
     /// Nothing passes from the first to the second.
@@ -63,6 +67,8 @@ pub enum Action {
     StopEnds(NodeId, usize),
     /// An operator says, truly, that the second machine is off, at the first.
     Confirm(NodeId, NodeId),
+    /// An operator has the second machine fenced, by the first.
+    Fence(NodeId, NodeId),
     /// An operator forces quorum at a machine, all others being off.
     Force(NodeId),
     /// An operator moves a group.
@@ -81,6 +87,8 @@ impl fmt::Display for Action {
             }
             Action::RegisterReplaced => write!(f, "the register is another, empty one"),
             Action::RegisterBack => write!(f, "the register is the former one again"),
+            Action::LoseSharedDisk(node) => write!(f, "{node} does not reach the shared disk any more"),
+            Action::FindSharedDisk(node) => write!(f, "{node} reaches the shared disk again"),
             Action::Cut(a, b) => write!(f, "the link between {a} and {b} is cut"),
             Action::CutOneWay(a, b) => write!(f, "nothing arrives from {a} at {b}"),
             Action::Slow(a, b, ms) => write!(f, "everything from {a} to {b} is held for {ms} ms"),
@@ -102,6 +110,7 @@ impl fmt::Display for Action {
             Action::StopHangs(node, _) => write!(f, "the stop on {node} hangs"),
             Action::StopEnds(node, _) => write!(f, "the stop on {node} ends at last"),
             Action::Confirm(at, about) => write!(f, "an operator confirms on {at} that {about} is off"),
+            Action::Fence(at, about) => write!(f, "an operator has {at} fence {about}"),
             Action::Force(at) => write!(f, "an operator forces quorum on {at}"),
             Action::Move(_, to) => write!(f, "an operator moves the group to {to}"),
         }

@@ -22,7 +22,7 @@ pub struct Budget {
     pub kills: u8,
     /// Machines paused, `had` hung.
     pub stalls: u8,
-    /// Disks that stall.
+    /// Disks that stall, and shared ones that a node does not reach.
     pub disks: u8,
     /// Fence devices that refuse, pretend or are late, and answers of them that are.
     pub fences: u8,
@@ -108,6 +108,7 @@ impl Budget {
             | Action::Heal(..)
             | Action::PowerOn(_)
             | Action::DiskRecovers(_)
+            | Action::FindSharedDisk(_)
             | Action::FenceActs(_)
             | Action::FenceAnswers(_)
             | Action::StopEnds(..) => None,
@@ -117,13 +118,15 @@ impl Budget {
             Action::PowerOnWiped(_) | Action::RegisterReplaced => Some(&mut self.wiped),
             Action::Kill(_) => Some(&mut self.kills),
             Action::Pause(..) | Action::Hang(..) => Some(&mut self.stalls),
-            Action::StallDisk(_) => Some(&mut self.disks),
+            Action::StallDisk(_) | Action::LoseSharedDisk(_) => Some(&mut self.disks),
             Action::FenceRefuses(_)
             | Action::FencePretends(_)
             | Action::FenceIsLate(_)
             | Action::FenceAnswerIsLate(_) => Some(&mut self.fences),
             Action::StopHangs(..) => Some(&mut self.stops),
-            Action::Confirm(..) | Action::Force(_) | Action::Move(..) => Some(&mut self.operator),
+            Action::Confirm(..) | Action::Fence(..) | Action::Force(_) | Action::Move(..) => {
+                Some(&mut self.operator)
+            }
         }
     }
 

@@ -14,7 +14,8 @@ Usage: cargo xtask model [--deep] [--config NAME]... [--max-states N] [--seconds
 
   --deep          larger bounds, for hours
   --config NAME   only this one: pair, witness, witness-lost, voters, returning,
-                  readmitted, cold-start, three, race, register
+                  readmitted, cold-start, three, race, register, orders,
+                  orders-witness
   --total N       deviations on one way, instead of the configuration's own bound
   --only KINDS    only deviations of these kinds, such as packets,links,power,wiped,kills,stalls,disks,fences,stops,operator
   --max-states N  stop after so many steps; what was not explored is then unknown

@@ -8,7 +8,7 @@ use holdfast_proto::ids::NodeId;
 use crate::action::Action;
 use crate::bounds::Budget;
 use crate::model::Exploration;
-use crate::setup::{Device, POWER, Setup, Witness, cluster, settle};
+use crate::setup::{Device, ORDER, POWER, Setup, Witness, cluster, settle};
 use crate::world::World;
 
 const A: NodeId = NodeId(1);
@@ -16,7 +16,7 @@ const B: NodeId = NodeId(2);
 const W: NodeId = NodeId::WITNESS;
 
 /// Names of all configurations, in the order in which they are run.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 12] = [
     "pair",
     "witness",
     "witness-lost",
@@ -27,6 +27,8 @@ pub const NAMES: [&str; 10] = [
     "three",
     "race",
     "register",
+    "orders",
+    "orders-witness",
 ];
 
 /// One state in so many is healed.
@@ -51,6 +53,10 @@ impl Bounds {
         if name == "race" && self.total.is_none() && self.only.is_empty() && !self.deep {
             // What a race is about, and a `had` that does not know any more whom it was to end.
             return Budget::any(2).only(&["fences", "kills"]);
+        }
+        if name == "orders-witness" && self.total.is_none() && self.only.is_empty() && !self.deep {
+            // Who stands behind whom while an order stands.
+            return Budget::any(1).only(&["links"]);
         }
         let total = match (begins_hurt, self.deep) {
             (true, false) => 1,
@@ -82,6 +88,8 @@ pub fn exploration(name: &str, bounds: &Bounds) -> Option<(Arc<Setup>, Explorati
         "three" => three(budget, deep),
         "race" => race(budget, deep),
         "register" => register(budget, deep),
+        "orders" => orders(budget, deep),
+        "orders-witness" => orders_witness(budget, deep),
         _ => return None,
     };
     let initial = initial.into_iter().map(|mut world| {
@@ -319,5 +327,57 @@ fn register(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
         budget,
     });
     let world = setup.formed();
+    (setup, vec![world])
+}
+
+fn orders(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
+    let setup = Arc::new(Setup {
+        name: "orders",
+        title: "a pair that only orders on a shared disk fence, with watchdogs; it lost contact, or a node its way to the disk",
+        config: cluster(&[ORDER, ORDER], Witness::None, &[("db", "fencing", 1)]),
+        watchdogs: vec![A, B],
+        moves: false,
+        odd_links: false,
+        fine_ends: deep,
+        budget,
+    });
+    let begins = |action: Action| {
+        let mut world = setup.formed();
+        world.strike(action);
+        world
+    };
+    let lost = [
+        Action::Cut(A, B),
+        Action::LoseSharedDisk(A),
+        Action::LoseSharedDisk(B),
+    ];
+    let worlds = lost.map(begins).into();
+    (setup, worlds)
+}
+
+fn orders_witness(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
+    let setup = Arc::new(Setup {
+        name: "orders-witness",
+        title: "two nodes and a witness; the owner of the group lost its way to the shared disk and the other node, which leads \
+                and ordered it to end",
+        config: cluster(&[ORDER, ORDER], Witness::Had, &[("db", "fencing", 1)]),
+        watchdogs: vec![A, B],
+        moves: false,
+        odd_links: false,
+        fine_ends: deep,
+        budget,
+    });
+    let mut world = setup.formed();
+    world.strike(Action::LoseSharedDisk(A));
+    // Longer than any node goes on without its disk and without a quorum.
+    world.run_until(Duration::from_secs(5), |_| false);
+    world.strike(Action::Cut(A, B));
+    world.strike(Action::Cut(A, W));
+    let orders = |world: &World| world.asks.iter().any(|ask| ask.order.is_some());
+    assert!(
+        world.run_until(Duration::from_secs(60), orders),
+        "it is ordered to end"
+    );
+    world.strike(Action::Heal(A, W));
     (setup, vec![world])
 }

@@ -49,6 +49,9 @@ impl World {
                     self.strike(Action::StopEnds(node, group));
                 }
             }
+            if self.shared.as_ref().is_some_and(|disk| disk.cut.contains(&node)) {
+                self.strike(Action::FindSharedDisk(node));
+            }
             if !self.machines[number].powered {
                 self.strike(Action::PowerOn(node));
             }

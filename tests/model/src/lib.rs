@@ -27,6 +27,9 @@
 //! register and each answer to one may be lost or late, or come when whoever asked is gone, and the register may be replaced
 //! by an empty one, and come back.
 //!
+//! Nodes that order each other to end on a shared disk have one that each of them may cease to reach ([`world::shared`]). An
+//! order may fail, be written late, or be looked at late; who reads it obeys as late as it may, and who does not is not petted.
+//!
 //! Operators say what is true: `fence confirm` only of a machine without power, `quorum force` only where every other machine
 //! is off and this one knows the newest committed state (which is what `hactl quorum force` shows).
 //!

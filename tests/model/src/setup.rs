@@ -108,8 +108,16 @@ pub enum Witness {
 /// A fence device of a node: the name of its method, if there are several, and what it cuts.
 pub type Device = (Option<&'static str>, &'static str);
 
+/// An order on the shared disk.
+pub const ORDER: &[Device] = &[(None, ORDERS)];
+const ORDERS: &str = "order";
+
 /// One power device.
 pub const POWER: &[Device] = &[(None, "power")];
+
+/// As short as its rules allow, and the watchdog as in [`Agentd`].
+const SHARED_DISK: &str = "[sbd]\ndevices = [\"/dev/shared\"]\nwatchdog_timeout = \"2s\"\nmsgwait_timeout = \"4s\"\n\
+                           loop_timeout = \"1s\"\nio_timeout = \"100ms\"\n";
 
 /// A cluster as TOML: a data node for each list of fence devices, and groups with what they require and where they are best.
 #[must_use]
@@ -123,11 +131,18 @@ pub fn cluster(nodes: &[&[Device]], witness: Witness, groups: &[(&str, &str, u8)
             &format!("[[node]]\nname = \"n{node}\"\nlinks = [\"10.0.0.{node}\"]\nkeys = [\"{node:064x}\"]\n");
         for (number, (method, kind)) in devices.iter().enumerate() {
             let method = method.map_or(String::new(), |method| format!("method = \"{method}\"\n"));
+            if *kind == ORDERS {
+                text += &format!("[[fence]]\nnode = \"n{node}\"\nagent = \"sbd\"\n{method}");
+                continue;
+            }
             text += &format!(
                 "[[fence]]\nnode = \"n{node}\"\nagent = \"exec\"\nkind = \"{kind}\"\n{method}\
                  params = {{ program = \"/bin/device{number}\" }}\n"
             );
         }
+    }
+    if nodes.iter().any(|devices| devices.contains(&ORDER[0])) {
+        text += SHARED_DISK;
     }
     match witness {
         Witness::None => {}

@@ -10,6 +10,8 @@ use holdfast_proto::ids::{Epoch, GroupName};
 use holdfast_proto::peer::RunState;
 use holdfast_proto::time::Time;
 
+use super::shared::DiskWatch;
+
 /// Time that a start takes.
 pub const START: Duration = Duration::from_millis(50);
 /// Time that a stop takes.
@@ -130,6 +132,8 @@ pub struct Agentd {
     pub watchdog: bool,
     /// Since when the watchdog has not been petted.
     pub starved_since: Option<Time>,
+    /// The watch on a shared disk.
+    pub disk: DiskWatch,
 }
 
 impl Agentd {
@@ -142,6 +146,7 @@ impl Agentd {
                 .collect(),
             watchdog,
             starved_since: None,
+            disk: DiskWatch::default(),
         }
     }
 
@@ -151,6 +156,7 @@ impl Agentd {
             *group = Group::new(GroupName::clone(&group.name), group.halted_at_lapse);
         }
         self.starved_since = None;
+        self.disk = DiskWatch::default();
     }
 
     /// The group `name`, with its number.
@@ -267,6 +273,7 @@ impl Agentd {
     /// Keeps the books of the watchdog.
     pub fn pet(&mut self, now: Time, paused: bool) {
         let may = !paused
+            && self.disk.petted_until().is_none_or(|until| now < until)
             && self
                 .groups
                 .iter()

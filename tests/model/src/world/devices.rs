@@ -9,7 +9,7 @@ use std::time::Duration;
 use holdfast_core::effect::{FenceId, FenceStep};
 use holdfast_core::event::{Event, FenceResult};
 use holdfast_proto::config::{FenceKind, FenceSection};
-use holdfast_proto::ids::NodeId;
+use holdfast_proto::ids::{BootId, NodeId};
 use holdfast_proto::time::Time;
 
 use super::{Item, World};
@@ -36,6 +36,10 @@ pub struct Ask {
     pub device: usize,
     /// What it is asked for.
     pub step: FenceStep,
+    /// The boot that is to end, if one was heard.
+    pub boot: Option<BootId>,
+    /// It is an order on a shared disk, and was written as this one.
+    pub order: Option<u64>,
     /// When it acts; late if absent.
     pub acts_at: Option<Time>,
     /// Whoever asked was told already that it failed.
@@ -64,7 +68,7 @@ impl World {
         &mut self,
         by: usize,
         id: FenceId,
-        node: NodeId,
+        (node, boot): (NodeId, Option<BootId>),
         device: usize,
         step: FenceStep,
     ) {
@@ -77,6 +81,8 @@ impl World {
             target: self.number_of(node),
             device,
             step,
+            boot,
+            order: None,
             acts_at: Some(self.now + DEVICE + LONGER * before),
             given_up: false,
             answer: None,
@@ -95,8 +101,14 @@ impl World {
         self.answer_fence(&ask, result);
     }
 
-    /// A device acts, and its answer is under way for long.
+    /// A device acts, and its answer is under way for long. (For an order: who gave it is slow.)
     pub(super) fn device_answers_late(&mut self, number: usize) {
+        if self.is_order(self.asks[number].device) {
+            // It has to stand until then anyway; it is only looked at later.
+            let ask = &mut self.asks[number];
+            ask.acts_at = ask.acts_at.map(|at| at + LATE);
+            return;
+        }
         let ask = self.asks[number].clone();
         let result = self.device_works(&ask, DeviceEnd::Acts);
         let ask = &mut self.asks[number];
@@ -106,6 +118,9 @@ impl World {
     /// What is due at a device: that it acts, or that its late answer arrives.
     pub(super) fn device_is_due(&mut self, number: usize) {
         if self.asks[number].answer.is_none() {
+            if self.is_order(self.asks[number].device) {
+                return self.order_is_due(number);
+            }
             return self.device_ends(number, DeviceEnd::Acts);
         }
         let mut ask = self.asks.remove(number);
@@ -115,6 +130,9 @@ impl World {
     }
 
     fn device_works(&mut self, ask: &Ask, end: DeviceEnd) -> FenceResult {
+        if self.is_order(ask.device) {
+            return self.order_result(ask, end);
+        }
         if end == DeviceEnd::Acts {
             self.act(ask);
         }

@@ -7,7 +7,6 @@ use holdfast_core::event::{AgentEvent, Event, Identity};
 use holdfast_core::node::{Node, Start};
 use holdfast_core::witness::{Input, Proxy};
 use holdfast_proto::ids::Incarnation;
-use holdfast_proto::time::Time;
 
 use super::agentd::{Started, WATCHDOG};
 use super::network::Payload;
@@ -54,7 +53,7 @@ impl World {
             },
             durable: machine.disk.as_deref().cloned(),
             synced_this_boot: machine.synced_marker,
-            booted_at: Time::ZERO,
+            booted_at: machine.local(machine.booted_at),
             config,
         };
         machine.proxy = has_register.then(|| Box::new(Proxy::new(start.identity, start.config.timers())));
@@ -63,6 +62,7 @@ impl World {
         self.tell(Some(id), || format!("had starts (run {runs})"));
         self.after_handling(number);
         if !id.is_witness() {
+            self.claim_mailbox(number);
             self.attach(number);
         }
     }
@@ -118,10 +118,16 @@ impl World {
             Effect::Fence {
                 id,
                 node,
+                boot,
                 device,
                 step,
                 ..
-            } => self.ask_device(number, id, node, device, step),
+            } => self.ask_device(number, id, (node, boot), device, step),
+            Effect::Quorum(since) => {
+                let machine = self.machine_mut(number);
+                let since = machine.true_time(since);
+                machine.agentd.disk.backed(since);
+            }
             Effect::Journal(entry) => {
                 let node = self.machines[number].id;
                 self.tell(Some(node), || entry.text.clone());
@@ -132,7 +138,6 @@ impl World {
             }
             // Nothing in these configurations restarts in place, is in maintenance or changes its configuration.
             Effect::RestartResource { .. }
-            | Effect::Quorum(_)
             | Effect::Maintenance(_)
             | Effect::ConfigChanged(_)
             | Effect::ShutdownReady => {}

@@ -97,6 +97,7 @@ impl World {
                 self.encode_errand(errand, to);
             }
         }
+        self.encode_shared(to);
         to.word(self.inbox.len() as u64);
         for item in &self.inbox {
             self.encode_item(item, to);
@@ -246,7 +247,9 @@ impl World {
 
     fn encode_answer(&self, by: usize, answer: &FenceResult, to: &mut Encoder) {
         to.flag(answer.off_read_back);
-        to.word(self.machines[by].local(self.now).0.wrapping_sub(answer.read_at.0));
+        // An order has none.
+        let age = self.machines[by].local(self.now).0.wrapping_sub(answer.read_at.0);
+        to.word(if answer.read_at == Time::ZERO { 0 } else { age });
     }
 
     fn encode_event(&self, number: usize, event: &Event, to: &mut Encoder) {

@@ -69,7 +69,16 @@ impl World {
             }
         }
         for (number, ask) in self.asks.iter().enumerate() {
-            if ask.acts_at.is_some() && ask.answer.is_none() {
+            if ask.acts_at.is_none() || ask.answer.is_some() {
+                continue;
+            }
+            if self.is_order(ask.device) {
+                choices.push(Action::FenceRefuses(number));
+                choices.push(match ask.order {
+                    None => Action::FenceIsLate(number),
+                    Some(_) => Action::FenceAnswerIsLate(number),
+                });
+            } else {
                 choices.extend([
                     Action::FenceRefuses(number),
                     Action::FencePretends(number),
@@ -77,6 +86,11 @@ impl World {
                     Action::FenceAnswerIsLate(number),
                 ]);
             }
+        }
+        if let Some(disk) = &self.shared {
+            let nodes = self.setup.config.nodes.iter().map(|section| section.id);
+            let reach = nodes.filter(|node| !disk.cut.contains(node));
+            choices.extend(reach.map(Action::LoseSharedDisk));
         }
         self.operator_words(choices);
     }
@@ -95,6 +109,9 @@ impl World {
         }
         if self.spare.is_some() {
             choices.push(Action::RegisterBack);
+        }
+        if let Some(disk) = &self.shared {
+            choices.extend(disk.cut.iter().copied().map(Action::FindSharedDisk));
         }
         for (a, b) in self.pairs() {
             if self.cut.contains(&(a, b)) || self.cut.contains(&(b, a)) {
@@ -165,6 +182,11 @@ impl World {
             if machine.id.is_witness() {
                 continue;
             }
+            if self.shared.is_some() {
+                let others = self.setup.config.nodes.iter().map(|section| section.id);
+                let others = others.filter(|node| *node != machine.id && !off.contains(node));
+                choices.extend(others.map(|node| Action::Fence(machine.id, node)));
+            }
             let others_off = off.len() + 1 == self.machines.len();
             let version = had.durable().map(|durable| durable.committed.version);
             let leads = had.holds_lease(machine.local(self.now));
@@ -205,6 +227,8 @@ impl World {
                 self.inbox.push_back(Item::Errand(errand));
             }
             Action::RegisterReplaced => self.spare = self.register.take(),
+            Action::LoseSharedDisk(node) => self.lose_disk(node),
+            Action::FindSharedDisk(node) => self.find_disk(node),
             Action::RegisterBack => self.register = self.spare.take(),
             Action::Release(number) => {
                 let packet = self.held.remove(number);
@@ -219,6 +243,9 @@ impl World {
             Action::FenceRefuses(number) => self.device_ends(number, DeviceEnd::Refuses),
             Action::FencePretends(number) => self.device_ends(number, DeviceEnd::Pretends),
             Action::FenceIsLate(number) => self.device_times_out(number),
+            Action::FenceActs(number) if self.is_order(self.asks[number].device) => {
+                self.late_order(number);
+            }
             Action::FenceActs(number) => self.device_ends(number, DeviceEnd::Acts),
             Action::FenceAnswerIsLate(number) => self.device_answers_late(number),
             Action::FenceAnswers(number) => self.device_is_due(number),
@@ -229,6 +256,7 @@ impl World {
                     reason: String::new(),
                 },
             ),
+            Action::Fence(at, node) => self.ask(at, OperatorRequest::Fence { node }),
             Action::Force(at) => self.ask(at, OperatorRequest::QuorumForce),
             Action::Move(number, to) => self.ask_to_move(number, to),
             _ => self.strike_machine(action),
@@ -285,11 +313,12 @@ impl World {
     }
 
     pub(super) fn power_on(&mut self, number: usize) {
-        let starts_at = self.now + BOOT;
+        let now = self.now;
         let machine = self.machine_mut(number);
         machine.powered = true;
         machine.boots += 1;
-        machine.had_starts_at = Some(starts_at);
+        machine.booted_at = now;
+        machine.had_starts_at = Some(now + BOOT);
         let (node, boots) = (machine.id, machine.boots);
         self.tell(Some(node), || format!("power on, boot {boots}"));
     }

@@ -36,6 +36,8 @@ pub struct Machine {
     pub cut_from_storage: bool,
     /// Number of the present or latest boot.
     pub boots: u64,
+    /// When that boot began.
+    pub booted_at: Time,
     /// Number of the present or latest run of `had`, over all boots.
     pub runs: u64,
     /// When `had` starts: the machine is booting, or systemd waits before it starts it again.
@@ -72,6 +74,7 @@ impl Machine {
             switched_off: 0,
             cut_from_storage: false,
             boots: 0,
+            booted_at: Time::ZERO,
             runs: 0,
             had_starts_at: None,
             had: None,

@@ -13,6 +13,7 @@ pub mod faults;
 pub mod machine;
 pub mod network;
 pub mod register;
+pub mod shared;
 pub mod step;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -36,6 +37,7 @@ use devices::Ask;
 use machine::Machine;
 use network::Packet;
 use register::Errand;
+use shared::SharedDisk;
 
 /// Timers of `had` fire at multiples of this.
 pub const GRID: Duration = Duration::from_millis(25);
@@ -94,6 +96,8 @@ pub struct World {
     pub register: Option<Arc<Record>>,
     /// What the former one holds.
     pub spare: Option<Arc<Record>>,
+    /// The disk on which nodes order each other to end, if there is one.
+    pub shared: Option<SharedDisk>,
     /// What happens at this instant, in order.
     pub inbox: VecDeque<Item>,
     /// Fence devices at work.
@@ -138,6 +142,7 @@ impl World {
             late_errands: Vec::new(),
             register: None,
             spare: None,
+            shared: setup.config.sbd.as_ref().map(|_| SharedDisk::default()),
             inbox: VecDeque::new(),
             asks: Vec::new(),
             ghost: Arc::default(),

@@ -7,6 +7,7 @@ use holdfast_core::witness::Input;
 use holdfast_proto::ids::NodeId;
 use holdfast_proto::time::Time;
 
+use super::devices::Ask;
 use super::machine::Word;
 use super::network::Payload;
 use super::{GRID, Item, World};
@@ -21,6 +22,8 @@ const BUSY_MAX: u32 = 5_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     Watchdog(usize),
+    Order(usize),
+    Unpetted(usize),
     Device(usize),
     Link(NodeId, NodeId),
     Disk(usize),
@@ -162,7 +165,7 @@ impl World {
     fn next_due(&self) -> Option<(Time, Due)> {
         let machines = (0..self.machines.len()).flat_map(|number| self.due_on(number));
         let acting = self.asks.iter().enumerate();
-        let devices = acting.filter_map(|(number, ask)| Some((ask.acts_at?, Due::Device(number))));
+        let devices = acting.filter_map(|(number, ask)| Some((self.acts_at(ask)?, Due::Device(number))));
         let links = self
             .slow
             .iter()
@@ -172,6 +175,14 @@ impl World {
             .chain(links)
             .map(|(at, due)| (at.max(self.now), due))
             .min()
+    }
+
+    /// An order is the agent process's own work, which waits while the machine is paused.
+    fn acts_at(&self, ask: &Ask) -> Option<Time> {
+        let awake = self.machines[ask.by]
+            .paused_until
+            .filter(|_| self.is_order(ask.device));
+        ask.acts_at.max(awake.filter(|_| ask.acts_at.is_some()))
     }
 
     fn due_on(&self, number: usize) -> impl Iterator<Item = (Time, Due)> {
@@ -186,7 +197,12 @@ impl World {
         let proxy = machine.proxy.as_ref().and_then(|proxy| proxy.poll_timeout());
         let gives_up = proxy.map(|at| on_grid(machine.true_time(at)).max(decides));
         let recovers = machine.disk_stalls_until;
+        let watch = &machine.agentd.disk;
+        let obeys = watch.obeys_at.map(|at| at.max(awake));
+        let unpetted = watch.petted_until().filter(|until| *until > self.now);
         let dues = [
+            obeys.map(|at| (at, Due::Order(number))),
+            unpetted.map(|at| (at, Due::Unpetted(number))),
             recovers.map(|at| (at, Due::Disk(number))),
             fires.map(|at| (at, Due::Watchdog(number))),
             acts.map(|at| (at, Due::Agentd(number))),
@@ -206,6 +222,11 @@ impl World {
                 self.power_off(number, "its watchdog fired");
                 self.power_on(number);
             }
+            Due::Order(number) => {
+                self.active = true;
+                self.obey(number);
+            }
+            Due::Unpetted(_) => self.active = true,
             Due::Device(number) => {
                 self.active = true;
                 self.device_is_due(number);
