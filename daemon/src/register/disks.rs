@@ -1,25 +1,22 @@
 //! The witness that is kept on shared disks: had-agentd does the work, this says it in the words of its API. A record is the same
 //! head line as in etcd, and the states in the layout of a state file.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_core::durable::Durable;
-use holdfast_core::witness::record::{Head, Record, States};
+use holdfast_core::witness::record::Record;
 use holdfast_core::witness::{Call, CallId, Op, Outcome};
 use holdfast_proto::agent::{RegisterAnswer, RegisterCall};
 use holdfast_proto::ids::Ballot;
 
+use super::body::{self, KnownBody};
 use super::{Answer, Picture, text};
-use crate::store::format;
 
 /// What is known of the register on the disks.
 #[derive(Debug)]
 pub struct Disks {
     /// Added to the numbers of calls: had-agentd may still answer one of an earlier run of `had`.
     first_id: u64,
-    /// The states that were read or written last, and their head.
-    body: Option<(Head, States)>,
+    body: KnownBody,
 }
 
 impl Disks {
@@ -28,7 +25,7 @@ impl Disks {
     pub fn new(started: u64) -> Disks {
         Disks {
             first_id: started,
-            body: None,
+            body: KnownBody::default(),
         }
     }
 
@@ -47,7 +44,8 @@ impl Disks {
             request.body = write
                 .states
                 .as_ref()
-                .map(|states| body(&write.head, states))
+                // The same bytes as long as no state changes.
+                .map(|states| body::write(&write.head, states, Ballot::ZERO))
                 .unwrap_or_default();
         }
         request
@@ -77,41 +75,11 @@ impl Disks {
 
     fn record(&mut self, answer: &RegisterAnswer) -> Result<Record, String> {
         let head = text::read(&answer.head).ok_or("its head is not Holdfast's, or of another version")?;
-        if head.body == 0 {
-            return Ok(Record { head, states: None });
+        match self.body.record(head) {
+            Some(record) => Ok(record),
+            None => self.body.read(head, &answer.body),
         }
-        let name = |head: &Head| (head.register, head.body, head.body_by);
-        if let Some((_, states)) = self.body.as_ref().filter(|(known, _)| name(known) == name(&head)) {
-            let states = Some(states.clone());
-            return Ok(Record { head, states });
-        }
-        let header = format::header(&answer.body)?;
-        let durable = format::record(header, &answer.body)?;
-        if header.sequence != head.body {
-            return Err("head and body do not belong together".into());
-        }
-        let states = States {
-            accepted_ballot: durable.accepted_ballot,
-            accepted: durable.accepted,
-            committed: durable.committed,
-        };
-        self.body = Some((head, states.clone()));
-        Ok(Record {
-            head,
-            states: Some(states),
-        })
     }
-}
-
-/// The same bytes as long as no state changes: what is promised stands in the head.
-fn body(head: &Head, states: &States) -> Vec<u8> {
-    let durable = Durable {
-        promised: Ballot::ZERO,
-        accepted_ballot: states.accepted_ballot,
-        accepted: Arc::clone(&states.accepted),
-        committed: Arc::clone(&states.committed),
-    };
-    format::encode(head.body, &durable)
 }
 
 #[cfg(test)]

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use holdfast_core::durable::Durable;
-use holdfast_core::witness::record::{Head, Record, States};
+use holdfast_core::witness::record::{Head, Record};
 use holdfast_core::witness::{Op, Outcome};
 use holdfast_proto::config::EtcdSection;
 use holdfast_proto::ids::ClusterId;
@@ -20,9 +19,9 @@ use rustls::ClientConfig;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::body::{self, KnownBody};
 use super::http::Session;
 use super::{Picture, login, text};
-use crate::store::format;
 
 const TXN: &str = "/v3/kv/txn";
 const RANGE: &str = "/v3/kv/range";
@@ -45,8 +44,7 @@ pub(super) struct Etcd {
     token: Option<String>,
     /// Why there is no token.
     login_trouble: String,
-    /// The body that was read or written last, and its head.
-    body: Option<(Head, States)>,
+    body: KnownBody,
     picture: Picture,
 }
 
@@ -99,7 +97,7 @@ impl Etcd {
             session: None,
             token: None,
             login_trouble: String::new(),
-            body: None,
+            body: KnownBody::default(),
             picture: Picture::default(),
         }
     }
@@ -154,8 +152,8 @@ impl Etcd {
         let Some(head) = head_of(&answer)? else {
             return Ok(None);
         };
-        if head.body == 0 || self.known_body(&head).is_some() {
-            return self.record(head, None).map(Some);
+        if let Some(record) = self.body.record(head) {
+            return Ok(Some(record));
         }
         let both = json!({ "success": self.both() });
         let answer: TxnAnswer = self.post(TXN, &both).await?;
@@ -178,10 +176,9 @@ impl Etcd {
             .as_ref()
             .filter(|_| write.head.body == write.head.write)
         {
-            let durable = durable(&write.head, states);
             puts.push(put(
                 &self.body_key,
-                BASE64.encode(format::encode(write.head.body, &durable)),
+                BASE64.encode(body::write(&write.head, states, write.head.promised)),
             ));
         }
         let request = json!({ "compare": [compare], "success": puts, "failure": self.both() });
@@ -190,7 +187,7 @@ impl Etcd {
             return self.content(&answer).map(Outcome::Content);
         }
         if let Some(states) = &write.states {
-            self.body = Some((write.head, states.clone()));
+            self.body.keep(write.head, states);
         }
         Ok(Outcome::Swapped)
     }
@@ -212,19 +209,9 @@ impl Etcd {
         }
     }
 
-    fn known_body(&self, head: &Head) -> Option<&States> {
-        let (known, states) = self.body.as_ref()?;
-        let name = |head: &Head| (head.register, head.body, head.body_by);
-        (name(known) == name(head)).then_some(states)
-    }
-
     fn record(&mut self, head: Head, body: Option<&KeyValue>) -> Result<Record, String> {
-        if head.body == 0 {
-            return Ok(Record { head, states: None });
-        }
-        if let Some(states) = self.known_body(&head) {
-            let states = Some(states.clone());
-            return Ok(Record { head, states });
+        if let Some(record) = self.body.record(head) {
+            return Ok(record);
         }
         let unreadable = |why: &dyn std::fmt::Display| {
             format!(
@@ -233,21 +220,7 @@ impl Etcd {
         };
         let body = body.ok_or_else(|| unreadable(&"its body is gone"))?;
         let bytes = BASE64.decode(&body.value).map_err(|error| unreadable(&error))?;
-        let header = format::header(&bytes).map_err(|error| unreadable(&error))?;
-        let durable = format::record(header, &bytes).map_err(|error| unreadable(&error))?;
-        if header.sequence != head.body {
-            return Err(unreadable(&"head and body do not belong together"));
-        }
-        let states = States {
-            accepted_ballot: durable.accepted_ballot,
-            accepted: durable.accepted,
-            committed: durable.committed,
-        };
-        self.body = Some((head, states.clone()));
-        Ok(Record {
-            head,
-            states: Some(states),
-        })
+        self.body.read(head, &bytes).map_err(|why| unreadable(&why))
     }
 
     async fn post<T: for<'a> Deserialize<'a>>(&mut self, path: &str, body: &Value) -> Result<T, String> {
@@ -324,13 +297,4 @@ fn head_of(answer: &RangeAnswer) -> Result<Option<Head>, String> {
 
 fn line(head: &Head) -> String {
     BASE64.encode(text::write(head))
-}
-
-fn durable(head: &Head, states: &States) -> Durable {
-    Durable {
-        promised: head.promised,
-        accepted_ballot: states.accepted_ballot,
-        accepted: Arc::clone(&states.accepted),
-        committed: Arc::clone(&states.committed),
-    }
 }

@@ -1,7 +1,8 @@
-//! The witness that is kept in a register. In an existing etcd cluster: a thread that carries out, one after the other, what the proxy in
-//! the core asks of it. A call that was given up makes room for the next.
-//! On shared disks: had-agentd does the work ([`Disks`]).
+//! The witness that is kept in a register. In an existing etcd cluster: a thread that carries out, one after the other, what
+//! the proxy in the core asks of it; a call that was given up makes room for the next. On shared disks: had-agentd does the
+//! work ([`Disks`]).
 
+mod body;
 mod disks;
 mod etcd;
 mod http;

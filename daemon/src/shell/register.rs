@@ -1,8 +1,6 @@
 //! A witness that is kept in a register: its proxy stands between the core and the thread that calls etcd, or the agent process,
 //! which does the work on shared disks.
 
-use std::time::Duration;
-
 use holdfast_core::witness::{Call, Input, Outcome, Proxy};
 use holdfast_proto::agent::RegisterAnswer;
 use holdfast_proto::agent::agent_request::Body;
@@ -27,7 +25,6 @@ pub struct Register {
     picture: Picture,
     /// Where the configuration has such a witness now.
     place: Option<RegisterPlace>,
-    lease: Duration,
     /// It was told that the register does not answer.
     told: bool,
 }
@@ -40,7 +37,6 @@ impl Register {
             disks: Disks::new(clock::now().0),
             picture: Picture::default(),
             place: None,
-            lease: Duration::from_secs(1),
             told: false,
         }
     }
@@ -52,7 +48,6 @@ impl Register {
 
     pub(super) fn follow(&mut self, config: &Config) {
         self.place = config.register.as_ref().map(|register| register.place.clone());
-        self.lease = config.timers().lease;
         self.link.follow(config);
     }
 
@@ -106,7 +101,9 @@ impl Shell {
             return register.link.submit(call);
         };
         if self.agent.attached {
-            let patience = register.lease.max(Duration::from_secs(1)) * PATIENCE_PERCENT / 100;
+            let now = clock::now();
+            let given_up = register.proxy.poll_timeout().unwrap_or(now);
+            let patience = now.until(given_up) * PATIENCE_PERCENT / 100;
             let request = register.disks.request(&call, patience);
             return self.to_agentd(Body::Register(request));
         }
