@@ -5,6 +5,7 @@
 //! - [`disk`]: one sector at a time, past the page cache, each with a deadline, because a dead disk blocks for ever.
 //! - [`volume`]: what is done with a disk: create, list, claim a slot, write an order and read it back.
 //! - [`mark`]: what Holdfast adds to a slot, in bytes that SBD neither reads nor compares.
+//! - [`register`]: behind all of that, a register in which the witness of a cluster can be kept.
 //!
 //! What stock SBD and this crate do differently: an order counts as written only when the whole sector was read back
 //! and is the same. Stock SBD reads it back and then does not look at the result.
@@ -13,6 +14,7 @@ pub mod disk;
 pub mod error;
 pub mod layout;
 pub mod mark;
+mod random;
 pub mod register;
 mod sys;
 pub mod volume;
@@ -21,6 +23,7 @@ pub use disk::Disk;
 pub use error::{Error, Result};
 pub use layout::{Command, Header, Mail, Slot, Timeouts};
 pub use mark::Mark;
+pub use random::random_id;
 pub use volume::Volume;
 
 /// On how many of `disks` an order has to stand.

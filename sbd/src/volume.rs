@@ -1,6 +1,5 @@
 //! What is done with a disk: create it, list it, claim a slot, write an order and read it back.
 
-use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use crate::layout::{
     Command, Damage, HEADER_SECTOR, Header, Mail, Slot, Timeouts, mail_sector, sectors_needed, slot_sector,
 };
 use crate::mark::{self, Mark};
+use crate::random::random_id;
 
 /// A disk with a header that was read and found right.
 pub struct Volume {
@@ -45,7 +45,7 @@ impl Volume {
     /// # Errors
     /// When it is too small, or does not take it.
     pub fn create(mut disk: Disk, timeouts: Timeouts) -> Result<Volume> {
-        let header = Header::new(disk.sector_size(), timeouts, random(&disk)?);
+        let header = Header::new(disk.sector_size(), timeouts, random_id()?.to_be_bytes());
         fits(&disk, &header)?;
         // The header goes last: what ends half-way is no disk of SBD's yet.
         let empty = vec![0; disk.sector_size() as usize];
@@ -216,7 +216,7 @@ impl Volume {
     pub fn send(&mut self, slot: u8, command: Command, from: &str, to: &str) -> Result<Written> {
         let from = from.to_string();
         let mut sector = Mail { command, from }.sector(self.header.sector_size);
-        mark::stamp(&mut sector, random(&self.disk)?);
+        mark::stamp(&mut sector, random_id()?.to_be_bytes());
         self.write_checked(mail_sector(slot), &sector, "order for", to)?;
         Ok(Written { slot, sector })
     }
@@ -275,22 +275,6 @@ fn not_kept(disk: &Disk, what: &'static str, node: &str) -> Error {
         what,
         node: node.to_string(),
     }
-}
-
-/// 16 bytes that nobody else has: the kernel's random UUIDs.
-fn random(disk: &Disk) -> Result<[u8; 16]> {
-    const SOURCE: &str = "/proc/sys/kernel/random/uuid";
-    let failed = |source| Error::Open {
-        path: SOURCE.into(),
-        source,
-    };
-    let text = fs::read_to_string(SOURCE).map_err(failed)?;
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    let number = u128::from_str_radix(&digits, 16).map_err(|_| {
-        let text = format!("it gave no UUID for {}", disk.path().display());
-        failed(std::io::Error::other(text))
-    })?;
-    Ok(number.to_be_bytes())
 }
 
 #[cfg(test)]

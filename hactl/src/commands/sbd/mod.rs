@@ -24,17 +24,14 @@ use devices::Disks;
 /// # Errors
 /// When there is no disk, or too few of them do what was asked.
 pub fn run(args: SbdArgs, ui: &Ui) -> anyhow::Result<()> {
-    if let SbdCommand::CreateWitness(create) = args.command {
-        return witness::run(&args.disks, &create, ui);
-    }
-    let disks = devices::find(&args.disks)?;
+    let disks = || devices::find(&args.disks);
     match args.command {
-        SbdCommand::CreateWitness(_) => Ok(()),
-        SbdCommand::List => show::list(&disks, ui),
-        SbdCommand::Dump => show::dump(&disks, ui),
-        SbdCommand::Create(create) => create::run(&disks, &create, ui),
-        SbdCommand::Allocate { node } => create::allocate(&disks, &node, ui),
-        SbdCommand::Message(message) => message::run(&disks, &message, ui),
+        SbdCommand::CreateWitness(create) => witness::run(&args.disks, &create, ui),
+        SbdCommand::List => show::list(&disks()?, ui),
+        SbdCommand::Dump => show::dump(&disks()?, ui),
+        SbdCommand::Create(create) => create::run(&disks()?, &create, ui),
+        SbdCommand::Allocate { node } => create::allocate(&disks()?, &node, ui),
+        SbdCommand::Message(message) => message::run(&disks()?, &message, ui),
     }
 }
 

@@ -1,6 +1,5 @@
 //! `hactl sbd create-witness`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,7 +32,7 @@ pub fn run(args: &DiskArgs, create: &CreateWitnessArgs, ui: &Ui) -> anyhow::Resu
     let most = config.nodes.iter().map(|node| node.id.0).max().unwrap_or(0);
     let header = Header {
         cluster: config.cluster.id.0,
-        register: random()?,
+        register: holdfast_sbd::random_id()?,
         nodes: create.nodes.unwrap_or(most.max(2)),
     };
     if header.nodes < most {
@@ -104,11 +103,4 @@ fn ask(path: &Path, io_timeout: Duration, ui: &Ui) -> anyhow::Result<()> {
         pad(&name, 0)
     );
     ask_for(&name, &warning, "hactl sbd create-witness --yes", ui)
-}
-
-/// A number that no other register has: the kernel's random UUIDs.
-fn random() -> anyhow::Result<u128> {
-    let text = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    Ok(u128::from_str_radix(&digits, 16)?)
 }
