@@ -108,14 +108,15 @@ pub fn exploration(name: &str, bounds: &Bounds) -> Option<(Arc<Setup>, Explorati
 
 fn pair(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
-        name: "pair",
-        title: "two nodes with fence devices, no witness",
-        config: cluster(&[POWER, POWER], Witness::None, &[("db", "fencing", 1)]),
-        watchdogs: vec![],
         moves: true,
         odd_links: true,
-        fine_ends: deep,
-        budget,
+        ..Setup::plain(
+            "pair",
+            "two nodes with fence devices, no witness",
+            cluster(&[POWER, POWER], Witness::None, &[("db", "fencing", 1)]),
+            budget,
+            deep,
+        )
     });
     let world = setup.formed();
     (setup, vec![world])
@@ -123,38 +124,37 @@ fn pair(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
 
 fn witness(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
-        name: "witness",
-        title: "two nodes and a witness; one group requires fencing, one a lease; both nodes have a watchdog",
-        config: cluster(
-            &[POWER, POWER],
-            Witness::Had,
-            &[("db", "fencing", 1), ("vip", "lease", 1)],
-        ),
         watchdogs: vec![A, B],
         moves: true,
         odd_links: true,
-        fine_ends: deep,
-        budget,
+        ..Setup::plain(
+            "witness",
+            "two nodes and a witness; one group requires fencing, one a lease; both nodes have a watchdog",
+            cluster(
+                &[POWER, POWER],
+                Witness::Had,
+                &[("db", "fencing", 1), ("vip", "lease", 1)],
+            ),
+            budget,
+            deep,
+        )
     });
     let world = setup.formed();
     (setup, vec![world])
 }
 
 fn witness_lost(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
-    let setup = Arc::new(Setup {
-        name: "witness-lost",
-        title: "two nodes and a witness that neither reaches any more, until each link to it heals",
-        config: cluster(
+    let setup = Arc::new(Setup::plain(
+        "witness-lost",
+        "two nodes and a witness that neither reaches any more, until each link to it heals",
+        cluster(
             &[POWER, POWER],
             Witness::Had,
             &[("db", "fencing", 1), ("vip", "lease", 1)],
         ),
-        watchdogs: vec![],
-        moves: false,
-        odd_links: false,
-        fine_ends: deep,
         budget,
-    });
+        deep,
+    ));
     let mut world = setup.formed();
     world.strike(Action::Cut(W, A));
     world.strike(Action::Cut(W, B));
@@ -163,14 +163,14 @@ fn witness_lost(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
 
 fn voters(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
-        name: "voters",
-        title: "a pair in which one node was fenced and voted out, and now comes back",
-        config: cluster(&[POWER, POWER], Witness::None, &[("db", "fencing", 1)]),
-        watchdogs: vec![],
-        moves: false,
         odd_links: true,
-        fine_ends: deep,
-        budget,
+        ..Setup::plain(
+            "voters",
+            "a pair in which one node was fenced and voted out, and now comes back",
+            cluster(&[POWER, POWER], Witness::None, &[("db", "fencing", 1)]),
+            budget,
+            deep,
+        )
     });
     let mut world = voting_alone(&setup);
     world.strike(Action::PowerOn(B));
@@ -179,14 +179,14 @@ fn voters(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
 
 fn returning(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
-        name: "returning",
-        title: "a pair in which one node lost power, and is back, unheard, before the other could write down its takeover",
-        config: cluster(&[POWER, POWER], Witness::None, &[("db", "fencing", 1)]),
-        watchdogs: vec![],
-        moves: false,
         odd_links: true,
-        fine_ends: deep,
-        budget,
+        ..Setup::plain(
+            "returning",
+            "a pair in which one node lost power, and is back, unheard, before the other could write down its takeover",
+            cluster(&[POWER, POWER], Witness::None, &[("db", "fencing", 1)]),
+            budget,
+            deep,
+        )
     });
     let mut world = setup.formed();
     world.strike(Action::PowerOff(B));
@@ -201,14 +201,14 @@ fn returning(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
 
 fn readmitted(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
-        name: "readmitted",
-        title: "one node of a pair adds the other, which accepts that, unheard, and is cut off; and withdraws it on a slow disk",
-        config: cluster(&[POWER, POWER], Witness::None, &[("db", "fencing", 1)]),
-        watchdogs: vec![],
-        moves: false,
         odd_links: true,
-        fine_ends: deep,
-        budget,
+        ..Setup::plain(
+            "readmitted",
+            "one node of a pair adds the other, which accepts that, unheard, and is cut off; and withdraws it on a slow disk",
+            cluster(&[POWER, POWER], Witness::None, &[("db", "fencing", 1)]),
+            budget,
+            deep,
+        )
     });
     let mut world = voting_alone(&setup);
     world.strike(Action::PowerOn(B));
@@ -242,14 +242,14 @@ fn voting_alone(setup: &Arc<Setup>) -> World {
 
 fn cold_start(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
-        name: "cold-start",
-        title: "a pair without power: both nodes current, or the second one voted out; either may start first",
-        config: cluster(&[POWER, POWER], Witness::None, &[("db", "fencing", 1)]),
-        watchdogs: vec![],
-        moves: false,
         odd_links: true,
-        fine_ends: deep,
-        budget,
+        ..Setup::plain(
+            "cold-start",
+            "a pair without power: both nodes current, or the second one voted out; either may start first",
+            cluster(&[POWER, POWER], Witness::None, &[("db", "fencing", 1)]),
+            budget,
+            deep,
+        )
     });
     let mut both = setup.formed();
     both.strike(Action::PowerOff(A));
@@ -260,20 +260,17 @@ fn cold_start(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
 }
 
 fn three(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
-    let setup = Arc::new(Setup {
-        name: "three",
-        title: "three data nodes; one group requires fencing, one a lease",
-        config: cluster(
+    let setup = Arc::new(Setup::plain(
+        "three",
+        "three data nodes; one group requires fencing, one a lease",
+        cluster(
             &[POWER, POWER, POWER],
             Witness::None,
             &[("db", "fencing", 1), ("vip", "lease", 2)],
         ),
-        watchdogs: vec![],
-        moves: false,
-        odd_links: false,
-        fine_ends: deep,
         budget,
-    });
+        deep,
+    ));
     let world = setup.formed();
     (setup, vec![world])
 }
@@ -287,21 +284,18 @@ const BOARD_AND_STRIP: &[Device] = &[
 const BOARD_AND_FABRIC: &[Device] = &[(Some("board"), "power"), (Some("fabric"), "storage")];
 
 fn race(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
-    let setup = Arc::new(Setup {
-        name: "race",
-        title: "a pair whose nodes have lost contact; to fence one of them two methods race: board beside two outlets, board \
+    let setup = Arc::new(Setup::plain(
+        "race",
+        "a pair whose nodes have lost contact; to fence one of them two methods race: board beside two outlets, board \
                 beside storage",
-        config: cluster(
+        cluster(
             &[BOARD_AND_STRIP, BOARD_AND_FABRIC],
             Witness::None,
             &[("db", "fencing", 1)],
         ),
-        watchdogs: vec![],
-        moves: false,
-        odd_links: false,
-        fine_ends: deep,
         budget,
-    });
+        deep,
+    ));
     let races = |number: usize| {
         let mut world = setup.formed();
         let lost = [B, A][number];
@@ -316,30 +310,27 @@ fn race(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
 }
 
 fn register(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
-    let setup = Arc::new(Setup {
-        name: "register",
-        title: "two nodes, the witness kept in etcd",
-        config: cluster(&[POWER, POWER], Witness::Etcd, &[("db", "fencing", 1)]),
-        watchdogs: vec![],
-        moves: false,
-        odd_links: false,
-        fine_ends: deep,
+    let setup = Arc::new(Setup::plain(
+        "register",
+        "two nodes, the witness kept in etcd",
+        cluster(&[POWER, POWER], Witness::Etcd, &[("db", "fencing", 1)]),
         budget,
-    });
+        deep,
+    ));
     let world = setup.formed();
     (setup, vec![world])
 }
 
 fn orders(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
-        name: "orders",
-        title: "a pair that only orders on a shared disk fence, with watchdogs; it lost contact, or a node its way to the disk",
-        config: cluster(&[ORDER, ORDER], Witness::None, &[("db", "fencing", 1)]),
         watchdogs: vec![A, B],
-        moves: false,
-        odd_links: false,
-        fine_ends: deep,
-        budget,
+        ..Setup::plain(
+            "orders",
+            "a pair that only orders on a shared disk fence, with watchdogs; it lost contact, or a node its way to the disk",
+            cluster(&[ORDER, ORDER], Witness::None, &[("db", "fencing", 1)]),
+            budget,
+            deep,
+        )
     });
     let begins = |action: Action| {
         let mut world = setup.formed();
@@ -357,15 +348,15 @@ fn orders(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
 
 fn orders_witness(budget: Budget, deep: bool) -> (Arc<Setup>, Vec<World>) {
     let setup = Arc::new(Setup {
-        name: "orders-witness",
-        title: "two nodes and a witness; the owner of the group lost its way to the shared disk and the other node, which leads \
-                and ordered it to end",
-        config: cluster(&[ORDER, ORDER], Witness::Had, &[("db", "fencing", 1)]),
         watchdogs: vec![A, B],
-        moves: false,
-        odd_links: false,
-        fine_ends: deep,
-        budget,
+        ..Setup::plain(
+            "orders-witness",
+            "two nodes and a witness; the owner of the group lost its way to the shared disk and the other node, which leads \
+                and ordered it to end",
+            cluster(&[ORDER, ORDER], Witness::Had, &[("db", "fencing", 1)]),
+            budget,
+            deep,
+        )
     });
     let mut world = setup.formed();
     world.strike(Action::LoseSharedDisk(A));

@@ -20,8 +20,8 @@
 //! - at the end of each instant at which anything but heartbeats happened, and otherwise twice within a lease, faults:
 //!   a link cut, cut one way, or holding everything back for more than a lease or for longer than any permit; power lost;
 //!   `had` killed, or hung past its lease; a machine paused past its lease or past every permit; a fence device that
-//!   refuses, pretends, acts after it was given up, or acts at once and answers late; a stop that hangs; a return with an empty disk; an operator who
-//!   confirms a fence, forces quorum or moves a group.
+//!   refuses, pretends, acts after it was given up, or acts at once and answers late; a stop that hangs; a return with an
+//!   empty disk; an operator who confirms a fence, forces quorum or moves a group.
 //!
 //! A witness that is kept in etcd is not modelled either: each node has the real proxy ([`world::register`]). Each write to the
 //! register and each answer to one may be lost or late, or come when whoever asked is gone, and the register may be replaced
@@ -44,9 +44,9 @@
 //!
 //! In every state, after every step: S1, S2, S3, S4, S6 and the core's own assertions ([`promises`]). S6 is checked of each
 //! power proof that a node holds, and of each commit: a group is taken from a node only when it no longer runs there,
-//! whatever the proof was; and of each storage proof, that the boot it is held against has no disks. Some states (`--heal-every`) are healed, and then the cluster has to become whole within a
-//! minute ([`healing`]): "some owner stays possible", of which stateright's `eventually` would see little in a graph with
-//! cycles.
+//! whatever the proof was; and of each storage proof, that the boot it is held against has no disks. Some states
+//! (`--heal-every`) are healed, and then the cluster has to become whole within a minute ([`healing`]): "some owner stays
+//! possible", of which stateright's `eventually` would see little in a graph with cycles.
 //!
 //! # What is not
 //!

@@ -36,6 +36,27 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// One without watchdogs, moves and odd links. `deep`: with [`Setup::fine_ends`].
+    #[must_use]
+    pub fn plain(
+        name: &'static str,
+        title: &'static str,
+        config: Arc<Config>,
+        budget: Budget,
+        deep: bool,
+    ) -> Setup {
+        Setup {
+            name,
+            title,
+            config,
+            watchdogs: Vec::new(),
+            moves: false,
+            odd_links: false,
+            fine_ends: deep,
+            budget,
+        }
+    }
+
     /// The agent process of a machine.
     #[must_use]
     pub fn agentd(&self, node: NodeId) -> Agentd {

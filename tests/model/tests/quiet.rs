@@ -7,8 +7,8 @@ use holdfast_model::configs::{self, Bounds};
 use holdfast_model::model::Exploration;
 use holdfast_model::world::World;
 
-/// Looks at so many instants. Where a cut pair fences by orders, the pause between attempts has grown as far as it does only after some
-/// of them, and each takes its time.
+/// Looks at so many instants. Where a cut pair fences by orders, the pause between attempts has grown as far as it does only
+/// after some of them, and each takes its time.
 const PATIENCE: usize = 3_000;
 
 fn bounded(total: u8) -> Bounds {
