@@ -22,7 +22,8 @@ pub struct Origin {
     pub epoch: Epoch,
     /// A write to a register.
     pub write: u64,
-    /// The present boot and run of each member but a witness that is kept in a register, in the order of their numbers. Boots have to be numbered upwards.
+    /// The present boot and run of each member but a witness that is kept in a register, in the order of their numbers. Boots
+    /// have to be numbered upwards.
     pub runs: Vec<(NodeId, BootId, Incarnation)>,
 }
 

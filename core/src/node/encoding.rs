@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use holdfast_proto::config::Timers as Spans;
 use holdfast_proto::ids::{Ballot, NodeId, Version, VoterSet};
 use holdfast_proto::time::Time;
 
@@ -22,7 +23,6 @@ use crate::encoding::Encoder;
 use crate::event::NetworkHealth;
 use crate::member::Member;
 use crate::timer::{Timer, Timers};
-use holdfast_proto::config::Timers as Spans;
 
 impl Node {
     /// Encodes everything that a later decision can depend on, as seen at `now`. Left out: the journal's and the view's

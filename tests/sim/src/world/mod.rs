@@ -1,7 +1,8 @@
 //! The world: virtual time, and what it consists of. Each part has its own file: [`happening`] (the queue), [`network`],
 //! [`power`], [`daemon`] and [`agentd`] (the processes of a machine), [`fence`] (devices) and [`operator`], a witness in etcd
-//! in [`register`], one on shared disks in [`disks`]; faults strike in [`strike`] and [`services`], some of them out of an [`ambush`]; [`phases`] says what a run
-//! consists of, [`play`] lets one fault be for the table of failures, [`bound`] how long a recovery may take.
+//! in [`register`], one on shared disks in [`disks`]; faults strike in [`strike`] and [`services`], some of them out of an
+//! [`ambush`]; [`phases`] says what a run consists of, [`play`] lets one fault be for the table of failures, [`bound`] how
+//! long a recovery may take.
 
 mod aftermath;
 mod agentd;
