@@ -14,6 +14,7 @@ use holdfast_proto::time::Time;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
+use crate::roles::{CopySink, Peer, RolesView};
 
 /// A future of an agent's action. The runner drops it to cancel the action.
 pub type Action<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -93,6 +94,33 @@ pub trait ResourceAgent: Send {
         None
     }
 
+    /// True when the resource has roles. Then [`ResourceAgent::start`] makes it active unpromoted, on every eligible node
+    /// and without a permit, so it must do no harm there: it takes no writes. It follows the primary that
+    /// [`AgentContext::roles`] names, in a task of its own, and says what it sees with [`EventSink::copy`].
+    fn has_roles(&self) -> bool {
+        false
+    }
+
+    /// Lets it take writes. It was started here. The runner has checked permit and epoch, and the cluster has committed that
+    /// this node may have all that was acknowledged; before the first write is acknowledged the agent waits for those that
+    /// the committed [`crate::roles::InSync`] names. Repeated on what is promoted already: a success.
+    fn promote(&mut self, deadline: Time) -> Action<'_, Result<(), AgentError>> {
+        let _ = deadline;
+        Box::pin(async { Err(AgentError::new("this agent has no roles")) })
+    }
+
+    /// Ends its taking writes, with `toward` about to be promoted (None: nobody yet): what it acknowledged is on the copy of
+    /// that node when this returns, as far as that node follows. Returns only when no client can write any more; what is not
+    /// promoted is a success. It stays active, unpromoted. When it fails, `kill` follows.
+    fn demote<'a>(
+        &'a mut self,
+        toward: Option<&'a Peer>,
+        deadline: Time,
+    ) -> Action<'a, Result<(), AgentError>> {
+        let _ = (toward, deadline);
+        Box::pin(async { Err(AgentError::new("this agent has no roles")) })
+    }
+
     /// For the operator: the address and interface, the unit and its pid, last output lines.
     fn detail(&self) -> String;
 
@@ -133,6 +161,11 @@ pub struct AgentContext {
     pub saved: String,
     /// A folder for this had-agentd's files (root only, gone after a reboot).
     pub state_dir: std::path::PathBuf,
+    /// What the cluster has committed about the roles of the group; changes are to be followed. For resources without roles
+    /// it never changes.
+    pub roles: watch::Receiver<RolesView>,
+    /// Where the agent of a resource with roles says what it sees of its copy of the data.
+    pub copy: CopySink,
     /// What silences addresses to the millisecond. Only for groups whose successor waits for the end of the permit and
     /// for nothing else, and not where the operator does without.
     pub gate: Option<crate::vip::gate::Gate>,
@@ -279,6 +312,8 @@ pub(crate) mod tests {
             events: EventSink::new(0, notes, failures),
             saved: String::new(),
             state_dir: std::env::temp_dir(),
+            roles: watch::channel(RolesView::default()).1,
+            copy: CopySink::default(),
             gate: None,
         }
     }

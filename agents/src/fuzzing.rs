@@ -31,6 +31,8 @@ pub fn accepts(kind: &str, params: &BTreeMap<String, String>, saved: &str) -> Re
         events: EventSink::new(0, notes, failures),
         saved: saved.into(),
         state_dir: "/nonexistent".into(),
+        roles: watch::channel(crate::roles::RolesView::default()).1,
+        copy: crate::roles::CopySink::default(),
         gate: None,
     };
     crate::registry::build(kind, context).map(drop)

@@ -22,6 +22,7 @@ pub mod probe;
 pub mod program;
 pub mod register;
 pub mod registry;
+pub mod roles;
 pub mod rt;
 pub mod sbd;
 pub mod supervisor;

@@ -320,6 +320,7 @@ fn vip_group(requires: &str) -> GroupSpec {
         max_restarts: 1,
         restart_window_ms: 600_000,
         requires: requires.into(),
+        ..GroupSpec::default()
     }
 }
 

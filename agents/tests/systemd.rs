@@ -45,6 +45,7 @@ impl Unit {
             max_restarts: 1,
             restart_window_ms: 600_000,
             requires: "fencing".into(),
+            ..GroupSpec::default()
         }
     }
 }

@@ -43,6 +43,8 @@ fn context(params: &[(&str, &str)]) -> (AgentContext, Rest) {
         events: EventSink::new(0, note_sender, failure_sender),
         saved: String::new(),
         state_dir: std::env::temp_dir(),
+        roles: watch::channel(holdfast_agents::roles::RolesView::default()).1,
+        copy: holdfast_agents::roles::CopySink::default(),
         gate: None,
     };
     (

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct AgentRequest {
     /// What is asked.
-    #[prost(oneof = "agent_request::Body", tags = "1,2,3,4,5,6,7,8")]
+    #[prost(oneof = "agent_request::Body", tags = "1,2,3,4,5,6,7,8,9")]
     pub body: Option<agent_request::Body>,
 }
 
@@ -42,6 +42,9 @@ pub mod agent_request {
         /// A call to the register of the witness that is kept on shared disks. It takes the place of one that is under way.
         #[prost(message, tag = "8")]
         Register(super::RegisterCall),
+        /// Run the resources with roles of a group unpromoted, or no longer; and what is committed about them.
+        #[prost(message, tag = "9")]
+        Roles(super::GroupRoles),
     }
 }
 
@@ -167,6 +170,9 @@ pub struct GroupSpec {
     /// are halted by force at that instant, since the successor waits for a margin only.
     #[prost(string, tag = "5")]
     pub requires: String,
+    /// It runs on every node and is promoted nowhere: all of its resources are started without a permit.
+    #[prost(bool, tag = "6")]
+    pub every_node: bool,
 }
 
 /// A resource's definition.
@@ -215,6 +221,107 @@ pub struct ProbeSpec {
     pub of: u32,
 }
 
+/// What is committed about a group whose resources have roles (or that runs on every node), and whether this node is to run
+/// them. Says nothing about being promoted here: that is `StartGroup`, under a permit. Sent on every change.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct GroupRoles {
+    /// What to run of it, unpromoted; also its name.
+    #[prost(message, optional, tag = "1")]
+    pub spec: Option<GroupSpec>,
+    /// True when its resources with roles are to run here; false to stop them, unless the group is promoted here.
+    #[prost(bool, tag = "2")]
+    pub wanted: bool,
+    /// This node.
+    #[prost(message, optional, tag = "3")]
+    pub own: Option<PeerNode>,
+    /// All other data nodes.
+    #[prost(message, repeated, tag = "4")]
+    pub others: Vec<PeerNode>,
+    /// Node on which the group is promoted, or about to be; empty while it is nowhere.
+    #[prost(string, tag = "5")]
+    pub primary: String,
+    /// Epoch of that assignment.
+    #[prost(uint64, tag = "6")]
+    pub epoch: u64,
+    /// Whose copies hold all that was acknowledged.
+    #[prost(message, optional, tag = "7")]
+    pub in_sync: Option<InSync>,
+    /// Length of a lease.
+    #[prost(uint32, tag = "8")]
+    pub lease_ms: u32,
+    /// Version of the committed state that says so: an older one than was seen is not followed.
+    #[prost(uint64, tag = "9")]
+    pub version: u64,
+}
+
+/// A data node, for agents.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PeerNode {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Number.
+    #[prost(uint32, tag = "2")]
+    pub id: u32,
+    /// Addresses of its links.
+    #[prost(string, repeated, tag = "3")]
+    pub addresses: Vec<String>,
+}
+
+/// A set of nodes whose copies hold everything that was acknowledged.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct InSync {
+    /// Grows with each change.
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// Names.
+    #[prost(string, repeated, tag = "2")]
+    pub nodes: Vec<String>,
+}
+
+/// What is seen of this node's copy of a group's data.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CopyStatus {
+    /// Why it cannot be promoted here; empty if it can.
+    #[prost(string, tag = "1")]
+    pub obstacle: String,
+    /// How far it is, comparable within one history.
+    #[prost(uint64, tag = "2")]
+    pub position: u64,
+    /// Which history that counts in.
+    #[prost(string, tag = "3")]
+    pub history: String,
+    /// The position for people.
+    #[prost(string, tag = "4")]
+    pub position_text: String,
+    /// How old its data is against the primary's.
+    #[prost(uint64, optional, tag = "5")]
+    pub lag_ms: Option<u64>,
+    /// What might be lost if it was promoted; empty for nothing that is known of.
+    #[prost(string, tag = "6")]
+    pub possible_loss: String,
+    /// What the primary wants committed.
+    #[prost(message, optional, tag = "7")]
+    pub wish: Option<InSync>,
+    /// It may be read from.
+    #[prost(bool, tag = "8")]
+    pub readable: bool,
+}
+
+/// The unpromoted part of a group on this node.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct MemberStatus {
+    /// State of its resources with roles, in the words of `GroupStatus.run`; `running` also while the group is promoted here.
+    #[prost(string, tag = "1")]
+    pub run: String,
+    /// What its agent sees of the copy; absent without one.
+    #[prost(message, optional, tag = "2")]
+    pub copy: Option<CopyStatus>,
+    /// The latest trouble with it, one sentence.
+    #[prost(string, tag = "3")]
+    pub detail: String,
+}
+
 /// Stop a group.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct StopGroup {
@@ -227,6 +334,9 @@ pub struct StopGroup {
     /// Why, for the journal.
     #[prost(string, tag = "3")]
     pub reason: String,
+    /// The node that is to be promoted next, if that is known: the agents of resources with roles hand over to it.
+    #[prost(message, optional, tag = "4")]
+    pub toward: Option<PeerNode>,
 }
 
 /// Restart a resource and those after it.
@@ -387,6 +497,9 @@ pub struct GroupStatus {
     /// When this state was entered.
     #[prost(uint64, tag = "7")]
     pub since_us: u64,
+    /// Its part that needs no permit: resources with roles, or all of a group that runs on every node. Absent without.
+    #[prost(message, optional, boxed, tag = "8")]
+    pub member: Option<Box<MemberStatus>>,
 }
 
 /// One resource's state.

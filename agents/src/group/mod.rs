@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use holdfast_proto::agent::{FenceDevice, GroupSpec, GroupStatus, Note};
+use holdfast_proto::agent::{FenceDevice, GroupRoles, GroupSpec, GroupStatus, Note};
 use holdfast_proto::time::Time;
 use tokio::sync::{mpsc, watch};
 
@@ -27,6 +27,7 @@ use crate::agent::{AgentEvent, PermitView};
 use crate::clock;
 use crate::fence::Fencer;
 use crate::guard::Command;
+use crate::roles::{Copies, Peer, RolesView};
 use crate::vip::gate::Gate;
 use member::Member;
 use store::SavedGroup;
@@ -58,7 +59,11 @@ pub enum Order {
         epoch: u64,
         /// Why.
         reason: String,
+        /// Who is to be promoted next, if that is known.
+        toward: Option<Peer>,
     },
+    /// What is committed about the roles of its resources.
+    Roles(Box<GroupRoles>),
     /// Restart a resource and those after it; the whole group if empty.
     Restart {
         /// Epoch the group runs under.
@@ -192,6 +197,10 @@ pub struct Group {
     failures: mpsc::UnboundedReceiver<(usize, AgentEvent)>,
     note_sender: mpsc::Sender<(usize, AgentEvent)>,
     failure_sender: mpsc::UnboundedSender<(usize, AgentEvent)>,
+    /// What the cluster has committed about roles, for the agents.
+    roles: watch::Sender<RolesView>,
+    /// What the agents see of their copies.
+    copies: watch::Sender<Copies>,
 }
 
 /// What woke the task.
@@ -244,6 +253,8 @@ impl Group {
             failures,
             note_sender,
             failure_sender,
+            roles: watch::Sender::default(),
+            copies: watch::Sender::default(),
             around,
         };
         tokio::spawn(group.live(saved));
@@ -292,7 +303,8 @@ impl Group {
                 lease,
                 storage,
             } => self.order_start(permit, spec, lease, storage).await,
-            Order::Stop { epoch, reason } => self.order_stop(epoch, reason).await,
+            Order::Stop { epoch, reason, .. } => self.order_stop(epoch, reason).await,
+            Order::Roles(roles) => drop(self.roles.send_replace(RolesView::from_wire(&roles))),
             Order::Restart { epoch, resource } => self.order_restart(epoch, &resource).await,
             Order::Lapsed { epoch, text } => self.on_lapse(epoch, text).await,
             Order::Maintenance(on) => {
@@ -389,6 +401,7 @@ impl Group {
             restarts: self.restarts.len() as u32,
             detail: self.detail.clone(),
             since_us: self.since.0,
+            member: None,
         }));
     }
 

@@ -11,6 +11,7 @@ use super::{Group, Run};
 use crate::agent::{AgentContext, AgentError, AgentEvent, Cutter, PermitView, Presence};
 use crate::guard::Command;
 use crate::permits::Armed;
+use crate::roles::CopySink;
 use crate::vip::gate;
 use crate::{clock, probe, registry};
 
@@ -115,6 +116,8 @@ impl Group {
                 events: events.clone(),
                 saved: saved.get(index).cloned().unwrap_or_default(),
                 state_dir: self.around.state_dir.clone(),
+                roles: self.roles.subscribe(),
+                copy: CopySink::new(index, self.copies.clone()),
                 gate: self.around.gate.clone().filter(|_| gate::is_for(&spec.requires)),
             };
             let named = |error: AgentError| AgentError(format!("{}: {error}", resource.name));

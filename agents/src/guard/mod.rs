@@ -27,6 +27,7 @@ use tokio::time::MissedTickBehavior;
 use crate::group::Order;
 use crate::permits::PermitTable;
 use crate::permits::saved::SavedPermits;
+use crate::roles::Peer;
 use crate::sbd::end::EndNode;
 use crate::sbd::watch::Watch;
 use crate::vip::gate::Gate;
@@ -394,8 +395,13 @@ impl Guard {
                     Order::Stop {
                         epoch: stop.epoch,
                         reason: stop.reason,
+                        toward: stop.toward.as_ref().map(Peer::from_wire),
                     },
                 ),
+                Some(Body::Roles(roles)) => {
+                    let group = roles.spec.as_ref().map(|spec| spec.name.clone());
+                    Request::Group(group.unwrap_or_default(), Order::Roles(Box::new(roles)))
+                }
                 Some(Body::Restart(restart)) => {
                     let order = Order::Restart {
                         epoch: restart.epoch,

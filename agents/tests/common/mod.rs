@@ -290,6 +290,7 @@ impl Had {
             group: group.into(),
             epoch,
             reason: "test".into(),
+            toward: None,
         }));
     }
 
@@ -348,6 +349,7 @@ pub fn shell(script: &str) -> GroupSpec {
         max_restarts: 1,
         restart_window_ms: 600_000,
         requires: "fencing".into(),
+        ..GroupSpec::default()
     }
 }
 

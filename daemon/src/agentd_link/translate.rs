@@ -77,6 +77,7 @@ fn spec(section: &GroupSection) -> agent::GroupSpec {
         max_restarts: section.max_restarts,
         restart_window_ms: section.restart_window_ms,
         requires: section.requires.word().into(),
+        every_node: false,
     }
 }
 

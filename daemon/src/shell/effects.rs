@@ -59,6 +59,7 @@ impl Shell {
                     group: group.to_string(),
                     epoch,
                     reason,
+                    toward: None,
                 }));
             }
             Effect::RestartResource {
