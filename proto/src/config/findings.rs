@@ -265,7 +265,7 @@ fn group_findings(group: &GroupSection, found: &mut Vec<Finding>) {
         .map(default_requires)
         .max()
         .unwrap_or(Requires::Nothing);
-    if group.requires < strictest {
+    if group.requires < strictest && !group.is_every_node() {
         let effect = match group.requires {
             Requires::Nothing => "it may run on two nodes at once whenever they lose each other",
             _ => "a node that hangs and wakes up may still run it for a moment beside the new one",

@@ -6,9 +6,10 @@ use super::cluster::check_name;
 use super::diagnostic::Problem;
 use super::fence::resolve_node;
 use super::reader::{At, Span, Table};
+use super::roles::{self, RolesDraft};
 use super::schema::{Exclusive, KindSpec, RESOURCE_KINDS, read_command, read_params};
 use super::values::host_port_fault;
-use super::{GROUPS_MAX, GroupSection, ProbeKind, ProbeSection, Requires, ResourceSection};
+use super::{GROUPS_MAX, GroupSection, ProbeKind, ProbeSection, Requires, ResourceSection, RunOn};
 use crate::ids::{GroupName, NodeId};
 
 /// Most resources of one group.
@@ -27,6 +28,7 @@ pub(super) struct GroupDraft {
     pub with: Vec<At<GroupName>>,
     pub apart_from: Vec<At<GroupName>>,
     pub after: Vec<At<GroupName>>,
+    pub roles: RolesDraft,
     pub exclusive: Vec<At<Exclusive>>,
 }
 
@@ -36,11 +38,13 @@ pub(super) fn read_groups(root: &Table, nodes: &BTreeMap<&str, NodeId>) -> Vec<G
         let message = format!("{} groups: a cluster has at most {GROUPS_MAX}", tables.len());
         root.problems.add(Problem::new(beyond.span.clone(), message));
     }
-    tables
+    let mut groups: Vec<GroupDraft> = tables
         .iter()
         .take(GROUPS_MAX)
         .filter_map(|table| read_group(table, nodes))
-        .collect()
+        .collect();
+    roles::tie_to_primaries(&mut groups);
+    groups
 }
 
 fn read_group(table: &Table, nodes: &BTreeMap<&str, NodeId>) -> Option<GroupDraft> {
@@ -51,6 +55,11 @@ fn read_group(table: &Table, nodes: &BTreeMap<&str, NodeId>) -> Option<GroupDraf
         "with",
         "apart_from",
         "after",
+        "run",
+        "on_possible_loss",
+        "follows",
+        "role",
+        "max_lag",
         "max_restarts",
         "restart_window",
         "resource",
@@ -60,17 +69,24 @@ fn read_group(table: &Table, nodes: &BTreeMap<&str, NodeId>) -> Option<GroupDraf
         check_name(table, name, "group");
     }
     let (resources, exclusive) = read_resources(table);
-    let strictest = resources
-        .iter()
-        .map(default_requires)
-        .max()
-        .unwrap_or(Requires::Fencing);
+    let roles = roles::read(table);
+    let strictest = match roles.run() {
+        RunOn::EveryNode => Requires::Nothing,
+        RunOn::OneNode => resources
+            .iter()
+            .map(default_requires)
+            .max()
+            .unwrap_or(Requires::Fencing),
+    };
     let requires = read_requires(table);
     let name = name?;
     let section = GroupSection {
         name: name.value.into(),
         prefer: read_prefer(table, nodes),
         requires: requires.as_ref().map_or(strictest, |requires| requires.value),
+        run: roles.run(),
+        on_possible_loss: roles.on_possible_loss(),
+        follows: roles.follows(),
         with: Vec::new(),
         apart_from: Vec::new(),
         after: Vec::new(),
@@ -96,6 +112,7 @@ fn read_group(table: &Table, nodes: &BTreeMap<&str, NodeId>) -> Option<GroupDraf
         with: names("with"),
         apart_from: names("apart_from"),
         after: names("after"),
+        roles,
         exclusive,
     })
 }

@@ -11,8 +11,10 @@ mod fence;
 mod findings;
 mod group;
 mod model;
+mod model_group;
 mod reader;
 mod redact;
+mod roles;
 mod sbd;
 mod schema;
 mod suggest;
@@ -35,6 +37,8 @@ pub use fence::{EXEC_AGENT, IPMI_AGENT, REDFISH_AGENT, STORAGE_AGENTS};
 pub use findings::{Finding, findings, warnings};
 pub use group::{PROBES_MAX, RESOURCES_MAX};
 pub use model::*;
+pub use model_group::*;
+pub use roles::Roles;
 pub use sbd::{SBD_AGENT, SBD_DISKS_MAX, SBD_IO_TIMEOUT_MS, SbdTimeouts, order_is_certain_after};
 pub use schema::{KindSpec, ParamForm, ParamSpec, RESOURCE_KEYS, RESOURCE_KINDS};
 pub use timers::Timers;
@@ -97,6 +101,7 @@ fn read(text: &str, problems: &Problems) -> Option<Config> {
     check::check_members(&nodes, witness.as_ref(), register.as_ref(), problems);
     check::check_exclusive(&nodes, witness.as_ref(), &groups, problems);
     check::check_relations(&groups, problems);
+    roles::check(&groups, problems);
     let sections: Vec<NodeSection> = nodes.iter().map(|node| node.section.clone()).collect();
     if let Some(cluster) = &cluster {
         watchdog::check_required(&root, cluster, &sections, sbd.as_ref());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{SbdTimeouts, Timers};
+use super::{GroupSection, SbdTimeouts, Timers};
 use crate::ids::{ClusterId, GroupName, NodeId};
 
 /// A whole, validated configuration.
@@ -221,95 +221,6 @@ pub enum FenceAction {
     Off,
     /// Power off, prove it, power on.
     Reboot,
-}
-
-/// What must be proven before a group may start elsewhere. Ordered from loosest to strictest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Requires {
-    /// Nothing: may briefly run twice. Only by the operator's explicit choice.
-    Nothing,
-    /// The old permit has lapsed.
-    Lease,
-    /// The old node confirmed the stop, or was fenced.
-    Fencing,
-}
-
-impl Requires {
-    /// The word in the configuration.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Requires::Nothing => "nothing",
-            Requires::Lease => "lease",
-            Requires::Fencing => "fencing",
-        }
-    }
-}
-
-/// `[[group]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupSection {
-    /// Name.
-    pub name: GroupName,
-    /// Preferred nodes, best first.
-    pub prefer: Vec<NodeId>,
-    /// What a takeover needs; the strictest of its resources unless set.
-    pub requires: Requires,
-    /// Runs where this group runs.
-    pub with: Vec<GroupName>,
-    /// Never runs where these run.
-    pub apart_from: Vec<GroupName>,
-    /// Starts only when these run somewhere.
-    pub after: Vec<GroupName>,
-    /// Restarts in place within `restart_window_ms` before the group moves (default 3).
-    pub max_restarts: u32,
-    /// Window for `max_restarts` (default 600000).
-    pub restart_window_ms: u32,
-    /// Members, started in order and stopped in reverse.
-    pub resources: Vec<ResourceSection>,
-}
-
-/// `[[group.resource]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResourceSection {
-    /// Name, unique within the group.
-    pub name: String,
-    /// Agent: `vip`, `systemd`, `exec`.
-    pub kind: String,
-    /// The agent's own parameters, checked by its schema. Lists are joined with newlines.
-    pub params: BTreeMap<String, String>,
-    /// Probes beside the agent's own events.
-    pub probes: Vec<ProbeSection>,
-    /// Time allowed to start (default 20000).
-    pub start_timeout_ms: u32,
-    /// Time allowed to stop before the ladder's next step (default 10000).
-    pub stop_timeout_ms: u32,
-}
-
-/// `[[group.resource.probe]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProbeSection {
-    /// What is probed.
-    pub kind: ProbeKind,
-    /// Time between probes (default 1000).
-    pub interval_ms: u32,
-    /// Time allowed for one probe (default 1000).
-    pub timeout_ms: u32,
-    /// Failures among the last `of` probes that make the resource failed (default 3).
-    pub failures: u32,
-    /// Size of the window of probes (default 5).
-    pub of: u32,
-}
-
-/// Kinds of probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProbeKind {
-    /// A TCP connection to `host:port` is accepted.
-    Tcp(String),
-    /// An HTTP GET of the URL answers with 200 to 399.
-    Http(String),
-    /// A command exits 0. First the program, then its arguments; no shell.
-    Exec(Vec<String>),
 }
 
 impl Config {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::Requires;
 use super::diagnostic::Problem;
 use super::reader::{At, Table};
 use super::values;
+use super::{Requires, Roles};
 
 /// A kind of resource.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,8 @@ pub struct KindSpec {
     pub kind: &'static str,
     /// What a takeover needs when it is in a group.
     pub requires: Requires,
+    /// Whether it has roles: runs on every node, and is promoted on one.
+    pub roles: Roles,
     /// Its parameters.
     pub params: &'static [ParamSpec],
 }
@@ -75,6 +77,7 @@ pub const RESOURCE_KINDS: &[KindSpec] = &[
     KindSpec {
         kind: "vip",
         requires: Requires::Lease,
+        roles: Roles::Never,
         params: &[
             required("address", ParamForm::Addresses),
             optional("interface", ParamForm::Interface),
@@ -85,17 +88,26 @@ pub const RESOURCE_KINDS: &[KindSpec] = &[
     KindSpec {
         kind: "systemd",
         requires: Requires::Fencing,
+        roles: Roles::Never,
         params: &[required("unit", ParamForm::Unit)],
     },
     KindSpec {
         kind: "exec",
         requires: Requires::Fencing,
+        roles: Roles::Never,
         params: &[
             required("command", ParamForm::Command),
             optional("user", ParamForm::User),
             optional("cwd", ParamForm::Path),
             optional("env", ParamForm::Environment),
         ],
+    },
+    #[cfg(test)]
+    KindSpec {
+        kind: "test-copy",
+        requires: Requires::Lease,
+        roles: Roles::When("cwd", "/replicated"),
+        params: &[optional("cwd", ParamForm::Path)],
     },
 ];
 

@@ -1,5 +1,6 @@
 mod etcd;
 mod hostile;
+mod roles;
 mod rules;
 mod sbd;
 mod shown;

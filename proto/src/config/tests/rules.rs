@@ -148,8 +148,8 @@ fn references_to_nothing_offer_the_nearest() {
     );
     assert_eq!(
         error_of(&group("a", "colour = 1", VIP)),
-        "18:1: unknown key `colour` in [[group]] | valid here: name, prefer, requires, with, apart_from, after, \
-         max_restarts, restart_window, resource"
+        "18:1: unknown key `colour` in [[group]] | valid here: name, prefer, requires, with, apart_from, after, run, \
+         on_possible_loss, follows, role, max_lag, max_restarts, restart_window, resource"
     );
     let fence = "\n[[fence]]\nnode = \"witness\"\nagent = \"fence_ipmilan\"\n";
     assert_eq!(
