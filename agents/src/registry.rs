@@ -15,6 +15,8 @@ pub fn build(kind: &str, context: AgentContext) -> Result<Box<dyn ResourceAgent>
         "vip" => vip::build(context),
         "systemd" => systemd::build(context),
         "exec" => exec::build(context),
+        #[cfg(test)]
+        "scripted" => Ok(crate::group::tests::scripted(context)),
         _ => {
             let known: Vec<_> = AGENTS.iter().map(|meta| meta.kind).collect();
             Err(AgentError(format!(

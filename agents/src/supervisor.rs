@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use holdfast_proto::agent::{FenceDevice, GroupStatus};
-use tokio::sync::mpsc;
 
 use crate::agent::PermitView;
 use crate::clock;
-use crate::group::{Group, Order, Surroundings, store};
+use crate::group::{Group, Handle, Order, Surroundings, store};
 use crate::guard::{Command, Request};
 use crate::register::Register;
 use crate::sbd::keeper::Keeper;
@@ -56,7 +55,7 @@ pub fn first_report(loaded: &[store::Loaded]) -> Vec<GroupStatus> {
 /// All groups of this node.
 pub struct Supervisor {
     around: Surroundings,
-    groups: BTreeMap<String, mpsc::UnboundedSender<Order>>,
+    groups: BTreeMap<String, Handle>,
     disks: Keeper,
     register: Register,
 }
@@ -66,8 +65,8 @@ impl Supervisor {
     #[must_use]
     pub fn new(around: Surroundings, loaded: Vec<store::Loaded>, disks: Keeper) -> Supervisor {
         let spawn = |(name, saved): store::Loaded| {
-            let sender = Group::spawn(&name, around.clone(), Some(saved));
-            (name, sender)
+            let handle = Group::spawn(&name, around.clone(), Some(saved));
+            (name, handle)
         };
         let groups = loaded.into_iter().map(spawn).collect();
         let register = Register::new(around.guard.clone());
@@ -131,11 +130,11 @@ impl Supervisor {
             return;
         }
         let around = &self.around;
-        let sender = self
+        let handle = self
             .groups
             .entry(group.to_owned())
             .or_insert_with(|| Group::spawn(group, around.clone(), None));
-        if sender.send(order).is_err() {
+        if !handle.tell(order) {
             // Its task panicked: that it cannot be controlled any more is all that is known.
             let _ = self.around.guard.send(Command::Status(GroupStatus {
                 group: group.to_owned(),
@@ -170,6 +169,6 @@ impl Supervisor {
         }
         self.groups
             .values()
-            .for_each(|group| drop(group.send(Order::Maintenance(on))));
+            .for_each(|group| _ = group.tell(Order::Maintenance(on)));
     }
 }

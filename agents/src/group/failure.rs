@@ -32,6 +32,10 @@ impl Group {
             self.report();
             return;
         }
+        if let Some(member) = self.members.get_mut(index) {
+            // What failed is stopped whole, and not only demoted.
+            member.unpromoted = false;
+        }
         let now = clock::now();
         let window = Duration::from_millis(self.spec.restart_window_ms.into());
         self.restarts.retain(|at| now.since(*at) < window);

@@ -11,7 +11,11 @@ use crate::probe;
 pub struct Member {
     pub spec: ResourceSpec,
     pub agent: Box<dyn ResourceAgent>,
+    /// Whether it runs as part of the group that is (to be) promoted or placed here: that needs a permit.
     pub run: Run,
+    /// It is active here without a permit: unpromoted, or part of a group that runs on every node. Stays true while it is
+    /// promoted.
+    pub unpromoted: bool,
     /// Trouble with it, one sentence; the agent's own detail otherwise.
     pub trouble: String,
     pub events: EventSink,
@@ -24,6 +28,7 @@ impl Member {
             spec,
             agent,
             run: Run::Stopped,
+            unpromoted: false,
             trouble: String::new(),
             events,
             probes: Vec::new(),
@@ -39,15 +44,36 @@ impl Member {
         ResourceStatus {
             name: self.spec.name.clone(),
             kind: self.spec.kind.clone(),
-            run: self.run.word().into(),
+            run: self.word().into(),
             detail,
+        }
+    }
+
+    fn word(&self) -> &'static str {
+        match self.run {
+            Run::Stopped if self.unpromoted => "unpromoted",
+            run => run.word(),
+        }
+    }
+
+    /// It is active without a permit. The probes of a resource with roles are for what is promoted: its agent watches the rest.
+    pub fn follows(&mut self) {
+        self.unpromoted = true;
+        self.trouble.clear();
+        if !self.agent.has_roles() {
+            self.watch();
         }
     }
 
     /// It runs: from now on its probes run too.
     pub fn running(&mut self) {
         self.run = Run::Running;
+        self.unpromoted = self.agent.has_roles();
         self.trouble.clear();
+        self.watch();
+    }
+
+    fn watch(&mut self) {
         self.stop_probes();
         let watch = |spec: &_| tokio::spawn(probe::watch(Clone::clone(spec), self.events.clone()));
         self.probes = self.spec.probes.iter().map(watch).collect();

@@ -1,25 +1,30 @@
 //! One task per group: starts, stops, watches and restarts its resources in order.
 //!
-//! - this file: the task and its orders
+//! - this file: the task; `orders`: what it is told
 //! - `admit`: storage that shut the node out lets it in again
 //! - `start`, `stop`: the two sequences; `stop` holds the ladder
 //! - `failure`: restarts in place, and giving up
 //! - [`store`]: what survives a restart of had-agentd
+//! - `unpromoted`: the part that needs no permit, on every eligible node
 //! - `member`: one resource of the group
 
 mod admit;
 mod failure;
 mod member;
+mod orders;
 mod resume;
 mod start;
 mod stop;
 pub mod store;
+#[cfg(test)]
+pub(crate) mod tests;
+mod unpromoted;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use holdfast_proto::agent::{FenceDevice, GroupRoles, GroupSpec, GroupStatus, Note};
+use holdfast_proto::agent::{GroupSpec, GroupStatus, Note};
 use holdfast_proto::time::Time;
 use tokio::sync::{mpsc, watch};
 
@@ -30,57 +35,17 @@ use crate::guard::Command;
 use crate::roles::{Copies, Peer, RolesView};
 use crate::vip::gate::Gate;
 use member::Member;
+use orders::Mailbox;
 use store::SavedGroup;
+use unpromoted::Unpromoted;
 
 pub use admit::Occupied;
+pub use orders::{Handle, Order};
 
 /// Pause between attempts to stop what survived a stop.
 const RETRY_STOP: Duration = Duration::from_secs(5);
 /// Notes of agents that may wait for the group's task.
 const NOTES_MAX: usize = 256;
-
-/// What a group's task is told.
-#[derive(Debug)]
-pub enum Order {
-    /// Start under a permit.
-    Start {
-        /// The permit.
-        permit: PermitView,
-        /// What to run.
-        spec: GroupSpec,
-        /// Length of a lease.
-        lease: Duration,
-        /// This node's own storage devices, which have to let it in first.
-        storage: Vec<FenceDevice>,
-    },
-    /// Stop.
-    Stop {
-        /// Epoch of the decision.
-        epoch: u64,
-        /// Why.
-        reason: String,
-        /// Who is to be promoted next, if that is known.
-        toward: Option<Peer>,
-    },
-    /// What is committed about the roles of its resources.
-    Roles(Box<GroupRoles>),
-    /// Restart a resource and those after it; the whole group if empty.
-    Restart {
-        /// Epoch the group runs under.
-        epoch: u64,
-        /// The resource.
-        resource: String,
-    },
-    /// The permit lapsed and access was cut.
-    Lapsed {
-        /// Epoch of the permit.
-        epoch: u64,
-        /// What happened, for people.
-        text: String,
-    },
-    /// Maintenance.
-    Maintenance(bool),
-}
 
 /// State of a group or resource; the words of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,38 +98,6 @@ pub struct Surroundings {
     pub occupied: Occupied,
 }
 
-/// Orders, with those that came while another was carried out.
-struct Mailbox {
-    receiver: mpsc::UnboundedReceiver<Order>,
-    waiting: VecDeque<Order>,
-}
-
-impl Mailbox {
-    async fn next(&mut self) -> Option<Order> {
-        match self.waiting.pop_front() {
-            Some(order) => Some(order),
-            None => self.receiver.recv().await,
-        }
-    }
-
-    /// Returns once an order came in that ends a start under `epoch`, `armed_epoch` being that of the permit which the guard
-    /// was given first. All orders wait for [`Mailbox::next`].
-    async fn superseded(&mut self, epoch: u64, armed_epoch: u64) {
-        while let Some(order) = self.receiver.recv().await {
-            let ends_it = match &order {
-                Order::Stop { epoch: asked, .. } => *asked >= epoch,
-                Order::Lapsed { epoch: lapsed, .. } => *lapsed >= armed_epoch,
-                _ => false,
-            };
-            self.waiting.push_back(order);
-            if ends_it {
-                return;
-            }
-        }
-        std::future::pending().await
-    }
-}
-
 /// A group on this node.
 pub struct Group {
     name: String,
@@ -201,6 +134,10 @@ pub struct Group {
     roles: watch::Sender<RolesView>,
     /// What the agents see of their copies.
     copies: watch::Sender<Copies>,
+    copies_seen: watch::Receiver<Copies>,
+    unpromoted: Unpromoted,
+    /// Who is promoted next, for resources that are demoted.
+    toward: Option<Peer>,
 }
 
 /// What woke the task.
@@ -209,16 +146,14 @@ enum Wake {
     Agent(usize, AgentEvent),
     Permit,
     RetryStop,
+    RetryUnpromoted,
+    Copy,
 }
 
 impl Group {
     /// Begins the task of group `name`; with `saved`, it first takes over what runs. When that is an error, what runs
     /// is not known, and the group is left alone.
-    pub fn spawn(
-        name: &str,
-        around: Surroundings,
-        saved: Option<Result<SavedGroup, String>>,
-    ) -> mpsc::UnboundedSender<Order> {
+    pub fn spawn(name: &str, around: Surroundings, saved: Option<Result<SavedGroup, String>>) -> Handle {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (note_sender, notes) = mpsc::channel(NOTES_MAX);
         let (failure_sender, failures) = mpsc::unbounded_channel();
@@ -226,6 +161,8 @@ impl Group {
             epoch: 0,
             until: Time::ZERO,
         });
+        let roles = watch::Sender::default();
+        let copies = watch::Sender::default();
         let group = Group {
             name: name.to_owned(),
             mailbox: Mailbox {
@@ -253,12 +190,18 @@ impl Group {
             failures,
             note_sender,
             failure_sender,
-            roles: watch::Sender::default(),
-            copies: watch::Sender::default(),
+            roles: roles.clone(),
+            copies_seen: copies.subscribe(),
+            copies,
+            unpromoted: Unpromoted::default(),
+            toward: None,
             around,
         };
         tokio::spawn(group.live(saved));
-        sender
+        Handle {
+            orders: sender,
+            roles,
+        }
     }
 
     async fn live(mut self, saved: Option<Result<SavedGroup, String>>) {
@@ -267,6 +210,7 @@ impl Group {
             Some(Err(damage)) => self.go_blind(damage),
             None => {}
         }
+        self.settle_unpromoted().await;
         loop {
             match self.wake().await {
                 Wake::Order(None) => return,
@@ -275,12 +219,21 @@ impl Group {
                 Wake::Permit | Wake::RetryStop if self.run == Run::Unknown => self.retry_stop().await,
                 Wake::Permit => self.on_permit().await,
                 Wake::RetryStop => {}
+                Wake::RetryUnpromoted => self.unpromoted.due(),
+                Wake::Copy => self.report(),
             }
+            self.settle_unpromoted().await;
         }
     }
 
     async fn wake(&mut self) -> Wake {
         let unknown = self.run == Run::Unknown && self.blind.is_none();
+        let down = matches!(self.run, Run::Stopped | Run::Failed) && !self.maintenance;
+        let retry_at = self
+            .unpromoted
+            .retry_at()
+            .filter(|_| down && self.blind.is_none());
+        let retry_at = retry_at.unwrap_or(Time(u64::MAX));
         let graced = self.grace.is_some() && self.permit.has_changed().is_ok();
         tokio::select! {
             biased;
@@ -288,7 +241,9 @@ impl Group {
             Some((index, event)) = self.failures.recv() => Wake::Agent(index, event),
             Some((index, event)) = self.notes.recv() => Wake::Agent(index, event),
             Ok(()) = self.permit.changed(), if graced => Wake::Permit,
+            Ok(()) = self.copies_seen.changed() => Wake::Copy,
             () = tokio::time::sleep(RETRY_STOP), if unknown => Wake::RetryStop,
+            () = clock::sleep_until(retry_at), if retry_at != Time(u64::MAX) => Wake::RetryUnpromoted,
         }
     }
 
@@ -303,8 +258,16 @@ impl Group {
                 lease,
                 storage,
             } => self.order_start(permit, spec, lease, storage).await,
-            Order::Stop { epoch, reason, .. } => self.order_stop(epoch, reason).await,
-            Order::Roles(roles) => drop(self.roles.send_replace(RolesView::from_wire(&roles))),
+            Order::Stop {
+                epoch,
+                reason,
+                toward,
+            } => {
+                self.toward = toward;
+                self.order_stop(epoch, reason).await;
+                self.toward = None;
+            }
+            Order::Roles(roles) => self.order_roles(*roles).await,
             Order::Restart { epoch, resource } => self.order_restart(epoch, &resource).await,
             Order::Lapsed { epoch, text } => self.on_lapse(epoch, text).await,
             Order::Maintenance(on) => {
@@ -344,7 +307,10 @@ impl Group {
     async fn on_agent(&mut self, index: usize, event: AgentEvent) {
         match event {
             AgentEvent::Failed(reason) if self.run == Run::Running => self.on_failure(index, reason).await,
-            // While it is being stopped, or after: nothing new.
+            AgentEvent::Failed(reason) if matches!(self.run, Run::Stopped | Run::Failed) => {
+                self.on_unpromoted_failure(index, reason).await;
+            }
+            // While it is being stopped: nothing new.
             AgentEvent::Failed(_) => {}
             AgentEvent::Note {
                 level,
@@ -401,7 +367,7 @@ impl Group {
             restarts: self.restarts.len() as u32,
             detail: self.detail.clone(),
             since_us: self.since.0,
-            member: None,
+            member: self.member_status(),
         }));
     }
 
@@ -440,6 +406,7 @@ impl Group {
             spec: Some(self.spec.clone()).filter(|spec| !spec.name.is_empty()),
             lease_ms: self.lease.as_millis() as u64,
             agents: self.members.iter().map(|member| member.agent.saved()).collect(),
+            roles: self.unpromoted.roles.clone(),
         }
     }
 }

@@ -10,11 +10,24 @@ use super::{Group, Run};
 use crate::agent::{PermitView, Presence};
 use crate::clock;
 use crate::permits::saved;
+use crate::roles::RolesView;
 
 impl Group {
     /// Takes up where the had-agentd before this one left off.
     pub(super) async fn resume(&mut self, state: SavedGroup) {
         self.epoch = state.epoch;
+        let roles = state
+            .roles
+            .clone()
+            .filter(|_| state.boot == super::store::boot_id());
+        if let Some(roles) = &roles {
+            self.roles.send_replace(RolesView::from_wire(roles));
+        }
+        let may_run = state.spec.is_some() && state.may_run();
+        if let Some(roles) = roles.clone().filter(|_| !may_run) {
+            return self.resume_unpromoted(roles, &state.agents).await;
+        }
+        self.unpromoted.roles = roles;
         let Some(spec) = state.spec.clone().filter(|_| state.may_run()) else {
             return;
         };
@@ -43,6 +56,7 @@ impl Group {
             format!("had-agentd was restarted while the group was {}", state.run)
         };
         self.stop_members(&text, Run::Stopped).await;
+        self.settle_unpromoted().await;
     }
 
     /// The last permit that the predecessor took; one that has ended if that is not known.

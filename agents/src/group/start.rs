@@ -67,7 +67,7 @@ impl Group {
         self.held = None;
         self.grace = None;
         self.polite_until = None;
-        if let Err(error) = self.build(spec, lease, &[]) {
+        if let Err(error) = self.take_spec(spec, lease).await {
             self.members.clear();
             self.save();
             self.enter(Run::Failed, error.0);
@@ -88,6 +88,16 @@ impl Group {
         }
     }
 
+    /// Keeps the agents of what runs unpromoted by the same definition; otherwise stops that, and builds all anew.
+    async fn take_spec(&mut self, spec: GroupSpec, lease: Duration) -> Result<(), AgentError> {
+        let follows = self.members.iter().any(|member| member.unpromoted);
+        if follows && spec == self.spec {
+            return Ok(());
+        }
+        self.stop_unpromoted().await;
+        self.build(spec, lease, &[])
+    }
+
     /// Builds the agents of `spec`. `saved` is what they left behind before a restart of had-agentd.
     pub(super) fn build(
         &mut self,
@@ -102,7 +112,7 @@ impl Group {
             until: Time::ZERO,
         });
         self.permit = permit;
-        // Dropped if a resource is wrong, or handed to the guard by `arm`.
+        // The guard gets a copy of it with each start.
         self.permit_sender = Some(sender);
         for (index, resource) in spec.resources.iter().enumerate() {
             let events =
@@ -135,7 +145,7 @@ impl Group {
 
     /// From here on the guard enforces the permit.
     pub(super) fn arm(&mut self, permit: PermitView) {
-        let (Some(view), Some(runner)) = (self.permit_sender.take(), self.own_sender.upgrade()) else {
+        let (Some(view), Some(runner)) = (self.permit_sender.clone(), self.own_sender.upgrade()) else {
             return;
         };
         view.send_replace(permit);
@@ -178,6 +188,9 @@ impl Group {
     /// What is half there is stopped before it is started.
     async fn clear_leftovers(&mut self, index: usize) -> Result<(), AgentError> {
         let member = &mut self.members[index];
+        if member.unpromoted {
+            return Ok(());
+        }
         let limit = Duration::from_millis(member.spec.start_timeout_ms.into());
         let found = tokio::time::timeout(limit, member.agent.probe()).await;
         let found = found.unwrap_or_else(|_| Presence::Unknown("the look at it took too long".into()));
@@ -218,12 +231,23 @@ impl Group {
         ended
     }
 
-    /// Runs the agent's start and waits until its probes pass, unless something comes up meanwhile.
+    /// Runs the agent's start, promotes what has roles, and waits until the probes pass, unless something comes up meanwhile.
     async fn await_start(&mut self, index: usize) -> Started {
-        let Member { spec, agent, .. } = &mut self.members[index];
+        let Member {
+            spec,
+            agent,
+            unpromoted,
+            ..
+        } = &mut self.members[index];
         let deadline = clock::now() + Duration::from_millis(spec.start_timeout_ms.into());
         let mut action = std::pin::pin!(async {
-            agent.start(deadline).await?;
+            if !*unpromoted {
+                agent.start(deadline).await?;
+            }
+            if agent.has_roles() {
+                *unpromoted = true;
+                agent.promote(deadline).await?;
+            }
             for probe in &spec.probes {
                 probe::ready(probe).await;
             }

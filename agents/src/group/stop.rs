@@ -128,10 +128,12 @@ impl Group {
         let member = &mut self.members[index];
         member.stop_probes();
         let name = member.spec.name.clone();
+        let demoted = member.unpromoted && member.agent.has_roles() && self.unpromoted.wanted();
+        let demoted = demoted && member.run != Run::Stopping;
         let again =
             !member.trouble.is_empty() && std::mem::replace(&mut member.run, Run::Stopping) == Run::Unknown;
-        let Err(polite) = self.stop_politely(index).await else {
-            return self.stopped(index);
+        let Err(polite) = self.stop_politely(index, demoted).await else {
+            return self.stopped(index, demoted);
         };
         if let Some(polite) = polite.filter(|_| !again) {
             self.note("warn", "stop-escalated", format!("{name}: {polite}; killing it"));
@@ -142,7 +144,7 @@ impl Group {
         let Err(killed) =
             killed.unwrap_or_else(|_| Err(crate::agent::AgentError::new("the kill took too long")))
         else {
-            return self.stopped(index);
+            return self.stopped(index, false);
         };
         let member = &mut self.members[index];
         let frozen = match member.agent.freeze() {
@@ -163,15 +165,16 @@ impl Group {
         false
     }
 
-    fn stopped(&mut self, index: usize) -> bool {
+    fn stopped(&mut self, index: usize, demoted: bool) -> bool {
         let member = &mut self.members[index];
         member.run = Run::Stopped;
+        member.unpromoted = demoted;
         member.trouble.clear();
         true
     }
 
-    /// The agent's own stop. An emergency shortens it, or leaves no time for it: then the error has no words.
-    async fn stop_politely(&mut self, index: usize) -> Result<(), Option<String>> {
+    /// The agent's own stop, or demotion where the resource is to go on unpromoted. An emergency shortens it, or leaves no time for it: then the error has no words.
+    async fn stop_politely(&mut self, index: usize, demote: bool) -> Result<(), Option<String>> {
         let budget = self.polite_budget();
         let member = &mut self.members[index];
         let begun = clock::now();
@@ -180,7 +183,12 @@ impl Group {
         if deadline_by(self.polite_until) <= begun {
             return Err(None);
         }
-        let mut stop = member.agent.stop(deadline_by(self.polite_until));
+        let deadline = deadline_by(self.polite_until);
+        let mut stop = if demote {
+            member.agent.demote(self.toward.as_ref(), deadline)
+        } else {
+            member.agent.stop(deadline)
+        };
         loop {
             let deadline = deadline_by(self.polite_until);
             tokio::select! {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use holdfast_proto::agent::GroupSpec;
+use holdfast_proto::agent::{GroupRoles, GroupSpec};
 use prost::Message;
 
 /// Ending of the files.
@@ -35,6 +35,9 @@ pub struct SavedGroup {
     /// What each agent saved, in the order of the group's resources.
     #[prost(string, repeated, tag = "7")]
     pub agents: Vec<String>,
+    /// What is committed about roles, for what runs unpromoted.
+    #[prost(message, optional, tag = "8")]
+    pub roles: Option<GroupRoles>,
 }
 
 /// Identity of this boot; empty where the kernel does not tell.
