@@ -3,7 +3,7 @@
 //! Two threads. The [`guard`] enforces [`permits`], talks with `had` and pets the [`watchdog`]; it never blocks. The
 //! agents' thread runs the [`supervisor`], one task per [`group`], their agents and their [`probe`]s.
 //!
-//! - [`agent`]: what a resource agent is; [`registry`] lists the ones built in: [`vip`], [`systemd`], [`exec`].
+//! - [`agent`]: what a resource agent is; [`registry`] lists the ones built in: [`vip`], [`systemd`], [`exec`], [`filesystem`].
 //! - [`sbd`]: the watch on shared disks.
 //! - [`leftovers`]: fence agents that outlived the had-agentd before this one.
 //! - [`rt`], [`clock`], [`sys`]: privileges and scheduling, time, system calls.
@@ -12,6 +12,7 @@ pub mod agent;
 pub mod clock;
 pub mod exec;
 pub mod fence;
+pub mod filesystem;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod group;

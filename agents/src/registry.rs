@@ -1,10 +1,10 @@
 //! The resource agents that are built in.
 
 use crate::agent::{AgentContext, AgentError, AgentMeta, ResourceAgent};
-use crate::{exec, systemd, vip};
+use crate::{exec, filesystem, systemd, vip};
 
 /// All agents.
-pub const AGENTS: [&AgentMeta; 3] = [&vip::META, &systemd::META, &exec::META];
+pub const AGENTS: &[&AgentMeta] = &[&vip::META, &systemd::META, &exec::META, &filesystem::META];
 
 /// Builds the agent `kind` for one resource, checking its parameters. Touches nothing.
 ///
@@ -15,6 +15,7 @@ pub fn build(kind: &str, context: AgentContext) -> Result<Box<dyn ResourceAgent>
         "vip" => vip::build(context),
         "systemd" => systemd::build(context),
         "exec" => exec::build(context),
+        "filesystem" => filesystem::build(context),
         #[cfg(test)]
         "scripted" => Ok(crate::group::tests::scripted(context)),
         _ => {

@@ -27,8 +27,9 @@ const NEEDED: [Capability; 9] = [
     Capability::CAP_SETGID,
 ];
 
-/// What programs of `exec` resources, probes and fence agents may use where it is there; CAP_SYS_PTRACE finds programs of
-/// other users by their environment where there is no cgroup to look into, so the unit, which has one, does without.
+/// What programs of `exec` resources, probes and fence agents may use where it is there. CAP_SYS_PTRACE shows what files other
+/// users' processes have open (who keeps a file system from being unmounted), and finds programs by their environment where
+/// there is no cgroup to look into.
 const USEFUL: [Capability; 8] = [
     Capability::CAP_NET_BIND_SERVICE,
     Capability::CAP_DAC_READ_SEARCH,

@@ -24,6 +24,8 @@ pub const UNIT: &[Need] = &[
     ("fence_ipmilan", "fence-agents"),
     ("sbd", "sbd"),
     ("losetup", "mount"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("mkfs.xfs", "xfsprogs"),
     ("etcd", "etcd-server"),
 ];
 

@@ -1,6 +1,7 @@
 //! The system calls that nix has no safe wrapper for. The only `unsafe` of this crate.
 
 pub mod launch;
+pub mod mounts;
 
 use std::ffi::{CStr, CString};
 use std::fs::File;

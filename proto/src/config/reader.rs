@@ -209,6 +209,21 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// `true` or `false`.
+    pub fn flag(&self, key: &str) -> Option<At<bool>> {
+        let value = self.value(key)?;
+        let Some(flag) = value.get_ref().as_bool() else {
+            self.wrong_type(
+                key,
+                value,
+                "true or false",
+                format!("write {key} = true, without quotes"),
+            );
+            return None;
+        };
+        Some(At::new(flag, value.span()))
+    }
+
     /// A span of time such as `"300ms"`, in milliseconds, within `range`.
     pub fn duration_ms(&self, key: &str, range: RangeInclusive<u32>) -> Option<At<u32>> {
         let value = self.value(key)?;

@@ -48,6 +48,16 @@ pub enum ParamForm {
     User,
     /// An absolute path.
     Path,
+    /// A block device, folder or image file by absolute path, or `UUID=`, `LABEL=`, `PARTUUID=`, `PARTLABEL=`.
+    Device,
+    /// A word of letters, digits, `.`, `_` and `-`.
+    Word,
+    /// A text that is not empty.
+    Text,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// `true` or `false`; the agent gets the word.
+    Flag,
     /// A table of environment variables.
     Environment,
     /// A duration in this range of milliseconds; the agent gets the number, its key with `_ms` at the end.
@@ -102,6 +112,20 @@ pub const RESOURCE_KINDS: &[KindSpec] = &[
             optional("env", ParamForm::Environment),
         ],
     },
+    KindSpec {
+        kind: "filesystem",
+        requires: Requires::Fencing,
+        roles: Roles::Never,
+        params: &[
+            required("device", ParamForm::Device),
+            required("path", ParamForm::Path),
+            optional("fstype", ParamForm::Word),
+            optional("uuid", ParamForm::Word),
+            optional("options", ParamForm::Text),
+            optional("fsck", ParamForm::OneOf(&["preen", "none"])),
+            optional("kill_users", ParamForm::Flag),
+        ],
+    },
     #[cfg(test)]
     KindSpec {
         kind: "test-copy",
@@ -116,6 +140,9 @@ pub const RESOURCE_KEYS: [&str; 5] = ["name", "type", "start_timeout", "stop_tim
 
 /// Systemd's suffixes of units that can be started.
 const UNIT_SUFFIXES: [&str; 6] = [".service", ".socket", ".mount", ".target", ".timer", ".path"];
+
+/// What stands before the value in a device that is no path.
+const DEVICE_TAGS: [&str; 4] = ["UUID=", "LABEL=", "PARTUUID=", "PARTLABEL="];
 
 impl KindSpec {
     /// The kind called `name`.
@@ -187,6 +214,11 @@ fn example(param: &ParamSpec) -> &'static str {
         ParamForm::Command => "command = [\"/usr/bin/program\", \"--flag\"]",
         ParamForm::User => "user = \"www-data\"",
         ParamForm::Path => "cwd = \"/var/lib/app\"",
+        ParamForm::Device => "device = \"/dev/drbd0\"",
+        ParamForm::Word => "fstype = \"ext4\"",
+        ParamForm::Text => "options = \"noatime\"",
+        ParamForm::OneOf(words) => words.first().copied().unwrap_or_default(),
+        ParamForm::Flag => "true",
         ParamForm::Environment => "env = { KEY = \"value\" }",
         ParamForm::Millis(..) => "a duration such as \"5ms\"",
         ParamForm::Seconds(..) => "a duration such as \"60s\"",
@@ -214,7 +246,37 @@ fn read_param(param: &ParamSpec, table: &Table, exclusive: &mut Vec<At<Exclusive
                 .then_some("a user name has 1 to 32 letters, digits, `-`, `_` or `.`")
         }),
         ParamForm::Path => checked(param, table, path_fault),
+        ParamForm::Device => checked(param, table, |device| {
+            let tagged = DEVICE_TAGS
+                .iter()
+                .any(|tag| device.len() > tag.len() && device.starts_with(tag));
+            (!tagged && !device.starts_with('/')).then_some(
+                "a device is an absolute path, or UUID=, LABEL=, PARTUUID= or PARTLABEL= with a value",
+            )
+        }),
+        ParamForm::Word => checked(param, table, |word| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            (word.is_empty() || word.starts_with('-') || word.len() > 64 || !word.chars().all(plain))
+                .then_some("it has 1 to 64 letters, digits, `-`, `_` or `.`")
+        }),
+        ParamForm::Text => checked(param, table, |text| {
+            (text.trim().is_empty() || text.len() > 1024).then_some("it has 1 to 1024 characters")
+        }),
+        ParamForm::OneOf(words) => read_one_of(param.key, words, table),
+        ParamForm::Flag => table.flag(param.key).map(|flag| flag.value.to_string()),
     }
+}
+
+fn read_one_of(key: &str, words: &[&'static str], table: &Table) -> Option<String> {
+    let text = table.text(key)?;
+    if words.contains(&text.value) {
+        return Some(text.value.to_string());
+    }
+    let message = format!("`{key}` cannot be \"{}\"", text.value.escape_debug());
+    table
+        .problems
+        .add_unknown(text.span, message, text.value, words.iter().copied());
+    None
 }
 
 pub(super) fn path_fault(path: &str) -> Option<&'static str> {

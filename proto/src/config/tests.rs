@@ -119,6 +119,23 @@ fn the_documentation_names_every_key() {
 }
 
 #[test]
+fn the_examples_of_the_agents_pages_are_accepted() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/agents");
+    for page in std::fs::read_dir(folder).unwrap() {
+        let path = page.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let examples = text
+            .split("```toml\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next());
+        for example in examples.filter(|example| example.contains("[cluster]")) {
+            let file = path.display().to_string();
+            parse(example, &file).unwrap_or_else(|found| panic!("{found}"));
+        }
+    }
+}
+
+#[test]
 fn defaults_follow_the_detection_time() {
     let cluster = parsed("").cluster;
     assert_eq!(cluster.id, ClusterId(0xff));
