@@ -3,7 +3,8 @@
 //! Two threads. The [`guard`] enforces [`permits`], talks with `had` and pets the [`watchdog`]; it never blocks. The
 //! agents' thread runs the [`supervisor`], one task per [`group`], their agents and their [`probe`]s.
 //!
-//! - [`agent`]: what a resource agent is; [`registry`] lists the ones built in: [`vip`], [`systemd`], [`exec`], [`filesystem`].
+//! - [`agent`]: what a resource agent is; [`registry`] lists the ones built in: [`vip`], [`systemd`], [`exec`], [`filesystem`],
+//!   [`ocf`].
 //! - [`sbd`]: the watch on shared disks.
 //! - [`leftovers`]: fence agents that outlived the had-agentd before this one.
 //! - [`rt`], [`clock`], [`sys`]: privileges and scheduling, time, system calls.
@@ -18,6 +19,7 @@ pub mod fuzzing;
 pub mod group;
 pub mod guard;
 pub mod leftovers;
+pub mod ocf;
 pub mod permits;
 pub mod probe;
 pub mod program;

@@ -77,6 +77,20 @@ impl Drop for Group {
 /// # Errors
 /// It could not be started, or took too long.
 pub async fn run(program: &Path, args: &[String], input: &str, limit: Duration) -> Result<Run, RunError> {
+    run_with(program, args, &[], input, limit).await
+}
+
+/// The same, with variables added to its environment.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    program: &Path,
+    args: &[String],
+    variables: &[(&str, &str)],
+    input: &str,
+    limit: Duration,
+) -> Result<Run, RunError> {
     let begun = tokio::time::Instant::now();
     let mut child = Command::new(program)
         .args(args)
@@ -86,6 +100,7 @@ pub async fn run(program: &Path, args: &[String], input: &str, limit: Duration) 
         .env(leftovers::MARKER, leftovers::marker())
         // Agents written in Python print deprecation warnings that say nothing about the device.
         .env("PYTHONWARNINGS", "ignore")
+        .envs(variables.iter().copied())
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

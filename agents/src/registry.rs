@@ -1,10 +1,16 @@
 //! The resource agents that are built in.
 
 use crate::agent::{AgentContext, AgentError, AgentMeta, ResourceAgent};
-use crate::{exec, filesystem, systemd, vip};
+use crate::{exec, filesystem, ocf, systemd, vip};
 
 /// All agents.
-pub const AGENTS: &[&AgentMeta] = &[&vip::META, &systemd::META, &exec::META, &filesystem::META];
+pub const AGENTS: &[&AgentMeta] = &[
+    &vip::META,
+    &systemd::META,
+    &exec::META,
+    &filesystem::META,
+    &ocf::META,
+];
 
 /// Builds the agent `kind` for one resource, checking its parameters. Touches nothing.
 ///
@@ -16,6 +22,7 @@ pub fn build(kind: &str, context: AgentContext) -> Result<Box<dyn ResourceAgent>
         "systemd" => systemd::build(context),
         "exec" => exec::build(context),
         "filesystem" => filesystem::build(context),
+        kind if kind.starts_with(holdfast_proto::ocf::PREFIX) => ocf::build(kind, context),
         #[cfg(test)]
         "scripted" => Ok(crate::group::tests::scripted(context)),
         _ => {

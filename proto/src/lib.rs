@@ -6,6 +6,7 @@
 //! - [`state`]: the cluster state that the replicated register holds.
 //! - [`peer`]: messages between nodes; [`frame`] is the fixed-size heartbeat, [`wire`] the codec of the rest.
 //! - [`agent`]: the API between `had` and `had-agentd`. [`control`]: the API between `hactl` and `had`.
+//! - [`ocf`]: what OCF agents say of themselves; [`markup`] reads it.
 //!
 //! This crate performs no I/O. Every decoder is bounded and returns an error for bad input.
 
@@ -14,6 +15,8 @@ pub mod config;
 pub mod control;
 pub mod frame;
 pub mod ids;
+pub mod markup;
+pub mod ocf;
 pub mod operator;
 pub mod peer;
 pub mod state;

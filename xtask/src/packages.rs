@@ -27,6 +27,8 @@ pub const UNIT: &[Need] = &[
     ("mkfs.ext4", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
     ("etcd", "etcd-server"),
+    // OCF agents, which the tests read.
+    ("ocf-tester", "resource-agents"),
 ];
 
 /// For the fuzz targets: libFuzzer is written in C++.

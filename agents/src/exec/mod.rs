@@ -5,8 +5,8 @@
 
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod halt;
-mod members;
+pub(crate) mod halt;
+pub(crate) mod members;
 mod output;
 mod params;
 pub(crate) mod process;

@@ -1,7 +1,9 @@
 //! Reads a fence agent's own description of its parameters and actions.
 //!
-//! A scanner for the tags that matter, not an XML library: agents print unescaped text in places, and a description
-//! that cannot be read must not keep a node from being fenced.
+//! Not by an XML library: agents print unescaped text in places, and a description that cannot be read must not keep a
+//! node from being fenced.
+
+use holdfast_proto::markup::{attribute, tags};
 
 /// One parameter an agent takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,67 +35,6 @@ pub struct Metadata {
 
 /// Bound on parameters and actions kept.
 const ITEMS_MAX: usize = 1000;
-
-/// A tag's name (with `/` in front for an end tag) and its attributes' text.
-fn tags(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        loop {
-            rest = rest.get(rest.find('<')? + 1..)?;
-            if let Some(comment) = rest.strip_prefix("!--") {
-                rest = comment.get(comment.find("-->")? + 3..)?;
-                continue;
-            }
-            let end = tag_end(rest)?;
-            let (inner, after) = (rest.get(..end)?, rest.get(end + 1..)?);
-            rest = after;
-            let split = inner.find(|c: char| c.is_whitespace()).unwrap_or(inner.len());
-            return Some((
-                inner[..split].trim_end_matches(|c| c == '/' && split > 1),
-                &inner[split..],
-            ));
-        }
-    })
-}
-
-/// Where a tag ends: `>` inside quotes does not count.
-fn tag_end(text: &str) -> Option<usize> {
-    let mut quote = None;
-    for (at, c) in text.char_indices() {
-        match (quote, c) {
-            (None, '>') => return Some(at),
-            (None, '"' | '\'') => quote = Some(c),
-            (Some(open), c) if c == open => quote = None,
-            _ => {}
-        }
-    }
-    None
-}
-
-fn attribute(text: &str, wanted: &str) -> Option<String> {
-    let mut rest = text;
-    loop {
-        let equals = rest.find('=')?;
-        let name = rest[..equals].trim();
-        let value = rest[equals + 1..].trim_start();
-        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
-        let value = &value[1..];
-        let end = value.find(quote)?;
-        if name == wanted {
-            return Some(unescape(&value[..end]));
-        }
-        rest = &value[end + 1..];
-    }
-}
-
-fn unescape(text: &str) -> String {
-    let text = text
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"")
-        .replace("&apos;", "'");
-    text.replace("&amp;", "&")
-}
 
 /// Parses what `metadata` printed.
 ///

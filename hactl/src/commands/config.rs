@@ -58,6 +58,8 @@ struct CheckJson<'a> {
     ok: bool,
     file: String,
     errors: &'a [Diagnostic],
+    /// What OCF agents of this node refuse.
+    agent_errors: &'a [String],
     warnings: &'a [String],
 }
 
@@ -110,6 +112,7 @@ fn print_errors(file: &Path, errors: &Diagnostics, ui: &Ui) -> std::io::Result<(
             ok: false,
             file,
             errors: errors.entries(),
+            agent_errors: &[],
             warnings: &[],
         });
     }
@@ -121,18 +124,29 @@ fn check(file: &Path, ui: &Ui) -> anyhow::Result<()> {
     let valid = load(file, ui)?;
     let mut warnings = config::warnings(&valid);
     warnings.extend(super::sbd::warnings(&valid));
+    let agents = super::ocf::findings(&valid);
+    warnings.extend(agents.warnings);
+    let is_valid = agents.errors.is_empty();
     if ui.json() {
         let file = file.display().to_string();
         ui.document(&CheckJson {
-            ok: true,
+            ok: is_valid,
             file,
             errors: &[],
+            agent_errors: &agents.errors,
             warnings: &warnings,
         })?;
-        return Ok(());
+    } else {
+        for warning in &warnings {
+            ui.warn(clean(warning));
+        }
+        agents.errors.iter().for_each(|error| ui.note(clean(error)));
     }
-    for warning in &warnings {
-        ui.warn(clean(warning));
+    if !is_valid {
+        return Err(Failure::already_printed(Exit::InvalidConfig).into());
+    }
+    if ui.json() {
+        return Ok(());
     }
     ui.line(format_args!(
         "{} {}",

@@ -10,6 +10,7 @@ mod fence_history;
 pub mod fence_test;
 pub mod init;
 pub mod join;
+mod ocf;
 pub mod sbd;
 pub mod status;
 pub mod template;

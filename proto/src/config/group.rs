@@ -18,6 +18,10 @@ pub const RESOURCES_MAX: usize = 256;
 pub const PROBES_MAX: usize = 16;
 
 const HOUR_MS: u32 = 3_600_000;
+/// Time for an OCF agent to start: they are shell scripts around whole services.
+const OCF_START_MS: u32 = 60_000;
+/// Time for an OCF agent to stop.
+const OCF_STOP_MS: u32 = 60_000;
 
 /// `[[group]]` with the places that later checks point at.
 pub(super) struct GroupDraft {
@@ -199,7 +203,7 @@ fn read_resource(table: &Table, exclusive: &mut Vec<At<Exclusive>>) -> Option<(S
     if let Some(name) = &name {
         check_name(table, name, "resource");
     }
-    let kinds = || RESOURCE_KINDS.iter().map(|spec| spec.kind);
+    let kinds = || RESOURCE_KINDS.iter().map(KindSpec::written);
     let listed: Vec<&str> = kinds().collect();
     let kind = table.needed_text("type", &format!("one of: {}", listed.join(", ")))?;
     let Some(spec) = KindSpec::find(kind.value) else {
@@ -209,21 +213,22 @@ fn read_resource(table: &Table, exclusive: &mut Vec<At<Exclusive>>) -> Option<(S
             .add_unknown(kind.span, message, kind.value, kinds());
         return None;
     };
+    let is_ocf = spec.kind == "ocf";
     let params = read_params(spec, table);
     exclusive.extend(params.exclusive);
     let probes = read_probes(table);
     let name = name?;
     let resource = ResourceSection {
         name: name.value.to_string(),
-        kind: spec.kind.to_string(),
+        kind: kind.value.to_string(),
         params: params.values,
         probes,
         start_timeout_ms: table
             .duration_ms("start_timeout", 100..=HOUR_MS)
-            .map_or(20_000, |ms| ms.value),
+            .map_or(if is_ocf { OCF_START_MS } else { 20_000 }, |ms| ms.value),
         stop_timeout_ms: table
             .duration_ms("stop_timeout", 100..=HOUR_MS)
-            .map_or(10_000, |ms| ms.value),
+            .map_or(if is_ocf { OCF_STOP_MS } else { 10_000 }, |ms| ms.value),
     };
     Some((name.span, resource))
 }

@@ -224,6 +224,16 @@ impl<'a> Table<'a> {
         Some(At::new(flag, value.span()))
     }
 
+    /// A string, a whole number, or `true` or `false`, as text.
+    pub fn scalar(&self, key: &str) -> Option<String> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(flag) => Some(flag.to_string()),
+            DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_string()),
+            _ => self.text(key).map(|text| text.value.to_string()),
+        }
+    }
+
     /// A span of time such as `"300ms"`, in milliseconds, within `range`.
     pub fn duration_ms(&self, key: &str, range: RangeInclusive<u32>) -> Option<At<u32>> {
         let value = self.value(key)?;

@@ -8,6 +8,7 @@ use super::diagnostic::Problem;
 use super::reader::{At, Table};
 use super::values;
 use super::{Requires, Roles};
+use crate::ocf;
 
 /// A kind of resource.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +65,8 @@ pub enum ParamForm {
     Millis(u32, u32),
     /// A duration of whole seconds in this range; the agent gets the number, its key with `_s` at the end.
     Seconds(u32, u32),
+    /// A table of the parameters of an OCF agent; the agent gets each as `param.NAME`.
+    AgentParams,
 }
 
 const fn required(key: &'static str, form: ParamForm) -> ParamSpec {
@@ -126,6 +129,22 @@ pub const RESOURCE_KINDS: &[KindSpec] = &[
             optional("kill_users", ParamForm::Flag),
         ],
     },
+    KindSpec {
+        // The whole family `ocf:PROVIDER:TYPE`.
+        kind: "ocf",
+        requires: Requires::Fencing,
+        roles: Roles::When("promotable", "true"),
+        params: &[
+            optional("params", ParamForm::AgentParams),
+            optional("promotable", ParamForm::Flag),
+            optional("notify", ParamForm::Flag),
+            optional("monitor_interval", ParamForm::Millis(100, 86_400_000)),
+            optional("monitor_timeout", ParamForm::Millis(100, 3_600_000)),
+            optional("check_level", ParamForm::OneOf(&["10", "20"])),
+            optional("check_interval", ParamForm::Millis(1000, 86_400_000)),
+            optional("ocf_root", ParamForm::Path),
+        ],
+    },
     #[cfg(test)]
     KindSpec {
         kind: "test-copy",
@@ -145,10 +164,21 @@ const UNIT_SUFFIXES: [&str; 6] = [".service", ".socket", ".mount", ".target", ".
 const DEVICE_TAGS: [&str; 4] = ["UUID=", "LABEL=", "PARTUUID=", "PARTLABEL="];
 
 impl KindSpec {
-    /// The kind called `name`.
+    /// The kind called `name`, or the family that it belongs to.
     #[must_use]
     pub fn find(name: &str) -> Option<&'static KindSpec> {
-        RESOURCE_KINDS.iter().find(|spec| spec.kind == name)
+        let family = ocf::parts(name).map(|_| "ocf");
+        let wanted = family.unwrap_or(if name == "ocf" { "" } else { name });
+        RESOURCE_KINDS.iter().find(|spec| spec.kind == wanted)
+    }
+
+    /// How the configuration writes it.
+    #[must_use]
+    pub fn written(&self) -> &'static str {
+        match self.kind {
+            "ocf" => "ocf:PROVIDER:TYPE",
+            kind => kind,
+        }
     }
 }
 
@@ -199,7 +229,9 @@ pub(super) fn read_params(spec: &KindSpec, table: &Table) -> Params {
             }
             continue;
         }
-        if let Some(value) = read_param(param, table, &mut params.exclusive) {
+        if param.form == ParamForm::AgentParams {
+            params.values.extend(read_agent_params(param.key, table));
+        } else if let Some(value) = read_param(param, table, &mut params.exclusive) {
             params.values.insert(param.agent_key(), value);
         }
     }
@@ -222,6 +254,7 @@ fn example(param: &ParamSpec) -> &'static str {
         ParamForm::Environment => "env = { KEY = \"value\" }",
         ParamForm::Millis(..) => "a duration such as \"5ms\"",
         ParamForm::Seconds(..) => "a duration such as \"60s\"",
+        ParamForm::AgentParams => "params = { ip = \"10.0.0.100\" }",
     }
 }
 
@@ -263,6 +296,8 @@ fn read_param(param: &ParamSpec, table: &Table, exclusive: &mut Vec<At<Exclusive
             (text.trim().is_empty() || text.len() > 1024).then_some("it has 1 to 1024 characters")
         }),
         ParamForm::OneOf(words) => read_one_of(param.key, words, table),
+        // Read by the caller: one value is not enough for it.
+        ParamForm::AgentParams => None,
         ParamForm::Flag => table.flag(param.key).map(|flag| flag.value.to_string()),
     }
 }
@@ -385,6 +420,24 @@ fn read_seconds(key: &str, table: &Table, range_ms: RangeInclusive<u32>) -> Opti
         return None;
     }
     Some((span.value / 1000).to_string())
+}
+
+/// The parameters of an OCF agent: text, whole numbers, `true` and `false`, as the agent gets them.
+fn read_agent_params(key: &str, table: &Table) -> Vec<(String, String)> {
+    let hint = "write params = { ip = \"10.0.0.100\" }";
+    let Some(given) = table.table(key, "`params`", hint) else {
+        return Vec::new();
+    };
+    let mut values = Vec::new();
+    for (name, _) in given.entries() {
+        if let Some(fault) = ocf::param_name_fault(name.value) {
+            let message = format!("\"{}\" is invalid: {fault}", name.value.escape_debug());
+            given.problems.add(Problem::new(name.span, message));
+        } else if let Some(value) = given.scalar(name.value) {
+            values.push((format!("{}{}", ocf::PARAM_PREFIX, name.value), value));
+        }
+    }
+    values
 }
 
 fn read_environment(key: &str, table: &Table) -> Option<String> {

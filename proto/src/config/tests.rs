@@ -1,5 +1,6 @@
 mod etcd;
 mod hostile;
+mod ocf;
 mod roles;
 mod rules;
 mod sbd;
