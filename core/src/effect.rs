@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use holdfast_proto::config::Config;
-use holdfast_proto::ids::{BootId, Epoch, GroupName, NodeId};
+use holdfast_proto::ids::{BootId, Epoch, GroupName, NodeId, Version};
 use holdfast_proto::operator::OperatorOutcome;
 use holdfast_proto::peer::{Beat, Message};
+use holdfast_proto::state::InSync;
 use holdfast_proto::time::Time;
 
 use crate::durable::Durable;
@@ -79,7 +80,12 @@ pub enum Effect {
         epoch: Epoch,
         /// Why.
         reason: String,
+        /// The node that is to take it next, if that is known: resources with roles hand over to it.
+        toward: Option<NodeId>,
     },
+    /// What is committed about a group of which something runs without a permit, and whether that is to run here. Says
+    /// nothing about being promoted here. Sent when the agent process attached, and on each change.
+    GroupRoles(Box<GroupRoles>),
     /// Restart a resource (and those after it) in place.
     RestartResource {
         /// The group.
@@ -120,6 +126,25 @@ pub enum Effect {
     ConfigChanged(Arc<Config>),
     /// `Event::Shutdown` has been dealt with: the process may end.
     ShutdownReady,
+}
+
+/// What is committed about a group whose resources have roles, or that runs on every node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRoles {
+    /// The group.
+    pub group: GroupName,
+    /// The configuration to run it from; the group may have left it, and is not wanted then.
+    pub config: Arc<Config>,
+    /// Its resources with roles (all of them if it runs on every node) are to run here, promoted or not.
+    pub wanted: bool,
+    /// The node on which it is promoted, or about to be.
+    pub primary: Option<NodeId>,
+    /// Epoch of that assignment.
+    pub epoch: Epoch,
+    /// Whose copies hold everything that was acknowledged.
+    pub in_sync: InSync,
+    /// The version that says so.
+    pub version: Version,
 }
 
 /// The right to run a group until an instant on this node's clock.

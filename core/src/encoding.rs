@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use holdfast_proto::ids::{Ballot, BootId, Epoch, Incarnation, NodeId, Version};
-use holdfast_proto::peer::{KnownVoters, Message, Verdict};
-use holdfast_proto::state::{Assignment, ClusterState};
+use holdfast_proto::peer::{KnownVoters, MemberReport, Message, Verdict};
+use holdfast_proto::state::{Assignment, ClusterState, InSync};
 use holdfast_proto::time::Time;
 
 /// Where distances are counted from. The same for everything that makes up one state.
@@ -168,6 +168,7 @@ impl Encoder {
                     .as_ref()
                     .map_or(u64::MAX, |intent| intent.to.0.into()),
             );
+            self.in_sync(&entry.in_sync);
             for (node, failure) in &entry.failures {
                 self.word(u64::from(node.0) << 32 | u64::from(failure.count));
             }
@@ -175,6 +176,26 @@ impl Encoder {
         for node in state.nodes.values() {
             self.flag(node.standby);
             self.word(node.watchdog_ms.into());
+        }
+    }
+
+    /// Whose copies are whole: which generation that is only counts against wishes, which are few.
+    fn in_sync(&mut self, set: &InSync) {
+        if set.generation > 0 {
+            let bits = set.nodes.iter().fold(0, |bits, node| bits | 1u64 << node.0);
+            self.word(set.generation << 32 | bits);
+        }
+    }
+
+    /// What a node says of its member of a group.
+    pub fn member(&mut self, member: Option<&MemberReport>) {
+        let Some(member) = member else { return };
+        self.word(1 << 40 | member.run as u64);
+        if let Some(copy) = &member.copy {
+            self.flag(copy.obstacle.is_empty());
+            self.word(copy.position);
+            self.word(copy.lag_ms.unwrap_or(u64::MAX));
+            copy.wish.iter().for_each(|wish| self.in_sync(wish));
         }
     }
 
@@ -250,6 +271,7 @@ impl Encoder {
                 for seen in report.groups.values() {
                     self.epoch(seen.epoch);
                     self.word(seen.run as u64);
+                    self.member(seen.member.as_deref());
                 }
             }
             Message::Forward { request, .. } | Message::ForwardReply { request, .. } => {

@@ -1,10 +1,11 @@
 //! What can happen to a node.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_proto::ids::{BootId, Epoch, GroupName, NodeId};
 use holdfast_proto::operator::{OperatorCall, OperatorOutcome};
-use holdfast_proto::peer::{Beat, Message, RunState, Sender};
+use holdfast_proto::peer::{Beat, MemberReport, Message, RunState, Sender};
 use holdfast_proto::time::Time;
 
 use crate::effect::{FenceId, PersistId};
@@ -100,6 +101,8 @@ pub struct GroupObservation {
     pub restarts: u32,
     /// Latest trouble in words.
     pub detail: String,
+    /// Its part that runs without a permit.
+    pub member: Option<Arc<MemberReport>>,
 }
 
 /// What a fence device reported, after its read-back.

@@ -1,11 +1,17 @@
 //! Where each group belongs, and why: a fixed order of reasons in which the first difference wins. No scores.
 
+mod copies;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_proto::config::{GroupSection, Requires};
 use holdfast_proto::ids::{GroupName, NodeId};
+use holdfast_proto::peer::{MemberReport, RunState};
 use holdfast_proto::state::{Assignment, ClusterState, GroupState};
+
+pub use copies::{better_place, possible_loss};
 
 /// What the leader observes of a data node, as far as placement cares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +28,10 @@ pub struct Observed {
     pub fencing: bool,
     /// Groups running there, by its own report.
     pub running: Vec<GroupName>,
+    /// Given up for now: silent for too long, or never heard although there was time.
+    pub lost: bool,
+    /// What runs there without a permit, by its own report; of a lost node the last one.
+    pub members: BTreeMap<GroupName, Arc<MemberReport>>,
 }
 
 /// Observations of all data nodes.
@@ -66,19 +76,28 @@ pub fn candidates_with(
     loads: &Loads,
 ) -> Vec<Candidate> {
     let entry = state.groups.get(&group.name);
-    let mut judged: Vec<(Rank, Candidate)> = state
+    let obstacles: Vec<(NodeId, Option<String>)> = state
         .config
         .nodes
         .iter()
-        .map(|node| {
-            let obstacle = obstacle(state, group, entry, node.id, seen);
-            let load = loads.get(&node.id).copied().unwrap_or(0);
-            let rank = rank(state, group, entry, (node.id, load), obstacle.is_some());
+        .map(|node| (node.id, obstacle(state, group, node.id, seen)))
+        .collect();
+    let able: Vec<NodeId> = obstacles
+        .iter()
+        .filter(|(_, obstacle)| obstacle.is_none())
+        .map(|(node, _)| *node)
+        .collect();
+    let mut judged: Vec<(Rank, Candidate)> = obstacles
+        .into_iter()
+        .map(|(node, obstacle)| {
+            let load = loads.get(&node).copied().unwrap_or(0);
+            let mut rank = rank(state, group, entry, (node, load), obstacle.is_some());
+            rank.behind = copies::behind(group, node, &able, seen);
             let reason = obstacle.clone().unwrap_or_else(|| merit(&rank));
             (
                 rank,
                 Candidate {
-                    node: node.id,
+                    node,
                     eligible: obstacle.is_none(),
                     reason,
                 },
@@ -127,6 +146,8 @@ struct Rank {
     ineligible: bool,
     not_asked_for: bool,
     not_with: bool,
+    /// How far its copy of the data is behind the furthest one.
+    behind: u64,
     preference: usize,
     load: usize,
     node: NodeId,
@@ -153,6 +174,7 @@ fn rank(
         ineligible,
         not_asked_for: !(asked_for || toward),
         not_with: !with,
+        behind: 0,
         preference: group
             .prefer
             .iter()
@@ -179,13 +201,24 @@ fn owner_of(state: &ClusterState, group: &GroupName) -> Option<NodeId> {
 }
 
 /// The first thing that keeps `group` off `node`, in the published order.
-fn obstacle(
+fn obstacle(state: &ClusterState, group: &GroupSection, node: NodeId, seen: &Observations) -> Option<String> {
+    obstacle_without_members(state, group, node, seen).or_else(|| {
+        let entry = state.groups.get(&group.name).filter(|_| group.is_promotable());
+        match entry {
+            Some(entry) => copies::copy_obstacle(state, group, entry, node, seen),
+            None => copies::follow_obstacle(state, group, node, seen),
+        }
+    })
+}
+
+/// The same, as far as it does not depend on what members of groups do.
+fn obstacle_without_members(
     state: &ClusterState,
     group: &GroupSection,
-    entry: Option<&GroupState>,
     node: NodeId,
     seen: &Observations,
 ) -> Option<String> {
+    let entry = state.groups.get(&group.name);
     let unknown = Observed::default();
     let observed = seen.get(&node).unwrap_or(&unknown);
     if observed.fencing {
@@ -243,13 +276,41 @@ pub(crate) fn watchdog_fault(
         .filter(|_| needed)
 }
 
-/// What must run first.
+/// What must run first, or must have ended.
 fn waits_for(state: &ClusterState, group: &GroupSection, seen: &Observations) -> Option<String> {
+    if group.is_every_node() {
+        return Some("it runs on every node".into());
+    }
+    let member_on = |observed: &Observed, name: &GroupName| {
+        let member = observed.members.get(name);
+        member.is_some_and(|member| member.run == RunState::Running)
+    };
+    let everywhere = |name: &GroupName| {
+        let section = state.config.group(name);
+        section.is_some_and(GroupSection::is_every_node)
+            && seen
+                .values()
+                .any(|observed| observed.online && member_on(observed, name))
+    };
     let runs = |name: &GroupName| {
         owner_of(state, name)
             .and_then(|owner| seen.get(&owner))
             .is_some_and(|observed| observed.running.contains(name))
+            || everywhere(name)
     };
+    // It ran on every node, or had roles, by the configuration before: what is left of that has to end first.
+    let left_over = |(_, observed): &(&NodeId, &Observed)| {
+        let member = observed.members.get(&group.name);
+        observed.online && member.is_some_and(|member| !member.run.is_down())
+    };
+    if !group.has_members()
+        && let Some((node, _)) = seen.iter().find(left_over)
+    {
+        let node = state.config.name_of(*node);
+        return Some(format!(
+            "it waits until {node} has stopped what ran of it without an assignment"
+        ));
+    }
     let first = group.after.iter().chain(&group.with).find(|name| !runs(name))?;
     Some(format!("it waits for {first} to run"))
 }

@@ -41,6 +41,7 @@ fn measure(place: &Path, rounds: usize) {
         agents.iter().for_each(|agent| drop(agent.take_orders()));
         let asked = Instant::now();
         let request = MoveRequest {
+            accept_loss: false,
             group: "web".into(),
             to: to.into(),
         };

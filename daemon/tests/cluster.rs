@@ -69,6 +69,7 @@ fn operate(bench: &Bench) {
     // Asked at the node that does not lead as well: it passes the request on.
     for (name, to) in [("db1", "db2"), ("db2", "db1")] {
         let request = MoveRequest {
+            accept_loss: false,
             group: "web".into(),
             to: to.into(),
         };

@@ -5,6 +5,7 @@ use holdfast_daemon::agentd_link::translate;
 use holdfast_proto::agent::{AgentReport, AgentRequest, StartGroup, agent_report, agent_request};
 
 use crate::memory::bounded;
+use crate::samples::config;
 use crate::sameness::settled_prost;
 use crate::text::one_line;
 
@@ -23,10 +24,10 @@ pub fn check(data: &[u8]) {
     let report = bounded(data.len(), FACTOR, || settled_prost::<AgentReport>(data));
     match report.and_then(|report| report.body) {
         Some(agent_report::Body::Attached(attached)) => {
-            let _ = translate::attached(&attached);
+            let _ = translate::attached(&attached, config());
         }
         Some(agent_report::Body::Group(status)) => {
-            let seen = translate::observation(&status);
+            let seen = translate::observation(&status, config());
             // Only words that this version knows may free anything.
             assert!(!seen.run.is_down() || ["stopped", "failed"].contains(&status.run.as_str()));
         }

@@ -73,6 +73,7 @@ pub fn state() -> ClusterState {
             }
         };
         group.intent = Some(MoveIntent {
+            accepts_loss: None,
             to: NodeId(2),
             who: "root".into(),
         });

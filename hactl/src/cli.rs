@@ -181,6 +181,9 @@ pub struct MoveArgs {
     pub group: String,
     /// Where to; the best other node if left out
     pub node: Option<String>,
+    /// What that node's copy of the data lacks may be lost; recorded with your name
+    #[arg(long, requires = "node")]
+    pub accept_loss: bool,
     /// Waiting.
     #[command(flatten)]
     pub wait: Wait,

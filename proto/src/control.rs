@@ -127,6 +127,9 @@ pub struct MoveRequest {
     /// Target node; empty for the best other one.
     #[prost(string, tag = "2")]
     pub to: String,
+    /// What the target's copy of the data lacks may be lost.
+    #[prost(bool, tag = "3")]
+    pub accept_loss: bool,
 }
 
 /// A node and a switch.

@@ -15,6 +15,14 @@ pub enum OperatorRequest {
         /// Target.
         to: Option<NodeId>,
     },
+    /// Promote `group` on `to`, whose copy of the data may lack something that was acknowledged: the operator says that
+    /// it may be lost. Recorded with who and when, and good for once.
+    MoveAcceptingLoss {
+        /// The group.
+        group: GroupName,
+        /// Target.
+        to: NodeId,
+    },
     /// Put a node in standby (`on`) or take it out.
     Standby {
         /// The node.

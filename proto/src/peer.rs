@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::ids::{Ballot, BootId, Epoch, GroupName, Incarnation, NodeId, Version, VoterSet};
 use crate::operator::{OperatorCall, OperatorOutcome};
-use crate::state::ClusterState;
+use crate::state::{ClusterState, InSync};
 use crate::time::Time;
 
 /// Who sent something: a member, in one boot, in one run of its `had`. Established by the hello.
@@ -222,6 +222,40 @@ pub struct GroupReport {
     pub restarts: u32,
     /// The latest trouble in words; empty if none.
     pub detail: String,
+    /// Its part that runs without a permit: resources with roles, or all of a group that runs on every node.
+    pub member: Option<Arc<MemberReport>>,
+}
+
+/// The part of a group that runs on a node without a permit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberReport {
+    /// What is observed; running also while the group is promoted there.
+    pub run: RunState,
+    /// What its agent sees of the copy of the data, if there is one.
+    pub copy: Option<CopyReport>,
+    /// The latest trouble in words; empty if none.
+    pub detail: String,
+}
+
+/// What an agent sees of a copy of a group's data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CopyReport {
+    /// Why it cannot be promoted, whatever the cluster thinks of it; empty if it can.
+    pub obstacle: String,
+    /// How far it is: of two copies with the same history the larger one has more. 0: not known.
+    pub position: u64,
+    /// Which history that counts in. Empty: not known.
+    pub history: String,
+    /// The position for people.
+    pub position_text: String,
+    /// How old its data is against the promoted one's. None: not known, or it does not follow.
+    pub lag_ms: Option<u64>,
+    /// What might be lost if it was promoted now, in words; empty for nothing that is known of.
+    pub possible_loss: String,
+    /// On the promoted one: the set that is to be committed.
+    pub wish: Option<InSync>,
+    /// It may be read from.
+    pub readable: bool,
 }
 
 /// What a group is doing on a node.

@@ -1,6 +1,6 @@
 //! The cluster state: the one value that the replicated register holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::Config;
@@ -46,6 +46,7 @@ pub fn genesis(config: Arc<Config>, first: NodeId) -> ClusterState {
         failures: BTreeMap::new(),
         automatic_moves: 0,
         reason: reason.into(),
+        in_sync: InSync::default(),
     };
     ClusterState {
         version: 1,
@@ -85,6 +86,29 @@ pub struct GroupState {
     pub automatic_moves: u32,
     /// Why it is where it is, in one sentence.
     pub reason: String,
+    /// Of a group with roles: whose copies hold everything that was acknowledged.
+    pub in_sync: InSync,
+}
+
+/// The nodes whose copies of a group's data hold everything that was acknowledged: only these are promoted. What the
+/// promoted one acknowledges is on every other node of the set, which its agent sees to (`agents/src/roles.rs`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InSync {
+    /// Grows with each change, and never goes back. 0: nobody was promoted yet, so nothing is known.
+    pub generation: u64,
+    /// The nodes, the promoted one among them.
+    pub nodes: BTreeSet<NodeId>,
+}
+
+impl InSync {
+    /// The set that follows this one.
+    #[must_use]
+    pub fn followed_by(&self, nodes: BTreeSet<NodeId>) -> InSync {
+        InSync {
+            generation: self.generation + 1,
+            nodes,
+        }
+    }
 }
 
 /// Where a group may be running: always a superset of the truth.
@@ -160,6 +184,8 @@ pub struct MoveIntent {
     pub to: NodeId,
     /// Who asked.
     pub who: String,
+    /// When they said, in words, that what the target's copy lacks may be lost; absent if they did not say so.
+    pub accepts_loss: Option<String>,
 }
 
 /// Why a group is kept off a node.

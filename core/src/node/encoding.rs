@@ -338,6 +338,7 @@ fn encode_member(now: Time, node: NodeId, member: &Member, memory: Duration, to:
     for seen in report.groups.values() {
         to.epoch(seen.epoch);
         to.word(seen.run as u64);
+        to.member(seen.member.as_deref());
     }
     to.instant(now, *updated_at, Duration::from_millis(250));
 }
@@ -384,6 +385,8 @@ fn encode_local(now: Time, local: &Local, memory: Duration, to: &mut Encoder) {
         groups,
         sent_report,
         report_due,
+        // What was told follows from what is committed, and is told anew at worst.
+        roles: _,
     } = local;
     to.flag(*attached);
     to.instant(now, *away_since, memory);
@@ -396,8 +399,10 @@ fn encode_local(now: Time, local: &Local, memory: Duration, to: &mut Encoder) {
             detail: _,
             permit,
             order,
+            member,
         } = group;
         to.word(*run as u64);
+        to.member(member.as_deref());
         to.epoch(*epoch);
         to.epoch(permit.as_ref().map_or(0, |permit| permit.epoch));
         to.deadline(now, permit.as_ref().map(|permit| permit.until));

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_proto::ids::{Epoch, GroupName, NodeId};
-use holdfast_proto::peer::{GroupReport, Message, NodeReport, RunState};
+use holdfast_proto::peer::{GroupReport, MemberReport, Message, NodeReport, RunState};
 use holdfast_proto::state::Assignment;
 use holdfast_proto::time::Time;
 
 use super::Node;
+use super::roles::{Roles, unseen};
 use crate::effect::{Effect, Permit};
 use crate::event::{AgentEvent, GroupObservation};
 use crate::journal::Level;
@@ -38,6 +39,7 @@ pub(super) struct LocalGroup {
     pub(super) detail: String,
     pub(super) permit: Option<Permit>,
     pub(super) order: Option<Order>,
+    pub(super) member: Option<Arc<MemberReport>>,
 }
 
 impl Default for LocalGroup {
@@ -49,6 +51,7 @@ impl Default for LocalGroup {
             detail: String::new(),
             permit: None,
             order: None,
+            member: None,
         }
     }
 }
@@ -61,6 +64,7 @@ impl LocalGroup {
             run: self.run,
             restarts: self.restarts,
             detail: self.detail.clone(),
+            member: self.member.clone(),
         }
     }
 }
@@ -76,6 +80,7 @@ pub(super) struct Local {
     /// The leader at that time, and what every member was told last.
     pub(super) sent_report: Option<(Option<NodeId>, NodeReport)>,
     pub(super) report_due: bool,
+    pub(super) roles: Roles,
 }
 
 impl Local {
@@ -145,6 +150,7 @@ impl Local {
                     && local.epoch == told.epoch
                     && local.restarts == told.restarts
                     && local.detail == told.detail
+                    && local.member == told.member
             };
         self.groups.len() == told.groups.len() && self.groups.iter().zip(&told.groups).all(same)
     }
@@ -157,6 +163,7 @@ impl Node {
                 self.local.attached = true;
                 self.local.away_since = None;
                 self.on_watchdog(watchdog);
+                self.local.roles = Roles::default();
                 for local in self.local.groups.values_mut() {
                     let permit = local.permit.take();
                     *local = LocalGroup {
@@ -202,6 +209,9 @@ impl Node {
                     if !local.run.is_down() {
                         local.detail = "the agent process is away".into();
                     }
+                    // A copy that nobody looks at any more cannot be judged, and a set that nobody stands for any more
+                    // must not be committed.
+                    local.member = local.member.take().map(|member| Arc::new(unseen(&member)));
                 }
             }
             AgentEvent::Group(seen) => self.observe(seen),
@@ -219,6 +229,7 @@ impl Node {
         local.epoch = seen.epoch;
         local.restarts = seen.restarts;
         local.detail = seen.detail;
+        let member_before = std::mem::replace(&mut local.member, seen.member.clone());
         if seen.run.is_down() {
             local.order = None;
         }
@@ -247,12 +258,23 @@ impl Node {
                 RunState::Failed => "group-failed",
                 RunState::Unknown => "group-unknown",
             };
-            self.journal_about(kind, level, text, Some(seen.group), seen.epoch);
+            self.journal_about(kind, level, text, Some(seen.group.clone()), seen.epoch);
         }
+        self.journal_member(
+            &seen.group,
+            seen.epoch,
+            member_before.as_deref(),
+            seen.member.as_deref(),
+        );
     }
 
     /// Orders a stop, once per epoch.
     pub(super) fn order_stop(&mut self, group: &GroupName, epoch: Epoch, why: &str) {
+        self.order_stop_toward(group, epoch, why, None);
+    }
+
+    /// The same, with the node that is to take it next.
+    fn order_stop_toward(&mut self, group: &GroupName, epoch: Epoch, why: &str, toward: Option<NodeId>) {
         if !self.local.attached {
             return;
         }
@@ -266,6 +288,7 @@ impl Node {
             group: group.clone(),
             epoch,
             reason,
+            toward,
         });
     }
 
@@ -276,6 +299,7 @@ impl Node {
         if !self.local.attached || state.maintenance {
             return;
         }
+        self.tell_roles(&state);
         for (group, entry) in &state.groups {
             if self.runs_by_newer_word(group, state.next_epoch) {
                 continue;
@@ -286,9 +310,11 @@ impl Node {
                 {
                     self.run_group(group, *epoch);
                 }
-                Assignment::Releasing { owner, epoch, .. } if *owner == self.me.node => {
+                Assignment::Releasing {
+                    owner, epoch, toward, ..
+                } if *owner == self.me.node => {
                     if !self.local.confirmed_down(group, *epoch) {
-                        self.order_stop(group, *epoch, &entry.reason);
+                        self.order_stop_toward(group, *epoch, &entry.reason, *toward);
                     }
                 }
                 assignment => {

@@ -2,7 +2,7 @@
 //!
 //! Each event kind has its own file: [`beats`] (heartbeats, leases, permits granted), [`election`], [`register`] (acceptor
 //! and proposer) and [`commit`], [`planning`], [`membership`] and [`flapping`] (what the leader wants next), [`fencing`],
-//! [`pair`] and [`countdown`] (proofs about others), [`handover`], [`local`] (this node's own groups), [`permits`],
+//! [`pair`] and [`countdown`] (proofs about others), [`handover`], [`local`] (this node's own groups), [`roles`], [`permits`],
 //! [`operator`] and [`operator_word`], [`quiet`] (after a boot), [`persistence`], [`timeouts`] and [`viewing`]. [`encoding`] is
 //! for the model checker.
 
@@ -32,6 +32,7 @@ mod quiet;
 mod race;
 mod register;
 mod required;
+mod roles;
 #[cfg(test)]
 mod tests;
 mod timeouts;

@@ -108,6 +108,7 @@ impl Node {
             .ok_or_else(|| refused("this node has no cluster state yet".into()))?;
         match &call.request {
             OperatorRequest::Move { group, to } => self.check_move(state, group, *to),
+            OperatorRequest::MoveAcceptingLoss { group, to } => self.check_lossy_move(state, group, *to),
             OperatorRequest::Standby { node, on } => {
                 if self.config.node(*node).is_none() {
                     return Err(refused(format!("{} is not a data node", self.name(*node))));
@@ -151,6 +152,9 @@ impl Node {
                     return Err(refused(format!(
                         "{name} leads now and would be removed; put it in standby first and try again"
                     )));
+                }
+                if let Some(refusal) = self.loses_last_copy(state, config) {
+                    return Err(refused(refusal));
                 }
                 let detection_ms = state.config.cluster.detection_ms;
                 if state.lease_before_ms != 0 && config.cluster.detection_ms != detection_ms {
@@ -198,6 +202,22 @@ impl Node {
             )));
         }
         Ok(format!("{group} moves to {}", self.name(target)))
+    }
+
+    /// A move for which something may be lost. To a node that has everything it is like any other.
+    fn check_lossy_move(
+        &self,
+        state: &Arc<ClusterState>,
+        group: &GroupName,
+        to: NodeId,
+    ) -> Result<String, OperatorOutcome> {
+        self.known_group(state, group)?;
+        let entry = &state.groups[group];
+        if entry.assignment.runs_on(to) || entry.in_sync.nodes.contains(&to) {
+            return self.check_move(state, group, Some(to));
+        }
+        self.check_accepted_loss(state, group, to)
+            .map_err(OperatorOutcome::Refused)
     }
 
     fn move_target(&self, state: &ClusterState, group: &str, to: Option<NodeId>) -> Result<NodeId, String> {
@@ -253,7 +273,21 @@ impl Node {
                     entry.intent = Some(MoveIntent {
                         to,
                         who: call.who.clone(),
+                        accepts_loss: None,
                     });
+                }
+            }
+            OperatorRequest::MoveAcceptingLoss { group, to } => {
+                let allowed = self.check_accepted_loss(next, group, *to).is_ok();
+                if let Some(entry) = next.groups.get_mut(group) {
+                    let whole = entry.in_sync.nodes.contains(to);
+                    if (allowed || whole) && !entry.assignment.runs_on(*to) {
+                        entry.intent = Some(MoveIntent {
+                            to: *to,
+                            who: call.who.clone(),
+                            accepts_loss: Some(call.at.clone()).filter(|_| !whole),
+                        });
+                    }
                 }
             }
             OperatorRequest::Standby { node, on } => next.nodes.entry(*node).or_default().standby = *on,

@@ -8,9 +8,12 @@ use holdfast_proto::peer::{GroupReport, RunState};
 use holdfast_proto::state::{Assignment, ClusterState, Failure, GroupState, ProofKind};
 
 use super::local::LocalGroup;
+use super::roles::{Former, in_sync_with};
 use super::{Node, Role};
 use crate::journal::Level;
-use crate::placement::{Loads, Observations, Observed, candidates, choose_with, loads};
+use crate::placement::{
+    Loads, Observations, Observed, better_place, candidates, choose_with, loads, possible_loss,
+};
 use crate::proof::ReleaseProof;
 
 impl Node {
@@ -56,10 +59,11 @@ impl Node {
         if !next.maintenance {
             self.forget_failures(&mut next);
             self.record_failures(&mut next);
-            self.order_moves(&mut next);
+            self.order_moves(&mut next, &seen);
         }
         self.follow_watchdogs(&mut next, &seen);
         self.release_and_place(&mut next, &seen);
+        self.follow_wishes(&mut next, committed);
         next.survivor = self.best_survivor(&next);
         if let Some(why) = self.sync_is_due(committed).filter(|_| next == *committed) {
             next.reason = why;
@@ -107,6 +111,8 @@ impl Node {
                     watchdog: self.watchdog_of(node),
                     fencing: !own && (self.is_being_fenced(node) || self.has_proof_against(node)),
                     running: self.running_on(node),
+                    lost: !own && self.is_lost(node),
+                    members: self.members_on(node),
                 },
             );
         }
@@ -148,8 +154,10 @@ impl Node {
                     failures: Default::default(),
                     automatic_moves: 0,
                     reason: "it is new".into(),
+                    in_sync: Default::default(),
                 });
         }
+        self.follow_roles(next);
         for node in &config.nodes {
             next.nodes.entry(node.id).or_default();
         }
@@ -193,19 +201,20 @@ impl Node {
     }
 
     /// Orders the release of groups that should not stay where they are.
-    fn order_moves(&self, next: &mut ClusterState) {
+    fn order_moves(&self, next: &mut ClusterState, seen: &Observations) {
         let names: Vec<GroupName> = next.groups.keys().cloned().collect();
         for name in names {
             let entry = &next.groups[&name];
             let Assignment::Owned { owner, boot, .. } = entry.assignment else {
                 continue;
             };
-            if !self.is_online(owner) {
+            if !self.is_online(owner) || self.is_loss_needless(next, &name, owner) {
                 continue;
             }
-            let Some((reason, toward)) = self.reason_to_leave(next, &name, owner) else {
+            let Some((reason, toward)) = self.reason_to_leave(next, &name, owner, seen) else {
                 continue;
             };
+            let toward = toward.or_else(|| self.hands_over_to(next, &name, owner, seen));
             let epoch = take_epoch(next);
             if let Some(entry) = next.groups.get_mut(&name) {
                 entry.assignment = Assignment::Releasing {
@@ -225,11 +234,15 @@ impl Node {
         next: &ClusterState,
         name: &GroupName,
         owner: NodeId,
+        seen: &Observations,
     ) -> Option<(String, Option<NodeId>)> {
         let entry = &next.groups[name];
         let Some(section) = next.config.group(name) else {
             return Some(("it left the configuration".into(), None));
         };
+        if section.is_every_node() {
+            return Some(("it is to run on every node now".into(), None));
+        }
         if entry.disabled {
             return Some(("an operator disabled it".into(), None));
         }
@@ -255,7 +268,8 @@ impl Node {
         if let Some(other) = section.with.iter().find(elsewhere) {
             return Some((format!("it belongs with {other}, which runs elsewhere"), None));
         }
-        None
+        better_place(next, section, owner, seen)
+            .map(|(toward, why)| (format!("{} {why}", self.name(owner)), Some(toward)))
     }
 
     /// Releases every assignment that a proof ends, and places every group that is free.
@@ -265,11 +279,13 @@ impl Node {
         for name in names {
             let assignment = next.groups[&name].assignment.clone();
             let mut cause = None;
+            let mut former = None;
             if let Some(owner) = assignment.owner() {
                 let Some(proof) = self.release_proof(&name, &assignment) else {
                     continue;
                 };
                 cause = Some(self.cause(next, &name, owner, &proof));
+                former = Some((owner, proof.kind()));
                 if proof.kind() != ProofKind::Stopped {
                     let version = next.version + 1;
                     next.nodes.entry(owner).or_default().proof = Some(proof.record(version));
@@ -278,7 +294,7 @@ impl Node {
                     }
                 }
             }
-            self.place(next, &name, cause, (seen, &loads));
+            self.place(next, &name, (cause, former), (seen, &loads));
             let owner = next.groups.get(&name).and_then(|entry| entry.assignment.owner());
             if owner != assignment.owner() {
                 count_move(&mut loads, assignment.owner(), owner);
@@ -353,7 +369,7 @@ impl Node {
         &mut self,
         next: &mut ClusterState,
         name: &GroupName,
-        cause: Option<String>,
+        (cause, former): (Option<String>, Option<Former>),
         (seen, loads): (&Observations, &Loads),
     ) {
         let freed = cause.is_some();
@@ -372,7 +388,17 @@ impl Node {
             _ => Err("it is not to run".into()),
         };
         match choice {
-            Ok((node, why)) => self.assign(next, name, node, cause, &why),
+            Ok((node, why)) => {
+                let loss = section.and_then(|section| possible_loss(next, section, node, seen));
+                let in_sync = section
+                    .filter(|section| section.is_promotable())
+                    .map(|_| in_sync_with(&next.groups[name].in_sync, node, former));
+                self.assign(next, name, node, cause, &why);
+                if let (Some(entry), Some(in_sync)) = (next.groups.get_mut(name), in_sync) {
+                    entry.in_sync = in_sync;
+                    entry.reason.extend(loss.iter().flat_map(|loss| ["; ", loss]));
+                }
+            }
             Err(why) if freed => {
                 let epoch = take_epoch(next);
                 if let Some(entry) = next.groups.get_mut(name) {
@@ -419,6 +445,7 @@ impl Node {
             self.journal("voters-changed", Level::Info, text);
         }
         self.account_for_releases(old, new);
+        self.journal_in_sync(old, new);
         for (name, entry) in &new.groups {
             let before = old.groups.get(name);
             let failed_before = before.into_iter().flat_map(|before| before.failures.keys());
@@ -473,6 +500,9 @@ impl Node {
         let Some(section) = state.config.group(group) else {
             return Err(format!("there is no group {group}"));
         };
+        // What may be done on an operator's word is judged as if it was given.
+        let asked = self.as_if_asked(state, section, node);
+        let state = asked.as_ref().unwrap_or(state);
         let judged = candidates(state, section, &self.observations());
         match judged.into_iter().find(|candidate| candidate.node == node) {
             Some(candidate) if candidate.eligible => Ok(()),

@@ -45,6 +45,8 @@ fn able() -> Observed {
         watchdog: None,
         fencing: false,
         running: Vec::new(),
+        lost: false,
+        members: BTreeMap::new(),
     }
 }
 
@@ -145,6 +147,7 @@ fn what_an_operator_asked_for_goes_before_preference_but_not_before_ability() {
     let intent = MoveIntent {
         to: C,
         who: "ann".into(),
+        accepts_loss: None,
     };
     state.groups.get_mut("g").expect("configured").intent = Some(intent);
     let (node, why) = choose(&state, &section(&state), &all_able()).expect("placed");
@@ -224,6 +227,8 @@ fn observed() -> impl Strategy<Value = Observed> {
         } else {
             Vec::new()
         },
+        lost: !online,
+        members: BTreeMap::new(),
     })
 }
 
@@ -250,6 +255,7 @@ fn anything() -> impl Strategy<Value = ClusterState> {
             entry.intent = to.map(|to| MoveIntent {
                 to,
                 who: "ann".into(),
+                accepts_loss: None,
             });
             entry.assignment = Assignment::Releasing {
                 owner: A,

@@ -4,6 +4,7 @@
 //! that does not read, or gives no sign of life, is cut off, which the core sees as `Detached`, and attached again.
 
 mod relay;
+pub mod roles;
 pub mod translate;
 
 use std::path::PathBuf;

@@ -12,6 +12,8 @@ use holdfast_proto::ids::{BootId, NodeId};
 use holdfast_proto::peer::RunState;
 use holdfast_proto::time::Time;
 
+use super::roles;
+
 /// What `Attach` says about this node under `config`.
 #[must_use]
 pub fn attach(config: &Config, node: NodeId, boot: BootId) -> agent::Attach {
@@ -62,7 +64,7 @@ pub fn start(permit_of_core: &Permit, config: &Config, own: NodeId) -> Option<ag
     })
 }
 
-fn spec(section: &GroupSection) -> agent::GroupSpec {
+pub(super) fn spec(section: &GroupSection) -> agent::GroupSpec {
     let resource = |resource: &holdfast_proto::config::ResourceSection| agent::ResourceSpec {
         name: resource.name.clone(),
         kind: resource.kind.clone(),
@@ -77,7 +79,7 @@ fn spec(section: &GroupSection) -> agent::GroupSpec {
         max_restarts: section.max_restarts,
         restart_window_ms: section.restart_window_ms,
         requires: section.requires.word().into(),
-        every_node: false,
+        every_node: section.is_every_node(),
     }
 }
 
@@ -128,27 +130,35 @@ pub fn fence_test(id: u64, node: &str, device: &FenceSection) -> agent::FenceDev
 
 /// What the agent process reported at `Attach`.
 #[must_use]
-pub fn attached(report: &agent::Attached) -> AgentEvent {
+pub fn attached(report: &agent::Attached, config: &Config) -> AgentEvent {
     let watchdog = (report.watchdog_ms > 0).then(|| Duration::from_millis(report.watchdog_ms.into()));
     AgentEvent::Attached {
-        groups: report.groups.iter().map(observation).collect(),
+        groups: report
+            .groups
+            .iter()
+            .map(|status| observation(status, config))
+            .collect(),
         watchdog,
     }
 }
 
 /// One group's state. A word this version does not know counts as unknown, which frees nothing.
 #[must_use]
-pub fn observation(status: &agent::GroupStatus) -> GroupObservation {
+pub fn observation(status: &agent::GroupStatus, config: &Config) -> GroupObservation {
     GroupObservation {
         group: status.group.as_str().into(),
         epoch: status.epoch,
         run: run_state(&status.run),
         restarts: status.restarts,
         detail: status.detail.clone(),
+        member: status
+            .member
+            .as_deref()
+            .map(|member| roles::member(member, config)),
     }
 }
 
-fn run_state(word: &str) -> RunState {
+pub(super) fn run_state(word: &str) -> RunState {
     [
         RunState::Stopped,
         RunState::Starting,

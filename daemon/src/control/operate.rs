@@ -140,6 +140,10 @@ async fn timed_out(control: &Control) -> Refusal {
 /// A request that names nodes and groups, in the core's terms.
 pub fn translate(config: &Config, body: Body) -> Result<OperatorRequest, Refusal> {
     Ok(match body {
+        Body::Move(request) if request.accept_loss => OperatorRequest::MoveAcceptingLoss {
+            group: group(config, &request.group)?,
+            to: data_node(config, &request.to)?,
+        },
         Body::Move(request) => OperatorRequest::Move {
             group: group(config, &request.group)?,
             to: if request.to.is_empty() {
@@ -294,6 +298,7 @@ mod tests {
     #[test]
     fn names_become_numbers() {
         let body = Body::Move(MoveRequest {
+            accept_loss: false,
             group: "mysql".into(),
             to: "db2".into(),
         });
@@ -346,6 +351,7 @@ mod tests {
         );
         assert!(refused(Body::Fence(node("witness"))).contains("never fenced"));
         let body = Body::Move(MoveRequest {
+            accept_loss: false,
             group: "web".into(),
             to: String::new(),
         });

@@ -167,6 +167,7 @@ fn requests_are_translated_refused_and_done() {
     block_on(async {
         let bench = Bench::start();
         let to = |to: &str| MoveRequest {
+            accept_loss: false,
             group: "mysql".into(),
             to: to.into(),
         };

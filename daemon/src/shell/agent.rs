@@ -50,7 +50,8 @@ impl Shell {
                 on: state.maintenance,
             }));
         }
-        self.feed(Event::Agent(translate::attached(attached)));
+        let event = translate::attached(attached, self.parts.node.config());
+        self.feed(Event::Agent(event));
     }
 
     fn detached(&mut self, reason: String) {
@@ -67,7 +68,7 @@ impl Shell {
     }
 
     fn group_changed(&mut self, status: GroupStatus) {
-        let observation = translate::observation(&status);
+        let observation = translate::observation(&status, self.parts.node.config());
         if self.agent.groups.len() < GROUPS_MAX || self.agent.groups.contains_key(&status.group) {
             self.agent.groups.insert(status.group.clone(), status);
         }

@@ -13,7 +13,7 @@ use holdfast_proto::time::Time;
 
 use super::Shell;
 use super::api::Chore;
-use crate::agentd_link::translate;
+use crate::agentd_link::{roles, translate};
 use crate::journal::Record;
 
 impl Shell {
@@ -54,13 +54,23 @@ impl Shell {
                     }
                 }
             }
-            Effect::StopGroup { group, epoch, reason } => {
+            Effect::StopGroup {
+                group,
+                epoch,
+                reason,
+                toward,
+            } => {
+                let toward = toward.and_then(|node| roles::peer_of(self.parts.node.config(), node));
                 self.to_agentd(Body::Stop(agent::StopGroup {
                     group: group.to_string(),
                     epoch,
                     reason,
-                    toward: None,
+                    toward,
                 }));
+            }
+            Effect::GroupRoles(roles) => {
+                let told = roles::roles(&roles, self.parts.identity.node);
+                self.to_agentd(Body::Roles(told));
             }
             Effect::RestartResource {
                 group,

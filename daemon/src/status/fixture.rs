@@ -56,6 +56,7 @@ pub fn healthy() -> Snapshot {
         failures: BTreeMap::new(),
         automatic_moves: 0,
         reason: "preferred node".into(),
+        in_sync: Default::default(),
     };
     let state = ClusterState {
         version: 12,

@@ -301,6 +301,7 @@ impl Inputs {
         for group in GROUPS {
             if source.arbitrary()? {
                 let seen = GroupReport {
+                    member: None,
                     epoch: Self::count(source)?,
                     run: run_state(source)?,
                     restarts: source.arbitrary()?,
@@ -315,6 +316,7 @@ impl Inputs {
     pub fn agent(&self, source: &mut Unstructured<'_>) -> Result<Event> {
         let observation = |source: &mut Unstructured<'_>| -> Result<GroupObservation> {
             Ok(GroupObservation {
+                member: None,
                 group: (*source.choose(&GROUPS)?).into(),
                 epoch: Self::count(source)?,
                 run: run_state(source)?,

@@ -79,6 +79,7 @@ pub fn control() -> Seeds {
     use control_request::Body;
     let asked = [
         Body::Move(MoveRequest {
+accept_loss: false,
             group: "web".into(),
             to: "db2".into(),
         }),

@@ -103,6 +103,7 @@ pub fn messages() -> Seeds {
         ..NodeReport::default()
     };
     let seen = GroupReport {
+        member: None,
         epoch: 7,
         run: RunState::Running,
         restarts: 1,

@@ -21,8 +21,15 @@ const NOWHERE: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// When the cluster refuses, the group ends up elsewhere, or the time is over.
-pub fn move_group(had: &Endpoint, group: &str, to: Option<&str>, wait: &Wait, ui: &Ui) -> anyhow::Result<()> {
+pub fn move_group(
+    had: &Endpoint,
+    group: &str,
+    (to, accept_loss): (Option<&str>, bool),
+    wait: &Wait,
+    ui: &Ui,
+) -> anyhow::Result<()> {
     let request = Request::Move(MoveRequest {
+        accept_loss,
         group: group.into(),
         to: to.unwrap_or_default().into(),
     });

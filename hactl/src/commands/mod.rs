@@ -40,8 +40,11 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Cluster(ClusterCommand::Init(args)) => init::run(&had, &args, ui)?,
         Command::Cluster(ClusterCommand::Join(args)) => join::run(&had, &args, ui)?,
         Command::Cluster(ClusterCommand::Token { witness }) => join::token(&had, witness, ui)?,
-        Command::Move(args) => act::move_group(&had, &args.group, args.node.as_deref(), &args.wait, ui)?,
-        Command::Failover(args) => act::move_group(&had, &args.group, None, &args.wait, ui)?,
+        Command::Move(args) => {
+            let target = (args.node.as_deref(), args.accept_loss);
+            act::move_group(&had, &args.group, target, &args.wait, ui)?;
+        }
+        Command::Failover(args) => act::move_group(&had, &args.group, (None, false), &args.wait, ui)?,
         Command::Standby(args) => act::standby(&had, &args.node, &args.wait, ui)?,
         Command::Online(args) => act::online(&had, &args.node, &args.wait, ui)?,
         Command::Maintenance(args) => act::maintenance(&had, args.switch, ui)?,

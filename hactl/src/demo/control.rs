@@ -26,6 +26,7 @@ pub fn status(paths: &Paths, node: &str) -> Option<StatusView> {
 /// Moves the group to the other node, asking `node`.
 pub fn move_group(paths: &Paths, node: &str, to: &str) -> anyhow::Result<String> {
     Endpoint::new(&paths.control(node)).ask(Request::Move(MoveRequest {
+        accept_loss: false,
         group: GROUP.into(),
         to: to.into(),
     }))

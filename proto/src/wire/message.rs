@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::schema::{
-    AcceptedWire, BallotOnly, Body, ForwardReplyWire, ForwardWire, GroupReportWire, KnownVotersWire,
-    MessageWire, PreVoteReplyWire, PrepareWire, PromiseWire, RefuseWire, ReportWire, StateAtBallot,
-    VerdictWire,
+    AcceptedWire, BallotOnly, Body, CopyReportWire, ForwardReplyWire, ForwardWire, GroupReportWire,
+    KnownVotersWire, MemberReportWire, MessageWire, PreVoteReplyWire, PrepareWire, PromiseWire, RefuseWire,
+    ReportWire, StateAtBallot, VerdictWire,
 };
+use super::state::in_sync;
 use super::{
     FIELDS_MAX, LIST_FIELDS_MAX, WireError, ballot, bounded, decode_state, encode_state, invalid, micros,
     required, voters,
 };
 use crate::operator::OperatorOutcome;
-use crate::peer::{GroupReport, KnownVoters, Message, NodeReport, RunState, Verdict};
+use crate::peer::{
+    CopyReport, GroupReport, KnownVoters, MemberReport, Message, NodeReport, RunState, Verdict,
+};
 use crate::state::ClusterState;
 
 impl From<&Message> for MessageWire {
@@ -230,6 +233,7 @@ impl From<&NodeReport> for ReportWire {
                 run: run_code(seen.run),
                 restarts: seen.restarts,
                 detail: seen.detail.clone(),
+                member: seen.member.as_deref().map(Into::into),
             })
         };
         ReportWire {
@@ -258,6 +262,11 @@ impl TryFrom<ReportWire> for NodeReport {
                 run: run_of(group.run)?,
                 restarts: group.restarts,
                 detail: group.detail,
+                member: group
+                    .member
+                    .map(MemberReport::try_from)
+                    .transpose()?
+                    .map(Arc::new),
             };
             if report.groups.insert(group.group.as_str().into(), seen).is_some() {
                 return Err(invalid(
@@ -267,6 +276,58 @@ impl TryFrom<ReportWire> for NodeReport {
             }
         }
         Ok(report)
+    }
+}
+
+impl From<&MemberReport> for MemberReportWire {
+    fn from(member: &MemberReport) -> Self {
+        MemberReportWire {
+            run: run_code(member.run),
+            detail: member.detail.clone(),
+            copy: member.copy.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<MemberReportWire> for MemberReport {
+    type Error = WireError;
+    fn try_from(wire: MemberReportWire) -> Result<Self, WireError> {
+        Ok(MemberReport {
+            run: run_of(wire.run)?,
+            copy: wire.copy.map(CopyReport::try_from).transpose()?,
+            detail: wire.detail,
+        })
+    }
+}
+
+impl From<&CopyReport> for CopyReportWire {
+    fn from(copy: &CopyReport) -> Self {
+        CopyReportWire {
+            obstacle: copy.obstacle.clone(),
+            position: copy.position,
+            history: copy.history.clone(),
+            position_text: copy.position_text.clone(),
+            lag_ms: copy.lag_ms,
+            possible_loss: copy.possible_loss.clone(),
+            wish: copy.wish.as_ref().map(Into::into),
+            readable: copy.readable,
+        }
+    }
+}
+
+impl TryFrom<CopyReportWire> for CopyReport {
+    type Error = WireError;
+    fn try_from(wire: CopyReportWire) -> Result<Self, WireError> {
+        Ok(CopyReport {
+            obstacle: wire.obstacle,
+            position: wire.position,
+            history: wire.history,
+            position_text: wire.position_text,
+            lag_ms: wire.lag_ms,
+            possible_loss: wire.possible_loss,
+            wish: in_sync(wire.wish, "report.group.member.wish")?,
+            readable: wire.readable,
+        })
     }
 }
 

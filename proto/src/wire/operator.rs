@@ -27,6 +27,10 @@ impl From<&OperatorRequest> for Request {
                 group: group.to_string(),
                 to: to.map(|to| to.0.into()),
             }),
+            OperatorRequest::MoveAcceptingLoss { group, to } => Request::MoveAcceptingLoss(TargetWire {
+                group: group.to_string(),
+                to: Some(to.0.into()),
+            }),
             OperatorRequest::Standby { node, on } => Request::Standby(NodeSwitchWire {
                 node: Some(node.0.into()),
                 on: *on,
@@ -77,6 +81,10 @@ impl TryFrom<Request> for OperatorRequest {
                     None => None,
                     given => Some(node(given, "move.to")?),
                 },
+            },
+            Request::MoveAcceptingLoss(target) => OperatorRequest::MoveAcceptingLoss {
+                group: group(&target.group, "move.group")?,
+                to: node(target.to, "move.to")?,
             },
             Request::Standby(switch) => OperatorRequest::Standby {
                 node: node(switch.node, "standby.node")?,

@@ -180,6 +180,39 @@ pub struct GroupReportWire {
     pub restarts: u32,
     #[prost(string, tag = "5")]
     pub detail: String,
+    #[prost(message, optional, tag = "6")]
+    pub member: Option<MemberReportWire>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct MemberReportWire {
+    /// As in [`GroupReportWire`].
+    #[prost(uint32, tag = "1")]
+    pub run: u32,
+    #[prost(string, tag = "2")]
+    pub detail: String,
+    #[prost(message, optional, tag = "3")]
+    pub copy: Option<CopyReportWire>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CopyReportWire {
+    #[prost(string, tag = "1")]
+    pub obstacle: String,
+    #[prost(uint64, tag = "2")]
+    pub position: u64,
+    #[prost(string, tag = "3")]
+    pub history: String,
+    #[prost(string, tag = "4")]
+    pub position_text: String,
+    #[prost(uint64, optional, tag = "5")]
+    pub lag_ms: Option<u64>,
+    #[prost(string, tag = "6")]
+    pub possible_loss: String,
+    #[prost(message, optional, tag = "7")]
+    pub wish: Option<InSyncWire>,
+    #[prost(bool, tag = "8")]
+    pub readable: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -207,7 +240,7 @@ pub struct CallWire {
     pub who: String,
     #[prost(string, tag = "2")]
     pub at: String,
-    #[prost(oneof = "Request", tags = "3,4,5,6,7,8,9,10,11,12,14")]
+    #[prost(oneof = "Request", tags = "3,4,5,6,7,8,9,10,11,12,14,15")]
     pub request: Option<Request>,
     /// Why, for requests that are recorded with a reason.
     #[prost(string, tag = "13")]
@@ -240,6 +273,8 @@ pub enum Request {
     ApplyConfig(String),
     #[prost(uint32, tag = "14")]
     Drill(u32),
+    #[prost(message, tag = "15")]
+    MoveAcceptingLoss(TargetWire),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -328,6 +363,19 @@ pub struct GroupWire {
     pub reason: String,
     #[prost(uint32, tag = "11")]
     pub automatic_moves: u32,
+    /// Only of a group with roles. A member that does not know this field does not know such groups either: it refuses the
+    /// configuration, and so never writes a state without it.
+    #[prost(message, optional, tag = "12")]
+    pub in_sync: Option<InSyncWire>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct InSyncWire {
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// One bit for each node.
+    #[prost(uint32, tag = "2")]
+    pub nodes: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -336,6 +384,8 @@ pub struct IntentWire {
     pub to: Option<u32>,
     #[prost(string, tag = "2")]
     pub who: String,
+    #[prost(string, optional, tag = "3")]
+    pub accepts_loss: Option<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
-use super::schema::{FailureWire, GroupWire, IntentWire, NodeWire, ProofWire, StateWire};
+use super::schema::{FailureWire, GroupWire, InSyncWire, IntentWire, NodeWire, ProofWire, StateWire};
 use super::{FIELDS_MAX, WireError, boot_of, bounded, counted, invalid, node, voters};
 use crate::config::{self, Config};
 use crate::ids::{NodeId, VoterSet};
 use crate::state::{
-    Assignment, ClusterState, Failure, GroupState, MoveIntent, NodeState, ProofKind, ProofRecord,
+    Assignment, ClusterState, Failure, GroupState, InSync, MoveIntent, NodeState, ProofKind, ProofRecord,
 };
 
 /// Configurations that are remembered: the one in force, and the one that follows it.
@@ -94,11 +94,35 @@ fn group_wire(name: &str, group: &GroupState) -> GroupWire {
         intent: group.intent.as_ref().map(|intent| IntentWire {
             to: Some(intent.to.0.into()),
             who: intent.who.clone(),
+            accepts_loss: intent.accepts_loss.clone(),
         }),
         failures: group.failures.iter().map(failure).collect(),
         reason: group.reason.clone(),
         automatic_moves: group.automatic_moves,
+        in_sync: (group.in_sync != InSync::default()).then(|| (&group.in_sync).into()),
     }
+}
+
+impl From<&InSync> for InSyncWire {
+    fn from(set: &InSync) -> Self {
+        InSyncWire {
+            generation: set.generation,
+            nodes: set.nodes.iter().copied().collect::<VoterSet>().0,
+        }
+    }
+}
+
+/// A set of nodes; the witness has no copy of anything.
+pub fn in_sync(wire: Option<InSyncWire>, field: &'static str) -> Result<Option<InSync>, WireError> {
+    let Some(wire) = wire else { return Ok(None) };
+    let nodes = voters(wire.nodes, field)?;
+    if nodes.contains(NodeId::WITNESS) {
+        return Err(invalid(field, format_args!("{:#x}", wire.nodes)));
+    }
+    Ok(Some(InSync {
+        generation: counted(wire.generation, field)?,
+        nodes: nodes.iter().collect(),
+    }))
 }
 
 impl TryFrom<StateWire> for ClusterState {
@@ -166,6 +190,7 @@ impl TryFrom<GroupWire> for GroupState {
             Some(intent) => Some(MoveIntent {
                 to: node(intent.to, "state.group.intent.to")?,
                 who: intent.who,
+                accepts_loss: intent.accepts_loss,
             }),
         };
         let mut group = GroupState {
@@ -175,6 +200,7 @@ impl TryFrom<GroupWire> for GroupState {
             failures: Default::default(),
             automatic_moves: wire.automatic_moves,
             reason: wire.reason,
+            in_sync: in_sync(wire.in_sync, "state.group.in_sync")?.unwrap_or_default(),
         };
         for failure in wire.failures {
             let number = node(failure.node, "state.group.failure.node")?;

@@ -66,6 +66,7 @@ pub(super) fn voters(nodes: &[NodeId]) -> VoterSet {
 /// What an agent process says about a group.
 pub(super) fn observation(group: &str, epoch: Epoch, run: RunState) -> GroupObservation {
     GroupObservation {
+        member: None,
         group: group.into(),
         epoch,
         run,

@@ -144,6 +144,7 @@ fn group(state: &mut ClusterState, source: &mut Unstructured<'_>) -> Result<()> 
     group.disabled = source.ratio(1, 4)?;
     group.intent = if source.ratio(1, 4)? {
         Some(MoveIntent {
+            accepts_loss: None,
             to: Inputs::node(source)?,
             who: "fuzz".into(),
         })

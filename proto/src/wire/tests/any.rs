@@ -8,9 +8,11 @@ use proptest::prelude::*;
 use super::sample_config;
 use crate::ids::{Ballot, BootId, GroupName, NUMBER_MAX, NodeId, VoterSet};
 use crate::operator::{OperatorCall, OperatorOutcome, OperatorRequest};
-use crate::peer::{GroupReport, KnownVoters, Message, NodeReport, RunState, Verdict};
+use crate::peer::{
+    CopyReport, GroupReport, KnownVoters, MemberReport, Message, NodeReport, RunState, Verdict,
+};
 use crate::state::{
-    Assignment, ClusterState, Failure, GroupState, MoveIntent, NodeState, ProofKind, ProofRecord,
+    Assignment, ClusterState, Failure, GroupState, InSync, MoveIntent, NodeState, ProofKind, ProofRecord,
 };
 fn any_node() -> impl Strategy<Value = NodeId> {
     (0..=NodeId::DATA_MAX).prop_map(NodeId)
@@ -48,19 +50,60 @@ fn any_assignment() -> impl Strategy<Value = Assignment> {
     ]
 }
 
+fn any_in_sync() -> impl Strategy<Value = InSync> {
+    let node = (1..=NodeId::DATA_MAX).prop_map(NodeId);
+    let nodes = proptest::collection::btree_set(node, 0..4);
+    (0..=NUMBER_MAX, nodes).prop_map(|(generation, nodes)| InSync { generation, nodes })
+}
+
+fn any_member() -> impl Strategy<Value = MemberReport> {
+    let copy = (
+        any::<u64>(),
+        proptest::option::of(any::<u64>()),
+        proptest::option::of(any_in_sync()),
+        any::<bool>(),
+    );
+    let texts = (".{0,8}", ".{0,8}", ".{0,8}", ".{0,8}");
+    let copy = (copy, texts).prop_map(
+        |((position, lag_ms, wish, readable), (obstacle, history, position_text, possible_loss))| {
+            CopyReport {
+                obstacle,
+                position,
+                history,
+                position_text,
+                lag_ms,
+                possible_loss,
+                wish,
+                readable,
+            }
+        },
+    );
+    let run = prop::sample::select(vec![RunState::Stopped, RunState::Running, RunState::Failed]);
+    (run, proptest::option::of(copy), ".{0,8}").prop_map(|(run, copy, detail)| MemberReport {
+        run,
+        copy,
+        detail,
+    })
+}
+
 fn any_group() -> impl Strategy<Value = GroupState> {
-    let intent = proptest::option::of((any_node(), ".{0,8}").prop_map(|(to, who)| MoveIntent { to, who }));
+    let intent = proptest::option::of((any_node(), ".{0,8}").prop_map(|(to, who)| MoveIntent {
+        accepts_loss: who.len().is_multiple_of(2).then(|| who.clone()),
+        to,
+        who,
+    }));
     let failure = (any::<u32>(), ".{0,8}").prop_map(|(count, reason)| Failure { count, reason });
     let failures = proptest::collection::btree_map(any_node(), failure, 0..3);
-    let fixed = (any_assignment(), any::<bool>(), any::<u32>());
+    let fixed = (any_assignment(), any::<bool>(), any::<u32>(), any_in_sync());
     (fixed, intent, failures, ".{0,8}").prop_map(
-        |((assignment, disabled, automatic_moves), intent, failures, reason)| GroupState {
+        |((assignment, disabled, automatic_moves, in_sync), intent, failures, reason)| GroupState {
             assignment,
             disabled,
             intent,
             failures,
             automatic_moves,
             reason,
+            in_sync,
         },
     )
 }
@@ -153,13 +196,16 @@ fn any_report() -> impl Strategy<Value = NodeReport> {
         RunState::Failed,
         RunState::Unknown,
     ]);
-    let group =
-        (any::<u64>(), run, any::<u32>(), ".{0,8}").prop_map(|(epoch, run, restarts, detail)| GroupReport {
+    let member = proptest::option::of(any_member().prop_map(Arc::new));
+    let group = (any::<u64>(), run, any::<u32>(), ".{0,8}", member).prop_map(
+        |(epoch, run, restarts, detail, member)| GroupReport {
             epoch,
             run,
             restarts,
             detail,
-        });
+            member,
+        },
+    );
     let groups = proptest::collection::btree_map("[a-z]{1,8}", group, 0..4);
     (any::<u64>(), groups, any::<bool>()).prop_map(|(version, groups, isolated)| NodeReport {
         version,
@@ -176,6 +222,7 @@ fn any_request() -> impl Strategy<Value = OperatorRequest> {
     prop_oneof![
         (group(), proptest::option::of(any_node()))
             .prop_map(|(group, to)| OperatorRequest::Move { group, to }),
+        (group(), any_node()).prop_map(|(group, to)| OperatorRequest::MoveAcceptingLoss { group, to }),
         (any_node(), any::<bool>()).prop_map(|(node, on)| OperatorRequest::Standby { node, on }),
         any::<bool>().prop_map(|on| OperatorRequest::Maintenance { on }),
         (group(), proptest::option::of("[a-z]{1,8}"))

@@ -297,6 +297,7 @@ impl Hall {
             }
         }
         let seen = GroupObservation {
+            member: None,
             group: group.into(),
             epoch,
             run,

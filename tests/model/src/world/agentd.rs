@@ -298,6 +298,7 @@ impl Agentd {
         let group = &self.groups[number];
         let hangs = group.run == RunState::Unknown;
         GroupObservation {
+            member: None,
             group: GroupName::clone(&group.name),
             epoch: group.epoch,
             run: group.run,

@@ -136,8 +136,9 @@ impl World {
                 let node = self.machines[number].id;
                 self.tell(Some(node), || format!("answers the operator: {outcome:?}"));
             }
-            // Nothing in these configurations restarts in place, is in maintenance or changes its configuration.
+            // Nothing in these configurations restarts in place, is in maintenance, changes its configuration or has members.
             Effect::RestartResource { .. }
+            | Effect::GroupRoles(_)
             | Effect::Maintenance(_)
             | Effect::ConfigChanged(_)
             | Effect::ShutdownReady => {}

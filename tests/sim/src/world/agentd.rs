@@ -49,6 +49,7 @@ impl World {
             .iter()
             .filter(|(_, group)| group.is_up())
             .map(|(name, group)| GroupObservation {
+                member: None,
                 group: name.clone(),
                 epoch: group.epoch,
                 run: group.run,
@@ -351,6 +352,7 @@ impl World {
             return;
         };
         let seen = GroupObservation {
+            member: None,
             group: group.clone(),
             epoch: entry.epoch,
             run: entry.run,

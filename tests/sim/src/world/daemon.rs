@@ -254,7 +254,9 @@ impl World {
             }
             Effect::RestartResource { group, epoch, .. } => self.restart_group(node, &group, epoch),
             Effect::Quorum(since) => self.has_quorum(node, since),
-            Effect::Maintenance(_)
+            // No group here has members.
+            Effect::GroupRoles(_)
+            | Effect::Maintenance(_)
             | Effect::Reply { .. }
             | Effect::ConfigChanged(_)
             | Effect::ShutdownReady => {}
