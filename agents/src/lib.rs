@@ -19,6 +19,7 @@ pub mod fuzzing;
 pub mod group;
 pub mod guard;
 pub mod leftovers;
+pub mod mysqld;
 pub mod ocf;
 pub mod permits;
 pub mod probe;

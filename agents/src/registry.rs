@@ -1,7 +1,7 @@
 //! The resource agents that are built in.
 
 use crate::agent::{AgentContext, AgentError, AgentMeta, ResourceAgent};
-use crate::{exec, filesystem, ocf, systemd, vip};
+use crate::{exec, filesystem, mysqld, ocf, systemd, vip};
 
 /// All agents.
 pub const AGENTS: &[&AgentMeta] = &[
@@ -9,6 +9,7 @@ pub const AGENTS: &[&AgentMeta] = &[
     &systemd::META,
     &exec::META,
     &filesystem::META,
+    &mysqld::META,
     &ocf::META,
 ];
 
@@ -22,6 +23,7 @@ pub fn build(kind: &str, context: AgentContext) -> Result<Box<dyn ResourceAgent>
         "systemd" => systemd::build(context),
         "exec" => exec::build(context),
         "filesystem" => filesystem::build(context),
+        "mysqld" => mysqld::build(context),
         kind if kind.starts_with(holdfast_proto::ocf::PREFIX) => ocf::build(kind, context),
         #[cfg(test)]
         "scripted" => Ok(crate::group::tests::scripted(context)),

@@ -14,7 +14,7 @@ pub type Need = (&'static str, &'static str);
 pub const DEB: &[Need] = &[("dpkg-deb", "dpkg"), ("strip", "binutils")];
 
 /// For the tests of the crates: namespaces, a real fence agent with a simulated BMC, SBD for its
-/// disks, and etcd. They skip what is not there.
+/// disks, etcd, and MariaDB. They skip what is not there.
 pub const UNIT: &[Need] = &[
     ("ip", "iproute2"),
     ("unshare", "util-linux"),
@@ -29,6 +29,8 @@ pub const UNIT: &[Need] = &[
     ("etcd", "etcd-server"),
     // OCF agents, which the tests read.
     ("ocf-tester", "resource-agents"),
+    ("mariadbd", "mariadb-server-core"),
+    ("mariadb-binlog", "mariadb-client-core"),
 ];
 
 /// For the fuzz targets: libFuzzer is written in C++.

@@ -67,6 +67,8 @@ pub enum ParamForm {
     Seconds(u32, u32),
     /// A table of the parameters of an OCF agent; the agent gets each as `param.NAME`.
     AgentParams,
+    /// A whole number in this range.
+    Number(u32, u32),
 }
 
 const fn required(key: &'static str, form: ParamForm) -> ParamSpec {
@@ -143,6 +145,33 @@ pub const RESOURCE_KINDS: &[KindSpec] = &[
             optional("check_level", ParamForm::OneOf(&["10", "20"])),
             optional("check_interval", ParamForm::Millis(1000, 86_400_000)),
             optional("ocf_root", ParamForm::Path),
+        ],
+    },
+    KindSpec {
+        kind: "mysqld",
+        requires: Requires::Fencing,
+        roles: Roles::When("mode", "replication"),
+        params: &[
+            optional("mode", ParamForm::OneOf(&["storage", "replication"])),
+            optional("unit", ParamForm::Unit),
+            optional("command", ParamForm::Command),
+            optional("user", ParamForm::User),
+            optional("socket", ParamForm::Path),
+            optional("datadir", ParamForm::Path),
+            optional("port", ParamForm::Number(1, 65_535)),
+            optional("link", ParamForm::Number(1, 8)),
+            optional("replication_user", ParamForm::User),
+            optional("tls_ca", ParamForm::Path),
+            optional("tls_cert", ParamForm::Path),
+            optional("tls_key", ParamForm::Path),
+            optional("private_link", ParamForm::Flag),
+            optional("durability", ParamForm::OneOf(&["full", "as-configured"])),
+            optional("rejoin", ParamForm::OneOf(&["automatic", "reclone", "manual"])),
+            optional("lag_alarm", ParamForm::Seconds(1, 86_400)),
+            optional("probe_interval", ParamForm::Millis(100, 60_000)),
+            optional("probe_timeout", ParamForm::Millis(100, 60_000)),
+            optional("probe_failures", ParamForm::Number(1, 20)),
+            optional("probe_of", ParamForm::Number(1, 20)),
         ],
     },
     #[cfg(test)]
@@ -255,6 +284,7 @@ fn example(param: &ParamSpec) -> &'static str {
         ParamForm::Millis(..) => "a duration such as \"5ms\"",
         ParamForm::Seconds(..) => "a duration such as \"60s\"",
         ParamForm::AgentParams => "params = { ip = \"10.0.0.100\" }",
+        ParamForm::Number(..) => "a whole number",
     }
 }
 
@@ -268,6 +298,9 @@ fn read_param(param: &ParamSpec, table: &Table, exclusive: &mut Vec<At<Exclusive
             .duration_ms(param.key, least..=most)
             .map(|span| span.value.to_string()),
         ParamForm::Seconds(least, most) => read_seconds(param.key, table, least * 1000..=most * 1000),
+        ParamForm::Number(least, most) => table
+            .number(param.key, least..=most)
+            .map(|number| number.value.to_string()),
         ParamForm::Interface => checked(param, table, |name| {
             let plain = |c: char| !c.is_whitespace() && c != '/' && c != ':';
             let fits = !name.is_empty() && name.len() <= 15 && name.chars().all(plain);

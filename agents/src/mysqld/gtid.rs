@@ -1,0 +1,307 @@
+//! Global transaction ids: which transactions a server has, and which of them another one lacks.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::server::Server;
+
+/// Most entries of a set that are read; a server of a pair has a handful.
+const ENTRIES_MAX: usize = 10_000;
+
+/// Transactions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gtids {
+    /// MariaDB: per domain and server of origin the last sequence number. Whoever has one has those before it.
+    Domains(BTreeMap<(u32, u32), u64>),
+    /// MySQL: per source the intervals of numbers, both ends included, sorted and apart.
+    Sources(BTreeMap<String, Vec<(u64, u64)>>),
+}
+
+impl Gtids {
+    /// Reads what `server` said; several texts are joined with commas.
+    ///
+    /// # Errors
+    /// It is no such set.
+    pub fn parse(server: Server, text: &str) -> Result<Gtids, String> {
+        let wrong = || {
+            let shown: String = text.chars().take(80).collect();
+            format!("the server's GTID set cannot be understood: {shown:?}")
+        };
+        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let read = if server.mariadb { domains } else { sources };
+        read(entries).ok_or_else(wrong)
+    }
+
+    /// True when every transaction of `other` is in here.
+    #[must_use]
+    pub fn contains(&self, other: &Gtids) -> bool {
+        other.minus(self).count() == 0
+    }
+
+    /// What is here and not in `other`.
+    #[must_use]
+    pub fn minus(&self, other: &Gtids) -> Extra {
+        let mut ranges = Vec::new();
+        match (self, other) {
+            (Gtids::Domains(own), Gtids::Domains(other)) => {
+                for ((domain, server), last) in own {
+                    let theirs = other.get(&(*domain, *server)).copied().unwrap_or(0);
+                    if *last > theirs {
+                        // Numbers of a domain are shared by its servers: the range is the most there can be.
+                        let before = own_before(own, *domain, theirs);
+                        ranges.push((format!("{domain}-{server}"), before + 1, *last));
+                    }
+                }
+            }
+            (Gtids::Sources(own), Gtids::Sources(other)) => {
+                let none = Vec::new();
+                for (source, intervals) in own {
+                    let theirs = other.get(source).unwrap_or(&none);
+                    for (first, last) in subtract(intervals, theirs) {
+                        ranges.push((source.clone(), first, last));
+                    }
+                }
+            }
+            // Servers of two families share no transactions.
+            _ => ranges.push(("another family of servers".into(), 1, 1)),
+        }
+        Extra(ranges)
+    }
+
+    /// A number that grows with every transaction: of two sets of one history the larger has more.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        match self {
+            Gtids::Domains(all) => {
+                let mut last: BTreeMap<u32, u64> = BTreeMap::new();
+                for ((domain, _), number) in all {
+                    let most = last.entry(*domain).or_default();
+                    *most = (*most).max(*number);
+                }
+                last.values().fold(0, |sum, number| sum.saturating_add(*number))
+            }
+            Gtids::Sources(all) => all
+                .values()
+                .flatten()
+                .map(|(first, last)| last - first + 1)
+                .fold(0, u64::saturating_add),
+        }
+    }
+
+    /// What its position counts in. Domains for MariaDB; the sources grow with every new primary, so MySQL's family name
+    /// stands for all of them: what one has and the other lacks is found by sets before anything is joined.
+    #[must_use]
+    pub fn history(&self) -> String {
+        match self {
+            Gtids::Domains(all) => {
+                let mut domains: Vec<String> = all.keys().map(|(domain, _)| domain.to_string()).collect();
+                domains.dedup();
+                format!("mariadb domain {}", domains.join(","))
+            }
+            Gtids::Sources(_) => "mysql".into(),
+        }
+    }
+}
+
+/// The largest number below or at `theirs` does not matter: what the other has of this origin is where the extra begins,
+/// unless the domain's numbers before it came from other servers.
+fn own_before(own: &BTreeMap<(u32, u32), u64>, domain: u32, theirs: u64) -> u64 {
+    let last = own.iter().filter(|((d, _), _)| *d == domain);
+    let mut others: Vec<u64> = last.map(|(_, number)| *number).collect();
+    others.sort_unstable();
+    // The last transaction of another origin below the newest one bounds the range from below.
+    let below = others.iter().rev().skip(1).find(|number| **number > theirs);
+    below.copied().unwrap_or(theirs)
+}
+
+fn domains<'a>(entries: impl Iterator<Item = &'a str>) -> Option<Gtids> {
+    let mut all = BTreeMap::new();
+    for entry in entries {
+        let mut parts = entry.split('-');
+        let domain = parts.next()?.parse().ok()?;
+        let server = parts.next()?.parse().ok()?;
+        let number: u64 = parts.next()?.parse().ok()?;
+        let last: &mut u64 = all.entry((domain, server)).or_default();
+        *last = (*last).max(number);
+        if parts.next().is_some() || all.len() > ENTRIES_MAX {
+            return None;
+        }
+    }
+    Some(Gtids::Domains(all))
+}
+
+fn sources<'a>(entries: impl Iterator<Item = &'a str>) -> Option<Gtids> {
+    let mut all: BTreeMap<String, Vec<(u64, u64)>> = BTreeMap::new();
+    let mut count = 0;
+    for entry in entries {
+        let mut parts = entry.split(':');
+        let mut source = parts.next()?.trim().to_ascii_lowercase();
+        if source.len() != 36 {
+            return None;
+        }
+        for part in parts.map(str::trim) {
+            let tagged = part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+            if tagged {
+                // A tag (MySQL 8.3 and later) stands for a stream of its own.
+                source = format!("{}:{}", source.get(..36)?, part.to_ascii_lowercase());
+                continue;
+            }
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let interval: (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+            if interval.0 == 0 || interval.1 < interval.0 {
+                return None;
+            }
+            all.entry(source.clone()).or_default().push(interval);
+            count += 1;
+            if count > ENTRIES_MAX {
+                return None;
+            }
+        }
+    }
+    for intervals in all.values_mut() {
+        *intervals = merged(std::mem::take(intervals));
+    }
+    Some(Gtids::Sources(all))
+}
+
+fn merged(mut intervals: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    intervals.sort_unstable();
+    let mut out: Vec<(u64, u64)> = Vec::with_capacity(intervals.len());
+    for (first, last) in intervals {
+        match out.last_mut() {
+            Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+            _ => out.push((first, last)),
+        }
+    }
+    out
+}
+
+/// `own` without `theirs`; both sorted and apart.
+fn subtract(own: &[(u64, u64)], theirs: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut out = Vec::new();
+    for (first, last) in own {
+        let mut next = *first;
+        for (from, to) in theirs.iter().filter(|(from, to)| to >= first && from <= last) {
+            if *from > next {
+                out.push((next, from - 1));
+            }
+            next = next.max(to.saturating_add(1));
+        }
+        if next <= *last {
+            out.push((next, *last));
+        }
+    }
+    out
+}
+
+/// Transactions that one server has and the other lacks: origin, first and last number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extra(pub Vec<(String, u64, u64)>);
+
+/// Ranges that are listed.
+const LISTED_MAX: usize = 8;
+
+impl Extra {
+    /// How many; for MariaDB the most there can be.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0
+            .iter()
+            .fold(0, |sum, (_, first, last)| sum.saturating_add(last - first + 1))
+    }
+}
+
+impl fmt::Display for Extra {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (origin, first, last)) in self.0.iter().take(LISTED_MAX).enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            // 0-1-7 and 0-1-7..9 for MariaDB, uuid:7-9 for MySQL, as people know them from their servers.
+            match (origin.contains('-') && origin.len() < 36, first == last) {
+                (true, true) => write!(f, "{comma}{origin}-{first}")?,
+                (true, false) => write!(f, "{comma}{origin}-{first}..{last}")?,
+                (false, true) => write!(f, "{comma}{origin}:{first}")?,
+                (false, false) => write!(f, "{comma}{origin}:{first}-{last}")?,
+            }
+        }
+        let more = self.0.len().saturating_sub(LISTED_MAX);
+        if more > 0 {
+            write!(f, " and {more} more ranges")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn maria(text: &str) -> Gtids {
+        Gtids::parse(Server::parse("10.11.9-MariaDB"), text).unwrap()
+    }
+
+    fn mysql(text: &str) -> Gtids {
+        Gtids::parse(Server::parse("9.7.0"), text).unwrap()
+    }
+
+    const A: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+    #[test]
+    fn an_old_primary_with_a_tail_has_more_than_its_successor() {
+        let old = maria("0-1-100");
+        let new = maria("0-1-99,0-2-105");
+        let extra = old.minus(&new);
+        assert_eq!((extra.count(), extra.to_string()), (1, "0-1-100".to_owned()));
+        assert!(!new.contains(&old));
+        assert!(maria("0-1-100,0-2-105").contains(&old));
+        assert_eq!(new.position(), 105);
+        assert_eq!(new.history(), "mariadb domain 0");
+    }
+
+    #[test]
+    fn a_first_tail_of_an_origin_is_not_counted_from_one() {
+        let old = maria("0-2-50,0-1-52");
+        let new = maria("0-2-51");
+        assert_eq!(old.minus(&new).to_string(), "0-1-51..52");
+        assert!(maria("").minus(&new).0.is_empty());
+    }
+
+    #[test]
+    fn sets_of_mysql_are_subtracted() {
+        let own = mysql(&format!("{A}:1-100:200-210"));
+        let other = mysql(&format!("{A}:1-50:60:205"));
+        let extra = own.minus(&other);
+        assert_eq!(
+            extra.0,
+            [(A, 51, 59), (A, 61, 100), (A, 200, 204), (A, 206, 210)].map(|(source, first, last)| (
+                source.to_owned(),
+                first,
+                last
+            ))
+        );
+        assert_eq!(own.position(), 111);
+        assert!(own.contains(&mysql(&format!("{A}:7-9:3"))));
+        assert!(!own.contains(&mysql("4e11fa47-71ca-11e1-9e33-c80aa9429562:1")));
+        assert!(extra.to_string().starts_with(&format!("{A}:51-59, ")));
+    }
+
+    #[test]
+    fn tags_are_streams_of_their_own() {
+        let own = mysql(&format!("{A}:1-5:tag:1-2,\n{A}:6"));
+        assert_eq!(own.position(), 8);
+        assert!(!mysql(&format!("{A}:1-9")).contains(&own));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for (server, text) in [
+            ("MariaDB", "0-1"),
+            ("MariaDB", "0-1-2-3"),
+            ("MariaDB", "x"),
+            ("MySQL", "abc:1"),
+            ("MySQL", "3e11fa47-71ca-11e1-9e33-c80aa9429562:5-1"),
+            ("MySQL", "3e11fa47-71ca-11e1-9e33-c80aa9429562:0"),
+        ] {
+            assert!(Gtids::parse(Server::parse(server), text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Storage mode: one server.
+
+use std::net::IpAddr;
+
+use holdfast_agents::agent::Presence;
+use nix::sys::signal::Signal;
+
+use crate::node::{Node, deadline, until};
+use crate::server::{Kind, free_port, kinds};
+
+fn node(kind: &Kind, params: &[(&str, &str)]) -> Node {
+    let address: IpAddr = "127.0.0.1".parse().unwrap();
+    Node::new("a", kind, address, free_port(&[address]), &[], params)
+}
+
+#[tokio::test]
+async fn a_server_is_started_watched_recovered_and_stopped() {
+    for kind in kinds() {
+        let mut node = node(&kind, &[]);
+        assert_eq!(node.agent.probe().await, Presence::Inactive, "{}", kind.name);
+        node.start().await.unwrap();
+        assert_eq!(node.agent.probe().await, Presence::Active);
+        assert!(node.agent.detail().contains(kind.name), "{}", node.agent.detail());
+        let mut root = node.root().await;
+        root.run("CREATE DATABASE shop").await.unwrap();
+        root.run("CREATE TABLE shop.t (n INT PRIMARY KEY) ENGINE=InnoDB")
+            .await
+            .unwrap();
+        root.run("INSERT INTO shop.t VALUES (7)").await.unwrap();
+        // The end of the process is told at once, and what was committed is there after recovery.
+        node.server.signal(Signal::SIGKILL);
+        let reason = node.failure().await;
+        assert!(reason.contains("signal"), "{reason}");
+        node.agent.stop(deadline(crate::node::PATIENCE)).await.unwrap();
+        node.start().await.unwrap();
+        assert_eq!(node.value("SELECT n FROM shop.t").await, "7");
+        // Another had-agentd takes it over without touching it.
+        let before = node.server.pid();
+        node.restart_agent().await;
+        assert_eq!(node.server.pid(), before);
+        node.stop().await;
+        assert_eq!(node.agent.probe().await, Presence::Inactive);
+        assert!(node.has_failed().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_fails_and_one_that_is_full_does_not() {
+    for kind in kinds() {
+        let quick = [("probe_interval_ms", "100"), ("probe_timeout_ms", "300")];
+        let mut node = node(&kind, &quick);
+        node.start().await.unwrap();
+        let mut root = node.root().await;
+        root.run("SET GLOBAL max_connections=10").await.unwrap();
+        let mut others = Vec::new();
+        while let Ok(client) =
+            holdfast_agents::mysqld::client::Client::local(&node.server.file("sock"), crate::node::LEASE)
+                .await
+        {
+            others.push(client);
+        }
+        // Each of these probes goes over the connection that the agent keeps.
+        let mut selects = async || {
+            let rows = root.rows("SHOW GLOBAL STATUS LIKE 'Com_select'").await.unwrap();
+            rows.first().unwrap().number(&["Value"]).unwrap()
+        };
+        let before = selects().await;
+        until("six probes", async || selects().await >= before + 6).await;
+        assert!(node.has_failed().is_none());
+        drop(others);
+        node.server.signal(Signal::SIGSTOP);
+        let reason = node.failure().await;
+        assert!(reason.contains("does not answer"), "{reason}");
+        node.agent.kill(deadline(crate::node::PATIENCE)).await.unwrap();
+        assert_eq!(node.agent.probe().await, Presence::Inactive);
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_cannot_work_says_why() {
+    for kind in kinds() {
+        let address: IpAddr = "127.0.0.1".parse().unwrap();
+        let options = ["--no-such-option=1".to_owned()];
+        let mut node = Node::new("a", &kind, address, free_port(&[address]), &options, &[]);
+        let error = node.start().await.unwrap_err();
+        assert!(error.0.contains("exited"), "{error}");
+        assert!(
+            error.0.contains("no-such-option") || error.0.contains("Aborting"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_may_not_run_any_more_is_halted_at_once() {
+    for kind in kinds() {
+        let mut node = node(&kind, &[]);
+        let halter = node.agent.halter().expect("a process can be halted");
+        node.start().await.unwrap();
+        halter().unwrap();
+        let reason = node.failure().await;
+        assert!(reason.contains("signal"), "{reason}");
+    }
+}
