@@ -215,7 +215,7 @@ impl Node {
     }
 
     /// What the agent of `group` on its `owner` wants to be committed, running under `epoch`.
-    fn wish_of(&self, owner: NodeId, group: &GroupName, epoch: Epoch) -> Option<InSync> {
+    pub(super) fn wish_of(&self, owner: NodeId, group: &GroupName, epoch: Epoch) -> Option<InSync> {
         let of = |run: RunState, seen: Epoch, member: Option<&Arc<MemberReport>>| {
             let stands = !run.is_down() && seen == epoch;
             member

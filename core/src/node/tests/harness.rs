@@ -30,12 +30,16 @@ pub(super) struct Host {
     pub(super) watchdog: Option<Duration>,
     /// What runs, as the agent process sees it.
     pub(super) runs: BTreeMap<String, (Epoch, RunState)>,
+    /// Members of groups here, as the agent process sees them.
+    pub(super) members: BTreeMap<String, MemberReport>,
     /// Latest permits.
     pub(super) permits: BTreeMap<String, (Epoch, Time)>,
     /// Groups whose start fails here.
     pub(super) starts_fail: BTreeSet<String>,
     /// Stops are not confirmed.
     pub(super) stops_hang: bool,
+    /// Members go on until a test ends them.
+    pub(super) members_stay: bool,
 }
 
 /// A fence device was asked.
@@ -88,9 +92,11 @@ impl Cluster {
                 unwritten: Vec::new(),
                 watchdog: None,
                 runs: BTreeMap::new(),
+                members: BTreeMap::new(),
                 permits: BTreeMap::new(),
                 starts_fail: BTreeSet::new(),
                 stops_hang: false,
+                members_stay: false,
             };
             (node, host)
         });
@@ -152,6 +158,7 @@ impl Cluster {
         self.stop_had(node);
         let host = self.host_mut(node);
         host.runs.clear();
+        host.members.clear();
         host.permits.clear();
     }
 
@@ -191,10 +198,7 @@ impl Cluster {
     /// The agent process attaches and names what runs.
     pub(super) fn attach_agent(&mut self, node: NodeId) {
         let host = self.host_mut(node);
-        let up = host.runs.iter().filter(|(_, (_, run))| !run.is_down());
-        let groups = up
-            .map(|(group, (epoch, run))| observation(group, *epoch, *run))
-            .collect();
+        let groups = host.groups_up();
         let watchdog = host.watchdog;
         self.event(node, Event::Agent(AgentEvent::Attached { groups, watchdog }));
     }
@@ -286,6 +290,10 @@ impl Cluster {
         }
     }
 
+    pub(super) fn later_event(&mut self, node: NodeId, event: Event) {
+        self.later(WORK, Happening::Own(node, event));
+    }
+
     fn later(&mut self, after: Duration, happening: Happening) {
         self.count += 1;
         self.queue.insert((self.now + after, self.count), happening);
@@ -343,6 +351,7 @@ impl Cluster {
             Effect::StopGroup { group, epoch, .. } if !self.host(node).stops_hang => {
                 self.agent_reports(node, &group, epoch, RunState::Stopped);
             }
+            Effect::GroupRoles(roles) => self.follow_roles(node, &roles),
             Effect::Fence {
                 id,
                 node: target,
@@ -372,7 +381,8 @@ impl Cluster {
 
     /// The agent process of `node` says a moment later that `group` is so.
     pub(super) fn agent_reports(&mut self, node: NodeId, group: &str, epoch: Epoch, run: RunState) {
-        let event = Event::Agent(AgentEvent::Group(observation(group, epoch, run)));
+        let seen = self.host(node).observation(group, epoch, run);
+        let event = Event::Agent(AgentEvent::Group(seen));
         self.later(WORK, Happening::Own(node, event));
     }
 
