@@ -94,6 +94,14 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Count failovers of a service under a client's writes, on real systemd nodes: SERVICE [--times N] [--faults LIST] [--json].
+    #[command(after_help = "Examples:\n  cargo xtask failovers redis --times 50\n  \
+                            cargo xtask failovers mariadb --times 20 --faults power,kill --json")]
+    Failovers {
+        /// Passed to the lab as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Build the Debian packages `holdfast` and `holdfast-witness`.
     Deb {
         /// Where to write them.
@@ -122,7 +130,8 @@ fn main() -> ExitCode {
         Command::Lab { args } => tiers::lab(&args),
         Command::Vm { args } => vm::run(&args),
         Command::Bench { args } => bench::run(&args),
-        Command::Torture { args } => torture::run(&args),
+        Command::Torture { args } => torture::run("torture", &args),
+        Command::Failovers { args } => torture::run("failovers", &args),
         Command::Deb { out, suffix } => deb::build(&out, &suffix, deb::Purpose::Release).map(|packages| {
             for package in packages {
                 println!("{}", package.display());

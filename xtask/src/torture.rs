@@ -1,4 +1,4 @@
-//! `cargo xtask torture`: faults without end on real nodes, and the short runs of it that belong to `test`.
+//! `cargo xtask torture` and `failovers`: faults without end on real nodes, and the short runs of it that belong to `test`.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ const RUNS: [&[&str]; 2] = [
 /// How long a short run may take with all that is around it.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// A run with `args`, as long as they say; its exit code.
-pub fn run(args: &[String]) -> Result<u8> {
+/// A run of what the lab calls `word` with `args`, as long as they say; its exit code.
+pub fn run(word: &str, args: &[String]) -> Result<u8> {
     packages::ensure(packages::LAB)?;
     run::build_release()?;
     lab_packages()?;
     let before = Before::look()?;
-    let status = run::release_bin("lab").arg("torture").args(args).status()?;
+    let status = run::release_bin("lab").arg(word).args(args).status()?;
     // Not on standard output, which is for the report.
     let left = before.leftovers()?;
     for thing in &left {

@@ -10,9 +10,12 @@ use crate::place::HOME;
 use crate::sh;
 
 const SUITE: &str = "trixie";
-/// What the nodes need beyond a minimal Debian: systemd, the tools of the tests, redis, MariaDB, a fence agent.
+/// What the nodes need beyond a minimal Debian: systemd, the tools of the tests, the services, a fence agent.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,iputils-ping,procps,nftables,redis-server,\
-                        mariadb-server-core,mariadb-client-core,fence-agents-ipmilan,ipmitool";
+                        mariadb-server,mariadb-client,mariadb-backup,rabbitmq-server,nginx-light,haproxy,memcached,\
+                        fence-agents-ipmilan,ipmitool";
+/// Units that no node starts by itself: Holdfast does, or a test.
+const DISABLED: &str = "mariadb redis-server rabbitmq-server epmd.socket nginx haproxy memcached";
 /// Left out, for size.
 const EXCLUDE: &[&str] = &["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"];
 
@@ -40,6 +43,9 @@ pub fn root() -> Result<PathBuf> {
             .iter()
             .map(|path| format!("--dpkgopt=path-exclude={path}")),
     );
+    args.push(format!(
+        "--customize-hook=chroot \"$1\" systemctl disable {DISABLED}"
+    ));
     args.push(format!("--include={PACKAGES}"));
     args.push(SUITE.into());
     args.push(making.display().to_string());
@@ -51,7 +57,7 @@ pub fn root() -> Result<PathBuf> {
 
 /// FNV-1a of what determines the root's content.
 fn key() -> u64 {
-    let text = format!("{SUITE} {PACKAGES} {}", EXCLUDE.join(" "));
+    let text = format!("{SUITE} {PACKAGES} {DISABLED} {}", EXCLUDE.join(" "));
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })

@@ -1,5 +1,6 @@
 //! Runs scenarios on real systemd nodes: `lab [--races N] [SCENARIO...]`, all of them without a name, `--list` for the
 //! names. `lab torture` is the nemesis ([`torture`]); `lab torture-check DIR` judges once more what a run of it kept.
+//! `lab failovers SERVICE` counts failovers of a service under a client's writes ([`failovers`]).
 //!
 //! Prints one line per scenario and ends with the counts. All it makes is removed again, whatever happens.
 
@@ -7,6 +8,7 @@ mod bmc;
 mod client;
 mod cluster;
 mod etcd;
+mod failovers;
 mod image;
 mod lab;
 mod machine;
@@ -56,6 +58,12 @@ fn main() -> ExitCode {
         [options::WORD, ..] => {
             Options::parse(&args[1..]).and_then(|options| inside(|| torture::run(&options)))
         }
+        [failovers::options::WORD, "--help"] => {
+            println!("{}", failovers::options::USAGE);
+            Ok(true)
+        }
+        [failovers::options::WORD, ..] => failovers::options::Options::parse(&args[1..])
+            .and_then(|options| inside(|| failovers::run(&options))),
         ["torture-check", dir] => torture::check_again(std::path::Path::new(dir)),
         ["--races", number, ..] => number
             .parse()

@@ -124,6 +124,11 @@ pub fn freeze(path: &Path) -> Result<()> {
     })
 }
 
+/// Lets everything in the cgroup at `path` go on.
+pub fn thaw(path: &Path) -> Result<()> {
+    fs::write(path.join("cgroup.freeze"), "0").with_context(|| format!("thaw {}", path.display()))
+}
+
 /// Kills everything in the cgroup at `path`, which stays.
 pub fn kill_cgroup(path: &Path) -> Result<()> {
     fs::write(path.join("cgroup.kill"), "1").with_context(|| format!("kill {}", path.display()))?;

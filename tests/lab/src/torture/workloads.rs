@@ -4,10 +4,10 @@ pub mod attempt;
 mod client;
 mod install;
 pub mod journals;
-mod mariadb;
+pub mod mariadb;
 mod pulse;
-mod redis;
-mod store;
+pub mod redis;
+pub mod store;
 mod wire;
 
 use std::fs::File;

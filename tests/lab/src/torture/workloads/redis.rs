@@ -7,6 +7,8 @@ use super::store::{ANSWER, CONNECT, Outcome, Store, odd};
 
 /// The list's name.
 const KEY: &str = "torture";
+/// How long a write waits for a replica, in milliseconds.
+const WAIT_MS: &str = "300";
 /// Longest text in an answer; the numbers are short.
 const TEXT_MAX: usize = 4096;
 
@@ -15,6 +17,8 @@ const TEXT_MAX: usize = 4096;
 pub struct Redis {
     at: SocketAddr,
     connection: Option<BufReader<TcpStream>>,
+    /// After each write it asks how many replicas have it.
+    waits: bool,
 }
 
 /// An answer of the server (RESP 2, redis.io/docs/reference/protocol-spec).
@@ -30,7 +34,28 @@ impl Redis {
     /// For the server at `at`, not connected yet.
     #[must_use]
     pub fn new(at: SocketAddr) -> Redis {
-        Redis { at, connection: None }
+        Redis {
+            at,
+            connection: None,
+            waits: false,
+        }
+    }
+
+    /// The same; the number of an acknowledged write is that of the replicas that have it (`WAIT`).
+    #[must_use]
+    pub fn waiting(at: SocketAddr) -> Redis {
+        Redis {
+            waits: true,
+            ..Redis::new(at)
+        }
+    }
+
+    /// How many replicas have what this connection wrote.
+    fn replicas(connection: &mut BufReader<TcpStream>) -> io::Result<u64> {
+        match Redis::ask(connection, &["WAIT", "1", WAIT_MS])? {
+            Answer::Number(replicas) => Ok(replicas),
+            other => Err(odd(format!("WAIT: {other:?}"))),
+        }
     }
 
     fn connect(&mut self) -> io::Result<&mut BufReader<TcpStream>> {
@@ -56,11 +81,17 @@ impl Redis {
 
 impl Store for Redis {
     fn write(&mut self, id: u64) -> Outcome {
+        let waits = self.waits;
         let connection = match self.connect() {
             Ok(connection) => connection,
             Err(error) => return Outcome::Failed(error.to_string()),
         };
-        let outcome = match Redis::ask(connection, &["RPUSH", KEY, &id.to_string()]) {
+        let written = Redis::ask(connection, &["RPUSH", KEY, &id.to_string()]);
+        let outcome = match written {
+            Ok(Answer::Number(_)) if waits => match Redis::replicas(connection) {
+                Ok(replicas) => return Outcome::Acknowledged(replicas),
+                Err(error) => Outcome::Unknown(error.to_string()),
+            },
             Ok(Answer::Number(length)) => return Outcome::Acknowledged(length),
             // It says so before it does anything: LOADING, MISCONF, READONLY.
             Ok(Answer::Error(text)) => Outcome::Failed(text),

@@ -1,0 +1,66 @@
+//! Failovers of a service with a primary and a replica, counted: a client writes without a pause, node after node is struck,
+//! and at the end every write that was acknowledged has to be there.
+//!
+//! - `service`: which services; `fault`: what is done to them
+//! - `writer`: the clients; `judge`: what their writes say
+//! - `rounds`: one fault, from the strike until both copies are whole again
+//! - `report`: the figures
+
+mod fault;
+mod judge;
+pub mod options;
+mod report;
+mod rounds;
+mod service;
+mod stage;
+mod writer;
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+
+use options::Options;
+use report::Report;
+use rounds::Rounds;
+use stage::Stage;
+
+/// Address of the primary.
+pub const FAILOVER_VIP: &str = "10.81.0.103";
+
+/// Runs it; true if nothing was lost and no two nodes took writes.
+pub fn run(options: &Options) -> Result<bool> {
+    let stage = Stage::set(options.service).context("set the stage")?;
+    let mut report = Report::new(options.service.name);
+    let played = play(options, &stage, &mut report);
+    if let Some(dir) = &options.keep {
+        std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+        std::fs::write(dir.join("nodes.txt"), stage.cluster.report())?;
+        report.keep(dir)?;
+    }
+    if let Err(error) = &played {
+        report.faults.push(format!("{error:#}"));
+        if options.keep.is_none() {
+            let dir = stage.lab.source.join("target/lab/logs");
+            std::fs::create_dir_all(&dir)?;
+            let file = dir.join(format!("failovers-{}.txt", options.service.name));
+            std::fs::write(&file, stage.cluster.report())?;
+            eprintln!("lab: what the nodes say is in {}", file.display());
+        }
+    }
+    report.print(options.json)?;
+    Ok(report.is_good())
+}
+
+fn play(options: &Options, stage: &Stage, report: &mut Report) -> Result<()> {
+    let mut rounds = Rounds::start(stage, report)?;
+    for _ in 0..options.moves {
+        rounds.switch_over()?;
+    }
+    for number in 0..options.times as usize {
+        rounds.strike(options.faults[number % options.faults.len()])?;
+    }
+    let writers = rounds.finish()?;
+    let found: BTreeSet<u64> = stage.read_back()?.into_iter().collect();
+    report.judge(options.service, &writers, &found);
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! One fault after the other, each from the strike until both copies are whole again.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::fault::Fault;
+use super::judge;
+use super::report::{Report, Round};
+use super::stage::{Stage, WHOLE};
+use super::writer::{Target, Writer};
+use crate::sh;
+use crate::torture::history::Clock;
+
+/// How long a hang lasts.
+const HANG: Duration = Duration::from_secs(8);
+/// How long the clients write before a strike, and after it is mended.
+const CALM: Duration = Duration::from_millis(700);
+
+/// A run under way.
+pub struct Rounds<'a> {
+    stage: &'a Stage,
+    report: &'a mut Report,
+    writers: Vec<Writer>,
+    clock: Clock,
+}
+
+impl<'a> Rounds<'a> {
+    /// Begins to write.
+    pub fn start(stage: &'a Stage, report: &'a mut Report) -> Result<Rounds<'a>> {
+        let clock = Clock::start();
+        let mut targets = vec![(Target::Vip, stage.vip()?)];
+        for (machine, place) in stage.data().iter().zip(0..) {
+            targets.push((Target::Node(machine.name.clone()), stage.own(place)?));
+        }
+        let stride = targets.len() as u64;
+        let writers: Result<Vec<Writer>> = targets
+            .into_iter()
+            .zip(0..)
+            .map(|(target, offset)| {
+                Writer::start(stage.service, target, (offset, stride), &stage.lab.net, clock)
+            })
+            .collect();
+        let rounds = Rounds {
+            stage,
+            report,
+            writers: writers?,
+            clock,
+        };
+        rounds.writes_go_on(0)?;
+        Ok(rounds)
+    }
+
+    /// Waits until a write that was sent after `since_ms` was acknowledged at the virtual address.
+    fn writes_go_on(&self, since_ms: u64) -> Result<()> {
+        sh::wait("a write to be acknowledged", WHOLE, || {
+            self.writers[0]
+                .last_ack_ms()
+                .filter(|at| *at >= since_ms)
+                .map(drop)
+        })
+    }
+
+    fn counts(&self) -> Vec<usize> {
+        self.writers.iter().map(Writer::count).collect()
+    }
+
+    /// A planned move to the other node.
+    pub fn switch_over(&mut self) -> Result<()> {
+        let owner = self.stage.primary()?;
+        let other = self.stage.cluster.other(&owner);
+        let from = self.counts();
+        std::thread::sleep(CALM);
+        other.sh(&format!("hactl move {} {}", self.stage.service.name, other.name))?;
+        let moved_ms = self.clock.now_ms();
+        self.writes_go_on(moved_ms)?;
+        self.stage.whole()?;
+        self.close("switchover", moved_ms, &from, 1);
+        Ok(())
+    }
+
+    /// One fault at the node where the group is promoted.
+    pub fn strike(&mut self, fault: Fault) -> Result<()> {
+        let (stage, service) = (self.stage, self.stage.service);
+        let owner = stage.primary()?;
+        let machine = stage.cluster.machine(&owner);
+        let from = self.counts();
+        std::thread::sleep(CALM);
+        let struck_ms = self.clock.now_ms();
+        fault
+            .strike(machine, &stage.lab.net, service)
+            .with_context(|| format!("{fault} at {owner}"))?;
+        if fault == Fault::Hang {
+            std::thread::sleep(HANG);
+        }
+        let gone_on = self.writes_go_on(struck_ms + CALM.as_millis() as u64);
+        fault
+            .mend(machine, &stage.lab.net, service)
+            .with_context(|| format!("mend {fault} at {owner}"))?;
+        gone_on.with_context(|| format!("after {fault} at {owner}"))?;
+        stage
+            .whole()
+            .with_context(|| format!("after {fault} at {owner} was mended"))?;
+        let moved = stage.primary()? != owner;
+        anyhow::ensure!(
+            moved || fault.may_stay(),
+            "{fault} at {owner}: the group did not move"
+        );
+        std::thread::sleep(CALM);
+        self.close(&fault.to_string(), struck_ms, &from, 1);
+        Ok(())
+    }
+
+    /// Judges what was written since `from`.
+    fn close(&mut self, what: &str, struck_ms: u64, from: &[usize], changes_max: usize) {
+        let attempts: Vec<_> = self
+            .writers
+            .iter()
+            .zip(from)
+            .map(|(writer, from)| writer.since(*from))
+            .collect();
+        let round = Round {
+            what: what.into(),
+            outage_ms: judge::outage_ms(&attempts[0]).unwrap_or(0),
+            whole_ms: self.clock.now_ms() - struck_ms,
+            changes: judge::changes(&attempts[1], &attempts[2]),
+        };
+        eprintln!(
+            "lab: {what}: writes stood for {} ms, both copies whole after {} ms",
+            round.outage_ms, round.whole_ms
+        );
+        if round.changes > changes_max {
+            let text = format!(
+                "{what} at {struck_ms} ms: the node that takes writes changed {} times",
+                round.changes
+            );
+            self.report.faults.push(text);
+        }
+        self.report.rounds.push(round);
+    }
+
+    /// Ends the clients; all that they tried.
+    pub fn finish(self) -> Result<Vec<(Target, Vec<crate::torture::workloads::attempt::Attempt>)>> {
+        Ok(self
+            .writers
+            .into_iter()
+            .map(|writer| (writer.target.clone(), writer.finish()))
+            .collect())
+    }
+}

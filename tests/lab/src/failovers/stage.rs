@@ -1,0 +1,175 @@
+//! The cluster that runs the service, and what is asked of it.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use holdfast_proto::control::{GroupView, StatusView};
+
+use super::FAILOVER_VIP;
+use super::service::Service;
+use crate::cluster::{Cluster, Shape, fences};
+use crate::lab::Lab;
+use crate::machine::Machine;
+use crate::net::address;
+use crate::node::Fittings;
+use crate::sh;
+
+/// How long it may take until the service runs and both copies are whole, on a busy machine.
+pub const WHOLE: Duration = Duration::from_secs(120);
+/// Size of the disk that holds the data.
+const DISK_MIB: u64 = 640;
+
+/// A cluster of two nodes and a witness that runs one service.
+pub struct Stage {
+    /// The service.
+    pub service: &'static Service,
+    /// Its machines.
+    pub cluster: Cluster,
+    /// What they stand in. Last, so that it goes last.
+    pub lab: Lab,
+}
+
+impl Stage {
+    /// Boots the nodes, installs the service and forms the cluster.
+    pub fn set(service: &'static Service) -> Result<Stage> {
+        let lab = Lab::new(0)?;
+        let dir = lab.place.dir();
+        let cluster = Cluster::boot_with(&lab, Shape::Trio, |name| {
+            let mut fittings = Fittings::default();
+            if name != "witness" {
+                fittings.binds.push((disk(&dir, name)?, service.data.into()));
+            }
+            Ok(fittings)
+        })?;
+        let stage = Stage {
+            service,
+            cluster,
+            lab,
+        };
+        stage
+            .cluster
+            .provision(&stage.lab)
+            .context("install the packages")?;
+        stage.cluster.join().context("form the cluster")?;
+        std::thread::scope(|scope| {
+            let works: Vec<_> = stage
+                .cluster
+                .data()
+                .iter()
+                .map(|machine| scope.spawn(|| stage.prepare(machine)))
+                .collect();
+            works
+                .into_iter()
+                .try_for_each(|work| work.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
+        })?;
+        let text = format!("{}{}", fences(), service.group());
+        stage.cluster.machines[0].sh_with("/root/provision/services.sh", &text)?;
+        stage.whole()?;
+        stage.create()?;
+        Ok(stage)
+    }
+
+    fn prepare(&self, machine: &Machine) -> Result<()> {
+        let script = self.lab.source.join("tests/lab/files").join(self.service.prepare);
+        machine.node().put(&script, "/root/prepare")?;
+        machine.sh("sh /root/prepare").map(drop)
+    }
+
+    /// What the clients need, made on the primary.
+    fn create(&self) -> Result<()> {
+        if self.service.create.is_empty() {
+            return Ok(());
+        }
+        self.cluster
+            .machine(&self.primary()?)
+            .sh(self.service.create)
+            .map(drop)
+    }
+
+    /// Where the clients of the virtual address connect.
+    pub fn vip(&self) -> Result<SocketAddr> {
+        at(FAILOVER_VIP, self.service.port)
+    }
+
+    /// The own address of the node at `place` among the data nodes.
+    pub fn own(&self, place: u8) -> Result<SocketAddr> {
+        at(&address(0, place + 1), self.service.port)
+    }
+
+    /// The node on which the group is promoted.
+    pub fn primary(&self) -> Result<String> {
+        let view = self.cluster.data().iter().find_map(|machine| machine.status());
+        let view = view.context("no node answers hactl")?;
+        let group = self.group(&view).context("the group is not configured")?;
+        anyhow::ensure!(
+            group.state == "running",
+            "the group is {}: {}",
+            group.state,
+            group.reason
+        );
+        Ok(group.node.clone())
+    }
+
+    fn group<'a>(&self, view: &'a StatusView) -> Option<&'a GroupView> {
+        view.groups.iter().find(|group| group.name == self.service.name)
+    }
+
+    /// Waits until the group runs, both copies are whole and all members are back.
+    pub fn whole(&self) -> Result<()> {
+        self.cluster.whole(WHOLE)?;
+        for machine in self.cluster.data() {
+            machine.wait_status("both copies to be whole", WHOLE, |view| {
+                self.group(view)
+                    .is_some_and(|group| group.state == "running" && group.state == "running")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// All that the primary has, read at the virtual address, and that the other copy has the same.
+    pub fn read_back(&self) -> Result<Vec<u64>> {
+        let read = |at: SocketAddr| -> Result<Vec<u64>> {
+            let (net, store) = (self.lab.net.clone(), self.service.store);
+            let thread = std::thread::spawn(move || {
+                net.enter()?;
+                let mut store = store(at);
+                sh::wait("the server to tell all that it has", WHOLE, || {
+                    store.read_all().ok()
+                })
+            });
+            thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?
+        };
+        let primary = read(self.vip()?)?;
+        for place in 0..2 {
+            sh::wait("both copies to be the same", WHOLE, || {
+                (read(self.own(place).ok()?).ok()? == primary).then_some(())
+            })?;
+        }
+        Ok(primary)
+    }
+
+    /// The data nodes.
+    pub fn data(&self) -> &[Arc<Machine>] {
+        self.cluster.data()
+    }
+}
+
+fn at(address: &str, port: u16) -> Result<SocketAddr> {
+    let address: IpAddr = address.parse().with_context(|| format!("address {address}"))?;
+    Ok(SocketAddr::new(address, port))
+}
+
+/// A disk of its own for the data of node `name`, mounted. It goes with the mount namespace of this process.
+fn disk(dir: &Path, name: &str) -> Result<PathBuf> {
+    let (file, mounted) = (dir.join(format!("{name}.disk")), dir.join(format!("{name}.data")));
+    fs::create_dir_all(&mounted)?;
+    fs::File::create(&file)?.set_len(DISK_MIB << 20)?;
+    let (file, folder) = (file.display().to_string(), mounted.display().to_string());
+    sh::run("mkfs.ext4", &["-q", "-F", "-m", "0", "-O", "^has_journal", &file])?;
+    sh::run("mount", &["-o", "loop", &file, &folder])?;
+    Ok(mounted)
+}
