@@ -123,8 +123,7 @@ impl Stage {
         self.cluster.whole(WHOLE)?;
         for machine in self.cluster.data() {
             machine.wait_status("both copies to be whole", WHOLE, |view| {
-                self.group(view)
-                    .is_some_and(|group| group.state == "running" && group.state == "running")
+                self.group(view).is_some_and(|group| group.state == "running")
             })?;
         }
         Ok(())
