@@ -13,6 +13,9 @@
 //! - It leaves the set first, and only then does the primary stop to wait for it: the agent wishes the smaller set under a new
 //!   generation, and goes on without that node when it sees this very generation committed. A wish of before cannot be committed any more,
 //!   because generations only grow.
+//! - An agent that is started anew beside a service that it finds promoted does not know what its predecessor wished, and that may
+//!   be on its way still. So it leaves the service waiting for whom it waits, and wishes a set under a fresh generation first.
+//!   Two sets may then carry one generation: it is *this* set that has to be seen committed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_proto::ids::{Ballot, BootId, Epoch, GroupName, NodeId};
-use holdfast_proto::peer::RunState;
+use holdfast_proto::peer::{MemberReport, RunState};
 use holdfast_proto::state::ClusterState;
 use holdfast_proto::time::Time;
 
@@ -56,12 +56,28 @@ pub struct PeerView {
     pub stays_out_until: Option<Time>,
 }
 
+/// The part of a group that runs on a node without a permit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberView {
+    /// Where.
+    pub node: NodeId,
+    /// `primary`, `replica`, or `member` of a group that runs on every node.
+    pub role: &'static str,
+    /// Its copy of the data is agreed to be whole.
+    pub in_sync: bool,
+    /// The node is heard; the report of one that is not is its last.
+    pub online: bool,
+    /// What its node says of it.
+    pub report: Option<Arc<MemberReport>>,
+}
+
 /// A group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupView {
     /// Which.
     pub name: GroupName,
-    /// `running`, `starting`, `stopping`, `stopped`, `failed`, `moving`, `waiting`, `unknown`.
+    /// `running`, `starting`, `stopping`, `stopped`, `failed`, `moving`, `waiting`, `unknown`; of a group that runs on every
+    /// node also `degraded`: on some it does not.
     pub state: &'static str,
     /// The node it is assigned to.
     pub node: Option<NodeId>,
@@ -75,6 +91,8 @@ pub struct GroupView {
     pub permit_until: Option<Time>,
     /// The latest outage as this node saw it.
     pub last_outage: Option<Duration>,
+    /// What runs of it without a permit, on each data node; empty for a group that runs on one node only.
+    pub members: Vec<MemberView>,
     /// For each data node: could it run the group, and why or why not.
     pub candidates: Vec<(NodeId, bool, String)>,
 }

@@ -7,8 +7,8 @@
 mod views;
 
 pub use views::{
-    ErrorView, EventView, FenceDeviceView, FenceTestView, GroupView, LinkView, NodeView, ProofView,
-    ResourceView, StatusView, TimerRow, TimersView, WhyView,
+    ErrorView, EventView, FenceDeviceView, FenceTestView, GroupView, LinkView, MemberView, NodeView,
+    ProofView, ResourceView, StatusView, TimerRow, TimersView, WhyView,
 };
 
 /// From `hactl`.

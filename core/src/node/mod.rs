@@ -38,6 +38,7 @@ mod tests;
 mod timeouts;
 mod trust;
 mod viewing;
+mod viewing_members;
 mod watchdog_claim;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -219,18 +219,25 @@ impl Node {
             (Assignment::Owned { .. }, _) => "starting",
         };
         let local = self.local.groups.get(name);
+        let everywhere = section
+            .filter(|section| section.is_every_node() && owner.is_none())
+            .map(|_| self.everywhere(state, name, entry));
+        let (shown, reason) =
+            everywhere.unwrap_or_else(|| (shown, self.group_reason(state, section, name, entry, judgement)));
         GroupView {
             name: name.clone(),
             state: shown,
             node: owner,
             epoch: entry.assignment.epoch(),
-            reason: self.group_reason(state, section, name, entry, judgement),
+            reason,
             local: local.map(|local| local.run),
             permit_until: local
                 .and_then(|local| local.permit.as_ref())
                 .map(|permit| permit.until),
             last_outage: self.last_outage.get(name).copied(),
+            members: self.member_views(state, section, entry),
             candidates: section
+                .filter(|section| !section.is_every_node())
                 .map(|section| judge(state, section, judgement))
                 .unwrap_or_default(),
         }

@@ -102,6 +102,7 @@ pub fn healthy() -> Snapshot {
             local: None,
             permit_until: None,
             last_outage: None,
+            members: Vec::new(),
             candidates: vec![
                 (NodeId(1), true, String::new()),
                 (NodeId(2), false, "in standby".into()),

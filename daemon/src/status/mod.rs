@@ -1,6 +1,7 @@
 //! The status view: what an operator reads at three in the morning.
 
 pub mod fences;
+mod members;
 mod summary;
 mod timers;
 mod why;
@@ -205,6 +206,11 @@ fn group(snapshot: &Snapshot, core: &CoreGroup) -> GroupView {
         permit_ms: core
             .permit_until
             .map_or(0, |until| snapshot.now.until(until).as_millis() as u64),
+        members: core
+            .members
+            .iter()
+            .map(|shown| members::member(config, shown))
+            .collect(),
     }
 }
 

@@ -26,9 +26,12 @@ pub fn summarise(
     let stuck = wanted
         .iter()
         .any(|group| matches!(group.state.as_str(), "failed" | "waiting" | "stopped" | "unknown"));
-    let between = wanted
-        .iter()
-        .any(|group| matches!(group.state.as_str(), "starting" | "stopping" | "moving"));
+    let between = wanted.iter().any(|group| {
+        matches!(
+            group.state.as_str(),
+            "starting" | "stopping" | "moving" | "degraded"
+        )
+    });
     let away: Vec<&NodeView> = nodes.iter().filter(|node| node.state != "online").collect();
     let health = match () {
         () if stuck || !snapshot.view.has_quorum => "down",
@@ -91,7 +94,9 @@ fn group_in_words(group: &GroupView) -> String {
         ..
     } = group;
     match state.as_str() {
+        "running" if node.is_empty() => format!("{name} runs on every node"),
         "running" => format!("{name} runs on {node}"),
+        "starting" if node.is_empty() => format!("{name} is starting"),
         "starting" => format!("{name} is starting on {node}"),
         "stopping" => format!("{name} is stopping on {node}"),
         "stopped" if group.disabled => format!("{name} is kept stopped by the operator"),

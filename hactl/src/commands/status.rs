@@ -1,6 +1,7 @@
 //! `hactl status`: one screen.
 
 pub mod changes;
+mod members;
 pub mod screen;
 
 use holdfast_proto::control::control_reply::Body as Reply;

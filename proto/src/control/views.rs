@@ -198,7 +198,8 @@ pub struct GroupView {
     /// Name.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// `running`, `starting`, `stopping`, `stopped`, `failed`, `moving`, `waiting`, `unknown`.
+    /// `running`, `starting`, `stopping`, `stopped`, `failed`, `moving`, `waiting`, `unknown`; of a group that runs on every
+    /// node also `degraded`: on some it does not.
     #[prost(string, tag = "2")]
     pub state: String,
     /// The node it is assigned to; empty for none.
@@ -228,6 +229,46 @@ pub struct GroupView {
     /// Time left on this node's permit; 0 if it holds none.
     #[prost(uint64, tag = "11")]
     pub permit_ms: u64,
+    /// What runs of it on each node without a permit: members of a group with roles, or that runs on every node.
+    #[prost(message, repeated, tag = "12")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<MemberView>,
+}
+
+/// The part of a group that runs on a node without a permit.
+#[derive(Clone, PartialEq, Eq, prost::Message, Serialize, Deserialize)]
+pub struct MemberView {
+    /// The node.
+    #[prost(string, tag = "1")]
+    pub node: String,
+    /// `primary`, `replica`, or `member` of a group that runs on every node.
+    #[prost(string, tag = "2")]
+    pub role: String,
+    /// As of a group; `lost` while its node is not heard, and empty before its first report.
+    #[prost(string, tag = "3")]
+    pub state: String,
+    /// Its copy of the data is agreed to hold everything that was acknowledged.
+    #[prost(bool, tag = "4")]
+    pub in_sync: bool,
+    /// How old its data is against the primary's; absent if that is not known.
+    #[prost(uint64, optional, tag = "5")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_ms: Option<u64>,
+    /// How far its copy is, in the service's own terms.
+    #[prost(string, tag = "6")]
+    pub position: String,
+    /// What might be lost if it was promoted; empty for nothing that is known of.
+    #[prost(string, tag = "7")]
+    pub possible_loss: String,
+    /// Why it cannot be promoted; empty if it can.
+    #[prost(string, tag = "8")]
+    pub obstacle: String,
+    /// It may be read from.
+    #[prost(bool, tag = "9")]
+    pub readable: bool,
+    /// The latest trouble with it, one sentence.
+    #[prost(string, tag = "10")]
+    pub detail: String,
 }
 
 /// One resource.

@@ -132,3 +132,37 @@ fn what_ran_on_every_node_has_to_end_before_it_is_assigned_to_one() {
     cluster.member_is(B, "web", |member| member.run = RunState::Stopped);
     cluster.run_until(1_000, "it runs", |cluster| cluster.runs_on("web").len() == 1);
 }
+
+#[test]
+fn a_group_on_every_node_is_shown_as_a_whole_and_by_node() {
+    let mut cluster = boot_all(&web());
+    let leader = cluster.lead();
+    let seen = |cluster: &Cluster| {
+        let view = cluster.node(leader).view(cluster.now);
+        let group = view.groups.into_iter().next().expect("a group");
+        (group.state, group.reason, group.members.len())
+    };
+    assert_eq!(seen(&cluster), ("running", "it runs on every node".into(), 2));
+    cluster.member_is(B, "web", |member| {
+        member.run = RunState::Failed;
+        member.detail = "exit code 1".into();
+    });
+    cluster.run_for(300);
+    let reason = "on n2 it is failed (exit code 1)".into();
+    assert_eq!(seen(&cluster), ("degraded", reason, 2));
+}
+
+#[test]
+fn roles_and_whole_copies_are_shown() {
+    let cluster = Cluster::promoted(3, "");
+    let view = cluster.node(B).view(cluster.now);
+    let members: Vec<(NodeId, &str, bool)> = view.groups[0]
+        .members
+        .iter()
+        .map(|member| (member.node, member.role, member.in_sync))
+        .collect();
+    assert_eq!(
+        members,
+        [(A, "primary", true), (B, "replica", true), (C, "replica", false)]
+    );
+}

@@ -2,6 +2,7 @@
 
 use holdfast_proto::control::{GroupView, LinkView, NodeView, StatusView};
 
+use super::members;
 use crate::ui::paint::tone_of_state;
 use crate::ui::text::{one_line, pad, span_ms, widest, wrap};
 use crate::ui::{Paint, Tone};
@@ -234,6 +235,7 @@ fn group_lines(group: &GroupView, name_columns: usize, paint: Paint, columns: us
         );
         lines.extend(wrap(&one_line(&text), indent, columns));
     }
+    lines.extend(members::lines(group, indent, columns));
     for failure in &group.failures {
         lines.extend(wrap(&one_line(failure), indent, columns));
     }
