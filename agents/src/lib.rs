@@ -6,6 +6,7 @@
 //! - [`agent`]: what a resource agent is; [`registry`] lists the ones built in: [`vip`], [`systemd`], [`exec`], [`filesystem`],
 //!   [`ocf`].
 //! - [`sbd`]: the watch on shared disks.
+//! - [`service_config`]: the running check of the services' own configuration.
 //! - [`leftovers`]: fence agents that outlived the had-agentd before this one.
 //! - [`rt`], [`clock`], [`sys`]: privileges and scheduling, time, system calls.
 
@@ -29,6 +30,7 @@ pub mod registry;
 pub mod roles;
 pub mod rt;
 pub mod sbd;
+pub mod service_config;
 pub mod supervisor;
 pub mod sys;
 pub mod systemd;

@@ -16,7 +16,7 @@ use holdfast_agents::sbd::keeper::{Around, Keeper};
 use holdfast_agents::supervisor::{self, Supervisor};
 use holdfast_agents::vip::gate::{self, Gate};
 use holdfast_agents::watchdog::{self, Device, Watchdog};
-use holdfast_agents::{clock, exec, leftovers, permits, registry, rt};
+use holdfast_agents::{clock, exec, leftovers, permits, registry, rt, service_config};
 use nix::fcntl::{Flock, FlockArg};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -48,6 +48,15 @@ struct Args {
     /// Remove the nftables tables that an earlier had-agentd left, and end.
     #[arg(long)]
     remove_lease_filter: bool,
+    /// Files with the configuration of the cluster, the first that holds counts: whose services' own configuration (my.cnf,
+    /// redis.conf, ...) is checked.
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_delimiter = ',',
+        default_value = "/var/lib/holdfast/config.toml,/etc/holdfast/holdfast.toml"
+    )]
+    config: Vec<PathBuf>,
     /// Timeout asked of the watchdog, in milliseconds; devices count whole seconds.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1000..))]
     watchdog_timeout_ms: u32,
@@ -129,7 +138,11 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(around, loaded, disks, requests))?;
+    let places = service_config::Places {
+        configs: args.config,
+        root: PathBuf::from("/"),
+    };
+    runtime.block_on(serve(around, loaded, disks, requests, places))?;
     match guard.join() {
         Ok(outcome) => outcome.context("the thread that enforces permits failed"),
         Err(_) => bail!("the thread that enforces permits panicked"),
@@ -154,8 +167,13 @@ async fn serve(
     loaded: Vec<store::Loaded>,
     disks: Keeper,
     mut requests: mpsc::Receiver<guard::Request>,
+    places: service_config::Places,
 ) -> anyhow::Result<()> {
     let guard = around.guard.clone();
+    let notes = guard.clone();
+    tokio::spawn(service_config::follow(places, move |note| {
+        drop(notes.send(Command::Note(note)));
+    }));
     let mut supervisor = Supervisor::new(around, loaded, disks);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let period = sd_notify::watchdog_enabled().map_or(Duration::from_secs(3600), |timeout| timeout / 3);

@@ -369,11 +369,18 @@ Only when the other members are off for certain and will not come back by themse
 #[derive(Subcommand, Debug)]
 pub enum ConfigCommand {
     /// Check a file; changes nothing and needs no cluster
-    #[command(after_help = "Example:
-  hactl config check /etc/holdfast/holdfast.toml")]
+    #[command(after_help = "Examples:
+  hactl config check /etc/holdfast/holdfast.toml
+  hactl config check holdfast.toml --root /srv/image      the services' files of an image or a backup
+
+On a node that the file names, the services' own configuration (my.cnf, redis.conf, ...) is checked too:
+run it as root there.")]
     Check {
         /// The file
         file: PathBuf,
+        /// Check the services' files below this folder, instead of this node's
+        #[arg(long, value_name = "DIR")]
+        root: Option<PathBuf>,
     },
     /// The configuration in force
     #[command(after_help = "Example:

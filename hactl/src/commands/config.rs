@@ -9,6 +9,7 @@ use holdfast_proto::control::control_request::Body as Request;
 use holdfast_proto::control::{ConfigRequest, Empty, TimerRow, TimersView};
 use serde::Serialize;
 
+use super::guards::Warned;
 use super::wait::{Step, ask_and_tell, carry_out, waiting_for};
 use crate::cli::ConfigCommand;
 use crate::client::Endpoint;
@@ -22,7 +23,7 @@ use crate::ui::{Paint, Tone, Ui};
 /// When the file is invalid, the cluster refuses, or the time is over.
 pub fn run(had: &Endpoint, command: ConfigCommand, ui: &Ui) -> anyhow::Result<()> {
     match command {
-        ConfigCommand::Check { file } => check(&file, ui),
+        ConfigCommand::Check { file, root } => check(&file, root.as_deref(), ui),
         ConfigCommand::Show => show(had, ui),
         ConfigCommand::Timers { file } => timers(had, file.as_deref(), ui),
         ConfigCommand::Apply { file, dry_run, wait } => {
@@ -61,6 +62,8 @@ struct CheckJson<'a> {
     /// What OCF agents of this node refuse.
     agent_errors: &'a [String],
     warnings: &'a [String],
+    /// What the services' own files say, where they were looked at.
+    services: &'a [Warned],
 }
 
 /// Reads a file, bounded.
@@ -114,18 +117,20 @@ fn print_errors(file: &Path, errors: &Diagnostics, ui: &Ui) -> std::io::Result<(
             errors: errors.entries(),
             agent_errors: &[],
             warnings: &[],
+            services: &[],
         });
     }
     ui.note(errors.render(ui.err_paint().is_on()));
     Ok(())
 }
 
-fn check(file: &Path, ui: &Ui) -> anyhow::Result<()> {
+fn check(file: &Path, root: Option<&Path>, ui: &Ui) -> anyhow::Result<()> {
     let valid = load(file, ui)?;
     let mut warnings = config::warnings(&valid);
     warnings.extend(super::sbd::warnings(&valid));
     let agents = super::ocf::findings(&valid);
     warnings.extend(agents.warnings);
+    let services = super::guards::warned(&valid, root);
     let is_valid = agents.errors.is_empty();
     if ui.json() {
         let file = file.display().to_string();
@@ -135,9 +140,10 @@ fn check(file: &Path, ui: &Ui) -> anyhow::Result<()> {
             errors: &[],
             agent_errors: &agents.errors,
             warnings: &warnings,
+            services: &services,
         })?;
     } else {
-        for warning in &warnings {
+        for warning in warnings.iter().chain(services.iter().map(|warned| &warned.text)) {
             ui.warn(clean(warning));
         }
         agents.errors.iter().for_each(|error| ui.note(clean(error)));

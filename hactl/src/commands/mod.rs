@@ -8,6 +8,7 @@ pub mod events;
 pub mod fence;
 mod fence_history;
 pub mod fence_test;
+mod guards;
 pub mod init;
 pub mod join;
 mod ocf;

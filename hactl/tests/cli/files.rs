@@ -277,3 +277,35 @@ fn every_command_has_help() {
         assert!(out(&output).contains("Example"), "{command}: {}", out(&output));
     }
 }
+
+#[test]
+fn the_services_own_files_are_checked_below_a_folder() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let group = "[[group]]\nname = \"db\"\nrequires = \"lease\"\n[[group.resource]]\nname = \"server\"\ntype = \"systemd\"\n\
+                 unit = \"mariadb\"\n";
+    let path = file(folder.path(), format!("{GOOD}{group}").as_bytes());
+    fs::create_dir_all(folder.path().join("image/etc/mysql")).expect("folders");
+    let pushed = "[galera]\nwsrep_on = ON\nwsrep_cluster_address = gcomm://\n";
+    fs::write(folder.path().join("image/etc/mysql/my.cnf"), pushed).expect("write");
+    let image = folder.path().join("image").display().to_string();
+    let check = |more: &[&str]| {
+        let output = hactl().args(["config", "check", &path]).args(more).output();
+        output.expect("hactl runs")
+    };
+    let output = check(&["--root", &image]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    let told = err(&output).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        told.contains("warning: /etc/mysql/my.cnf:3: wsrep_cluster_address = \"gcomm://\": when it is restarted it founds"),
+        "{told}"
+    );
+    let document = json(&check(&["--root", &image, "--json"]));
+    let finding = &document["services"][0];
+    assert_eq!(finding["check"], "galera-empty-address");
+    assert_eq!(
+        (&finding["file"], &finding["line"]),
+        (&"/etc/mysql/my.cnf".into(), &3.into())
+    );
+    // Without the folder this machine would have to be a node, and it has not its name.
+    assert_eq!(json(&check(&["--json"]))["services"], serde_json::json!([]));
+}
