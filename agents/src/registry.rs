@@ -1,7 +1,7 @@
 //! The resource agents that are built in.
 
 use crate::agent::{AgentContext, AgentError, AgentMeta, ResourceAgent};
-use crate::{exec, filesystem, mysqld, ocf, systemd, vip};
+use crate::{exec, filesystem, mysqld, ocf, redis, systemd, vip};
 
 /// All agents.
 pub const AGENTS: &[&AgentMeta] = &[
@@ -11,6 +11,7 @@ pub const AGENTS: &[&AgentMeta] = &[
     &filesystem::META,
     &mysqld::META,
     &ocf::META,
+    &redis::META,
 ];
 
 /// Builds the agent `kind` for one resource, checking its parameters. Touches nothing.
@@ -25,6 +26,7 @@ pub fn build(kind: &str, context: AgentContext) -> Result<Box<dyn ResourceAgent>
         "filesystem" => filesystem::build(context),
         "mysqld" => mysqld::build(context),
         kind if kind.starts_with(holdfast_proto::ocf::PREFIX) => ocf::build(kind, context),
+        "redis" => redis::build(context),
         #[cfg(test)]
         "scripted" => Ok(crate::group::tests::scripted(context)),
         _ => {

@@ -119,14 +119,14 @@ pub async fn watch(spec: ProbeSpec, events: EventSink) {
 }
 
 /// The last results of a probe.
-struct Window {
+pub(crate) struct Window {
     results: VecDeque<bool>,
     failures: usize,
     of: usize,
 }
 
 impl Window {
-    fn new(failures: u32, of: u32) -> Self {
+    pub(crate) fn new(failures: u32, of: u32) -> Self {
         let failures = failures.max(1) as usize;
         Window {
             results: VecDeque::new(),
@@ -140,7 +140,7 @@ impl Window {
     }
 
     /// Adds a result; true when the window is bad.
-    fn push(&mut self, passed: bool) -> bool {
+    pub(crate) fn push(&mut self, passed: bool) -> bool {
         if self.results.len() == self.of {
             self.results.pop_front();
         }

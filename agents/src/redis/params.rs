@@ -1,0 +1,319 @@
+//! Parameters of the `redis` agent.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::client::{Login, Place};
+use crate::agent::{AgentError, AgentMeta, ParamMeta};
+
+const fn optional(name: &'static str, help: &'static str) -> ParamMeta {
+    ParamMeta {
+        name,
+        required: false,
+        help,
+    }
+}
+
+/// The agent's description.
+pub const META: AgentMeta = AgentMeta {
+    kind: "redis",
+    summary: "runs Redis or Valkey as primary and replica, without Sentinel",
+    params: &[
+        optional(
+            "unit",
+            "its systemd unit: redis-server.service; this or `command`",
+        ),
+        optional(
+            "command",
+            "redis-server's absolute path, then its arguments, as in `exec`",
+        ),
+        optional("user", "with `command`: the user it runs as"),
+        optional("cwd", "with `command`: its working folder (default: /)"),
+        optional(
+            "env",
+            "with `command`: NAME=VALUE for each variable added to its environment",
+        ),
+        optional(
+            "config",
+            "with `unit`: its configuration, which must include our file (default: /etc/redis/redis.conf)",
+        ),
+        optional(
+            "port",
+            "the port it listens on, on every node the same (default: 6379)",
+        ),
+        optional(
+            "socket",
+            "its unix socket, for our own commands (default: TCP on 127.0.0.1)",
+        ),
+        optional(
+            "username",
+            "user of its access control lists, for us and between the copies (default: none)",
+        ),
+        optional(
+            "password_file",
+            "file with its password, for us and between the copies (default: none)",
+        ),
+        optional(
+            "min_replicas",
+            "in_sync: it takes no writes that the replica might miss; off: it does (default: in_sync)",
+        ),
+        optional(
+            "max_lag_s",
+            "seconds a replica may be silent before it counts no more (default: 5)",
+        ),
+        optional(
+            "sentinel_port",
+            "answer Sentinel's clients on this port (default: do not)",
+        ),
+        optional(
+            "sentinel_name",
+            "the name those clients know it by (default: mymaster)",
+        ),
+        optional(
+            "probe_timeout_ms",
+            "milliseconds in which it must answer (default: 2000)",
+        ),
+        optional(
+            "probe_failures",
+            "of the last `probe_of` looks, one a second, so many must fail (default: 3)",
+        ),
+        optional("probe_of", "see `probe_failures` (default: 5)"),
+    ],
+};
+
+/// What starts and stops the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Runner {
+    /// systemd: the unit and its configuration.
+    Unit(PathBuf),
+    /// had-agentd.
+    Command,
+}
+
+/// Checked parameters.
+#[derive(Clone, Debug)]
+pub struct Params {
+    pub runner: Runner,
+    pub port: u16,
+    pub socket: Option<PathBuf>,
+    pub username: Option<String>,
+    pub password_file: Option<PathBuf>,
+    /// Writes wait for the copies that are to be whole.
+    pub waits: bool,
+    pub max_lag_s: u64,
+    pub sentinel_port: Option<u16>,
+    pub sentinel_name: String,
+    pub probe_timeout: Duration,
+    pub probe_failures: u32,
+    pub probe_of: u32,
+}
+
+impl Params {
+    pub fn read(params: &BTreeMap<String, String>) -> Result<Params, AgentError> {
+        let read = Reader(params);
+        let runner = match (read.text("unit"), read.text("command")) {
+            (Some(_), None) => {
+                let only = ["user", "cwd", "env"]
+                    .into_iter()
+                    .find(|key| read.text(key).is_some());
+                if let Some(key) = only {
+                    return Err(wrong(format!(
+                        "`{key}` goes with `command`; the unit has its own"
+                    )));
+                }
+                let config = read.path("config")?;
+                Runner::Unit(config.unwrap_or_else(|| "/etc/redis/redis.conf".into()))
+            }
+            (None, Some(_)) if read.text("config").is_some() => {
+                return Err(wrong(
+                    "`config` goes with `unit`; name the file in `command`".into(),
+                ));
+            }
+            (None, Some(_)) => Runner::Command,
+            _ => return Err(wrong("give `unit` or `command`, one of them".into())),
+        };
+        let waits = match read.text("min_replicas") {
+            None | Some("in_sync") => true,
+            Some("off") => false,
+            Some(other) => {
+                return Err(wrong(format!(
+                    "min_replicas {other:?} is neither in_sync nor off"
+                )));
+            }
+        };
+        let sentinel_name = read.text("sentinel_name").unwrap_or("mymaster");
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
+        if sentinel_name.len() > 64 || !sentinel_name.chars().all(plain) {
+            return Err(wrong(format!(
+                "sentinel_name {sentinel_name:?}: up to 64 letters, digits, dots, dashes and underscores"
+            )));
+        }
+        let port = |key| {
+            read.number(key, 1, 65535)
+                .map(|port| port.and_then(|n| u16::try_from(n).ok()))
+        };
+        let probe_failures = read.number("probe_failures", 1, 100)?.unwrap_or(3);
+        let probe_of = read.number("probe_of", 1, 100)?.unwrap_or(5.max(probe_failures));
+        if probe_of < probe_failures {
+            return Err(wrong(format!(
+                "{probe_failures} of {probe_of} looks cannot fail: probe_of is the larger number"
+            )));
+        }
+        Ok(Params {
+            runner,
+            port: port("port")?.unwrap_or(6379),
+            socket: read.path("socket")?,
+            username: read.text("username").map(str::to_owned),
+            password_file: read.path("password_file")?,
+            waits,
+            max_lag_s: read.number("max_lag_s", 2, 3600)?.unwrap_or(5).into(),
+            sentinel_port: port("sentinel_port")?,
+            sentinel_name: sentinel_name.to_owned(),
+            probe_timeout: Duration::from_millis(
+                read.number("probe_timeout_ms", 100, 60_000)?
+                    .unwrap_or(2000)
+                    .into(),
+            ),
+            probe_failures,
+            probe_of,
+        })
+    }
+
+    /// Where its commands go.
+    pub fn place(&self) -> Place {
+        match &self.socket {
+            Some(path) => Place::Unix(path.clone()),
+            None => Place::Tcp(std::net::Ipv4Addr::LOCALHOST.into(), self.port),
+        }
+    }
+
+    /// Reads the password, so that it stands nowhere else.
+    pub async fn login(&self) -> Result<Login, AgentError> {
+        let password = match &self.password_file {
+            None => None,
+            Some(path) => {
+                let told =
+                    |error| AgentError(format!("cannot read the password in {}: {error}", path.display()));
+                // A device would never end.
+                if !tokio::fs::metadata(path).await.map_err(told)?.is_file() {
+                    return Err(AgentError(format!("{} is not a regular file", path.display())));
+                }
+                let text = tokio::fs::read_to_string(path).await.map_err(told)?;
+                let word = text.trim();
+                if word.is_empty() || word.len() > 512 {
+                    return Err(AgentError(format!(
+                        "{} must hold a password of 1 to 512 bytes, on one line",
+                        path.display()
+                    )));
+                }
+                Some(word.to_owned())
+            }
+        };
+        Ok(Login {
+            user: self.username.clone(),
+            password,
+        })
+    }
+}
+
+fn wrong(text: String) -> AgentError {
+    AgentError(format!("agent redis: {text}"))
+}
+
+struct Reader<'a>(&'a BTreeMap<String, String>);
+
+impl<'a> Reader<'a> {
+    fn text(&self, key: &str) -> Option<&'a str> {
+        self.0
+            .get(key)
+            .map(|value| value.trim())
+            .filter(|value| !value.is_empty())
+    }
+
+    fn path(&self, key: &str) -> Result<Option<PathBuf>, AgentError> {
+        match self.text(key) {
+            Some(path) if !path.starts_with('/') => {
+                Err(wrong(format!("{key} {path:?} is not an absolute path")))
+            }
+            path => Ok(path.map(PathBuf::from)),
+        }
+    }
+
+    fn number(&self, key: &str, least: u32, most: u32) -> Result<Option<u32>, AgentError> {
+        let Some(text) = self.text(key) else {
+            return Ok(None);
+        };
+        text.parse()
+            .ok()
+            .filter(|number| (least..=most).contains(number))
+            .map(Some)
+            .ok_or_else(|| wrong(format!("{key} {text:?} is no number from {least} to {most}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Params, AgentError> {
+        let pairs = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Params::read(&pairs.collect())
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_description() {
+        let params = read(&[("unit", "redis-server.service")]).unwrap();
+        assert_eq!(params.runner, Runner::Unit("/etc/redis/redis.conf".into()));
+        assert_eq!((params.port, params.max_lag_s, params.waits), (6379, 5, true));
+        assert_eq!((params.probe_failures, params.probe_of), (3, 5));
+        assert_eq!(params.sentinel_port, None);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        for (pairs, said) in [
+            (&[][..], "`unit` or `command`"),
+            (&[("unit", "a.service"), ("command", "/b")][..], "one of them"),
+            (
+                &[("unit", "a.service"), ("user", "redis")][..],
+                "goes with `command`",
+            ),
+            (&[("command", "/b"), ("config", "/c")][..], "goes with `unit`"),
+            (&[("unit", "a.service"), ("port", "0")][..], "no number from 1"),
+            (&[("unit", "a.service"), ("min_replicas", "1")][..], "neither"),
+            (&[("unit", "a.service"), ("socket", "x")][..], "absolute"),
+            (
+                &[("unit", "a.service"), ("probe_failures", "9"), ("probe_of", "2")][..],
+                "larger",
+            ),
+            (&[("unit", "a.service"), ("sentinel_name", "a b")][..], "letters"),
+        ] {
+            let error = read(pairs).map(|_| ()).unwrap_err();
+            assert!(error.0.contains(said), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_is_read_and_never_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        let path = file.display().to_string();
+        let params = read(&[("command", "/b"), ("password_file", &path)]).unwrap();
+        assert!(
+            params
+                .login()
+                .await
+                .map(|_| ())
+                .unwrap_err()
+                .0
+                .contains("cannot read")
+        );
+        std::fs::write(&file, "  \n").unwrap();
+        assert!(params.login().await.is_err());
+        std::fs::write(&file, "hunter2\n").unwrap();
+        assert_eq!(params.login().await.unwrap().password.as_deref(), Some("hunter2"));
+    }
+}
