@@ -289,7 +289,7 @@ async fn a_replica_holds_back_from_a_primary_that_is_empty_and_of_another_histor
     let mut promoted = Err(holdfast_agents::agent::AgentError::new("not tried"));
     while promoted.is_err() && begun.elapsed() < PATIENCE {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        promoted = pair.nodes[0].agent.promote(soon()).await;
+        promoted = pair.promote(0).await;
     }
     promoted.unwrap();
     pair.nodes[1].agent.start(soon()).await.unwrap();

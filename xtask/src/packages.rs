@@ -31,6 +31,11 @@ pub const UNIT: &[Need] = &[
     ("ocf-tester", "resource-agents"),
     ("mariadbd", "mariadb-server-core"),
     ("mariadb-binlog", "mariadb-client-core"),
+    ("redis-server", "redis-server"),
+    (
+        "/usr/lib/python3/dist-packages/redis/sentinel.py",
+        "python3-redis",
+    ),
 ];
 
 /// For the fuzz targets: libFuzzer is written in C++.

@@ -13,6 +13,9 @@ use super::resp::{self, Malformed, Value};
 /// Most bytes read at a time.
 const PIECE_BYTES: usize = 16 << 10;
 
+/// Longest error of its that is shown.
+const SAID_CHARS: usize = 200;
+
 /// Where a Redis listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -122,7 +125,7 @@ impl Client {
             .map_err(|_| Fault::Silent(limit))??;
         self.stream = Some(stream);
         match value {
-            Value::Error(text) => Err(Fault::Refused(text)),
+            Value::Error(text) => Err(Fault::Refused(one_line(&text))),
             value => Ok(value),
         }
     }
@@ -159,10 +162,18 @@ impl Client {
         match exchange(&mut *stream, &mut self.unread, &words).await? {
             // A Redis that was started without a password, and says so: it is as well.
             Value::Error(text) if text.contains("without any password configured") => Ok(stream),
-            Value::Error(text) => Err(Fault::Refused(text)),
+            Value::Error(text) => Err(Fault::Refused(one_line(&text))),
             _ => Ok(stream),
         }
     }
+}
+
+/// What it says, for people: it may come from anybody.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(SAID_CHARS)
+        .collect()
 }
 
 async fn exchange(stream: &mut dyn Stream, unread: &mut Vec<u8>, words: &[&str]) -> Result<Value, Fault> {

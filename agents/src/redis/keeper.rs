@@ -14,7 +14,7 @@ use super::copy::{self, Durable, Known};
 use super::info::Info;
 use super::memo::Memo;
 use super::remote::{Lag, Remotes};
-use super::state::{Believed, Duty, Facts, State};
+use super::state::{Believed, Duty, Facts, LossTold, State};
 use super::waiting::{Look, Sight};
 use crate::agent::{AgentContext, EventSink};
 use crate::clock;
@@ -309,7 +309,7 @@ impl Keeper {
                 followed_s_ago: link_lost.map(|lost| lost.until(now).as_secs()),
                 wish: wish.cloned(),
             });
-            facts.note_told(&status, now);
+            facts.note_told(&status, now, view.epoch);
             status
         };
         self.state.believed.send_replace(self.belief(view, now));
@@ -379,15 +379,16 @@ impl Keeper {
 }
 
 impl Facts {
-    fn note_told(&mut self, status: &CopyStatus, now: Time) {
-        if status.possible_loss.is_empty() && status.obstacle.is_empty() {
-            self.loss_told = None;
-        } else if self
+    fn note_told(&mut self, status: &CopyStatus, at: Time, epoch: u64) {
+        let known = self
             .loss_told
             .as_ref()
-            .is_none_or(|(run_id, _)| *run_id != self.info.run_id)
-        {
-            self.loss_told = Some((self.info.run_id.clone(), now));
+            .is_some_and(|told| told.run_id == self.info.run_id);
+        if status.possible_loss.is_empty() && status.obstacle.is_empty() {
+            self.loss_told = None;
+        } else if !known {
+            let run_id = self.info.run_id.clone();
+            self.loss_told = Some(LossTold { run_id, at, epoch });
         }
     }
 }

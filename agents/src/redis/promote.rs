@@ -1,6 +1,6 @@
 //! Promotion: what is looked at before it, and the order of its steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use holdfast_proto::time::Time;
@@ -44,26 +44,24 @@ pub async fn promote(state: &State, context: &AgentContext) -> Result<(), AgentE
     // What it demands comes first: from the moment it is a master no write is taken that the others of the committed set
     // might miss.
     let waiting = waiting(state, &view);
-    let others = view
-        .in_sync
-        .nodes
-        .iter()
-        .filter(|name| **name != view.own.name)
-        .count();
-    let demand = u32::try_from(others)
-        .unwrap_or(u32::MAX)
-        .min(super::held::REPLICAS);
+    let mut others: BTreeSet<&String> = view.in_sync.nodes.iter().collect();
+    others.extend(&waiting.pending().nodes);
+    others.remove(&view.own.name);
+    let demand = match state.params.waits {
+        true => u32::try_from(others.len()).unwrap_or(super::held::REPLICAS),
+        false => 0,
+    };
     let steps = async {
         local
             .set("min-replicas-max-lag", &state.params.max_lag_s.to_string())
             .await?;
         if info.is_master {
             // The other side handed over: it is a master that takes nothing, up to this very command.
-            return local.demand(if state.params.waits { demand } else { 0 }).await;
+            return local.demand(demand).await;
         }
         local.refuse_writes().await?;
         local.lead().await?;
-        local.demand(if state.params.waits { demand } else { 0 }).await
+        local.demand(demand).await
     };
     steps.await.map_err(|fault| wrong("cannot be promoted", &fault))?;
     let now = local
@@ -131,7 +129,7 @@ async fn check_restarted(
     if facts.durable == Durable::All || (alone && info.keys > 0) {
         return Ok(());
     }
-    if was_told(&facts, info, context.lease) {
+    if was_told(&facts, info, view, context.lease) {
         return Ok(());
     }
     Err(AgentError::new(
@@ -140,12 +138,12 @@ async fn check_restarted(
     ))
 }
 
-/// That something may be lost has been told for so long that a decision made now was made with it.
-fn was_told(facts: &Facts, info: &Info, lease: Duration) -> bool {
-    facts
-        .loss_told
-        .as_ref()
-        .is_some_and(|(run_id, at)| *run_id == info.run_id && at.until(clock::now()) >= 2 * lease)
+/// The assignment was made after it was told what may be lost: under a later epoch, and so long after that the word had
+/// arrived. A restart in place is not: it goes on under the epoch of before.
+fn was_told(facts: &Facts, info: &Info, view: &RolesView, lease: Duration) -> bool {
+    facts.loss_told.as_ref().is_some_and(|told| {
+        told.run_id == info.run_id && told.epoch < view.epoch && told.at.until(clock::now()) >= 2 * lease
+    })
 }
 
 /// A primary without anything on disk is empty after a restart of its node.

@@ -24,6 +24,15 @@ pub enum Duty {
     Promoted,
 }
 
+/// See [`Facts::loss_told`].
+pub struct LossTold {
+    /// Which process.
+    pub run_id: String,
+    pub at: Time,
+    /// Of the assignment that was committed then: it was made without that knowledge.
+    pub epoch: u64,
+}
+
 /// What is known.
 #[derive(Default)]
 pub struct Facts {
@@ -37,8 +46,8 @@ pub struct Facts {
     pub waiting: Waiting,
     /// When the connection with its primary was seen to be gone; None while it is there.
     pub link_lost: Option<Time>,
-    /// When it was first told that promoting this process' copy may lose something, and which process.
-    pub loss_told: Option<(String, Time)>,
+    /// That promoting this process' copy may lose something, as it was told first.
+    pub loss_told: Option<LossTold>,
 }
 
 impl Facts {

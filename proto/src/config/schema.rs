@@ -174,6 +174,31 @@ pub const RESOURCE_KINDS: &[KindSpec] = &[
             optional("probe_of", ParamForm::Number(1, 20)),
         ],
     },
+    KindSpec {
+        kind: "redis",
+        // What WAIT acknowledged is on the replica: a primary without a permit has nothing that would be missed.
+        requires: Requires::Lease,
+        roles: Roles::Always,
+        params: &[
+            optional("unit", ParamForm::Unit),
+            optional("command", ParamForm::Command),
+            optional("user", ParamForm::User),
+            optional("cwd", ParamForm::Path),
+            optional("env", ParamForm::Environment),
+            optional("config", ParamForm::Path),
+            optional("port", ParamForm::Number(1, 65_535)),
+            optional("socket", ParamForm::Path),
+            optional("username", ParamForm::Word),
+            optional("password_file", ParamForm::Path),
+            optional("min_replicas", ParamForm::OneOf(&["in_sync", "off"])),
+            optional("max_lag", ParamForm::Seconds(2, 3600)),
+            optional("sentinel_port", ParamForm::Number(1, 65_535)),
+            optional("sentinel_name", ParamForm::Word),
+            optional("probe_timeout", ParamForm::Millis(100, 60_000)),
+            optional("probe_failures", ParamForm::Number(1, 100)),
+            optional("probe_of", ParamForm::Number(1, 100)),
+        ],
+    },
     #[cfg(test)]
     KindSpec {
         kind: "test-copy",
