@@ -129,9 +129,15 @@ fn the_examples_of_the_agents_pages_are_accepted() {
             .split("```toml\n")
             .skip(1)
             .filter_map(|rest| rest.split("```").next());
-        for example in examples.filter(|example| example.contains("[cluster]")) {
+        for example in examples {
+            // What is no whole file is a part of one.
+            let before = match example {
+                whole if whole.contains("[cluster]") => "",
+                groups if groups.trim_start().starts_with("[[group]]") => BASE,
+                _ => &format!("{BASE}\n[[group]]\nname = \"example\"\n"),
+            };
             let file = path.display().to_string();
-            parse(example, &file).unwrap_or_else(|found| panic!("{found}"));
+            parse(&format!("{before}{example}"), &file).unwrap_or_else(|found| panic!("{found}"));
         }
     }
 }
