@@ -48,7 +48,7 @@ impl Gtids {
                     let theirs = other.get(&(*domain, *server)).copied().unwrap_or(0);
                     if *last > theirs {
                         // Numbers of a domain are shared by its servers: the range is the most there can be.
-                        let before = own_before(own, *domain, theirs);
+                        let before = before_first(own, (*domain, *server), *last, theirs);
                         ranges.push((format!("{domain}-{server}"), before + 1, *last));
                     }
                 }
@@ -88,6 +88,24 @@ impl Gtids {
         }
     }
 
+    /// MariaDB: the last transaction of each domain, as gtid_slave_pos takes it. Empty for MySQL.
+    #[must_use]
+    pub fn last_of_domains(&self) -> String {
+        let Gtids::Domains(all) = self else {
+            return String::new();
+        };
+        let mut last: BTreeMap<u32, (u64, u32)> = BTreeMap::new();
+        for ((domain, server), number) in all {
+            let most = last.entry(*domain).or_default();
+            *most = (*most).max((*number, *server));
+        }
+        let texts: Vec<String> = last
+            .iter()
+            .map(|(domain, (number, server))| format!("{domain}-{server}-{number}"))
+            .collect();
+        texts.join(",")
+    }
+
     /// What its position counts in. Domains for MariaDB; the sources grow with every new primary, so MySQL's family name
     /// stands for all of them: what one has and the other lacks is found by sets before anything is joined.
     #[must_use]
@@ -103,15 +121,15 @@ impl Gtids {
     }
 }
 
-/// The largest number below or at `theirs` does not matter: what the other has of this origin is where the extra begins,
-/// unless the domain's numbers before it came from other servers.
-fn own_before(own: &BTreeMap<(u32, u32), u64>, domain: u32, theirs: u64) -> u64 {
-    let last = own.iter().filter(|((d, _), _)| *d == domain);
-    let mut others: Vec<u64> = last.map(|(_, number)| *number).collect();
-    others.sort_unstable();
-    // The last transaction of another origin below the newest one bounds the range from below.
-    let below = others.iter().rev().skip(1).find(|number| **number > theirs);
-    below.copied().unwrap_or(theirs)
+/// The number before the first of `origin`'s that the other may lack: servers share the numbers of a domain, so the last one of
+/// another server before `last` bounds the range too.
+fn before_first(own: &BTreeMap<(u32, u32), u64>, origin: (u32, u32), last: u64, theirs: u64) -> u64 {
+    own.iter()
+        .filter(|((domain, server), _)| *domain == origin.0 && *server != origin.1)
+        .map(|(_, number)| *number)
+        .filter(|number| *number < last && *number > theirs)
+        .max()
+        .unwrap_or(theirs)
 }
 
 fn domains<'a>(entries: impl Iterator<Item = &'a str>) -> Option<Gtids> {
@@ -202,6 +220,16 @@ pub struct Extra(pub Vec<(String, u64, u64)>);
 const LISTED_MAX: usize = 8;
 
 impl Extra {
+    /// All of it as MySQL takes sets.
+    #[must_use]
+    pub fn as_set(&self) -> String {
+        let ranges = self.0.iter();
+        let texts: Vec<String> = ranges
+            .map(|(origin, first, last)| format!("{origin}:{first}-{last}"))
+            .collect();
+        texts.join(",")
+    }
+
     /// How many; for MariaDB the most there can be.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -254,6 +282,7 @@ mod tests {
         assert!(!new.contains(&old));
         assert!(maria("0-1-100,0-2-105").contains(&old));
         assert_eq!(new.position(), 105);
+        assert_eq!(maria("0-2-105,0-1-99,3-1-7").last_of_domains(), "0-2-105,3-1-7");
         assert_eq!(new.history(), "mariadb domain 0");
     }
 
@@ -263,6 +292,11 @@ mod tests {
         let new = maria("0-2-51");
         assert_eq!(old.minus(&new).to_string(), "0-1-51..52");
         assert!(maria("").minus(&new).0.is_empty());
+        let nothing = maria("");
+        assert_eq!(
+            maria("0-1-67,0-2-452").minus(&nothing).to_string(),
+            "0-1-1..67, 0-2-68..452"
+        );
     }
 
     #[test]

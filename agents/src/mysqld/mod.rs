@@ -1,60 +1,104 @@
 //! The `mysqld` agent: MariaDB and MySQL.
 //!
 //! A server is a process ([`inner`]: a unit or a program) that answers on its socket ([`client`]). In storage mode that is
-//! all: one server, on storage that follows the group.
+//! all: one server, on storage that follows the group. In replication mode there is one on every node: [`follow`] looks after
+//! those that are not promoted, [`lead`] after the one that is, [`promote`] and [`demote`] are the ways between.
 
+mod accounts;
+mod attach;
 pub mod client;
+mod clone;
+mod demote;
+mod diverged;
+mod follow;
 pub mod gtid;
 mod health;
+mod hold;
 mod inner;
+mod keeper;
+mod lead;
+mod mark;
 pub mod params;
+mod promote;
 mod ready;
+mod rewind;
+mod semi_sync;
 pub mod server;
+mod sessions;
+mod site;
+mod status;
 pub mod tls;
 mod watch;
 pub mod wire;
+mod wish;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use holdfast_proto::time::Time;
 use tokio::task::JoinHandle;
 
 use crate::agent::{Action, AgentContext, AgentError, Cutter, Presence, ResourceAgent};
+use crate::clock;
+use crate::roles::{CopyStatus, Peer};
 use inner::Inner;
 pub use params::META;
-use params::Params;
+use params::{Mode, Params};
+use site::Site;
 use watch::Seen;
+
+/// For a server that its own command line starts: it takes no writes from its first moment on, and follows nobody before it is
+/// told whom.
+const UNPROMOTED: [&str; 4] = [
+    "--read-only=ON",
+    "--loose-super-read-only=ON",
+    "--loose-skip-slave-start",
+    "--loose-skip-replica-start",
+];
 
 /// One server.
 pub struct MysqldAgent {
     context: AgentContext,
     params: Arc<Params>,
     inner: Inner,
+    /// A run before the start, see [`rewind`].
+    rewinder: Option<Inner>,
     /// Looks after the server from the end of the start on.
     keeper: Option<JoinHandle<()>>,
     seen: Arc<Seen>,
+    /// In replication mode.
+    site: Option<Arc<Site>>,
 }
 
-/// Builds the agent. Touches nothing.
+/// Builds the agent. Reads the TLS files, touches nothing.
 ///
 /// # Errors
 /// Parameters that are wrong.
 pub fn build(context: AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError> {
     META.check_keys(&context.params)?;
-    let params = Params::read(&context.params)?;
-    if params.mode == params::Mode::Replication {
-        return Err(AgentError::new(
-            "agent mysqld: this had-agentd has mode = \"storage\" only",
-        ));
-    }
-    let inner = Inner::build(&context, &params, &[])?;
+    let params = Arc::new(Params::read(&context.params)?);
     let seen = Arc::new(Seen::new(context.events.clone()));
+    let arguments: &[&str] = match params.mode {
+        Mode::Storage => &[],
+        Mode::Replication => &UNPROMOTED,
+    };
+    let inner = Inner::build(&context, &params, arguments)?;
+    let site = match params.mode {
+        Mode::Storage => None,
+        Mode::Replication => Some(Arc::new(Site::new(
+            &context,
+            Arc::clone(&params),
+            Arc::clone(&seen),
+        )?)),
+    };
     Ok(Box::new(MysqldAgent {
         context,
-        params: Arc::new(params),
+        params,
         inner,
+        rewinder: None,
         keeper: None,
         seen,
+        site,
     }))
 }
 
@@ -63,28 +107,68 @@ impl MysqldAgent {
         self.leave();
         self.inner.listen();
         self.inner.end.forget();
+        self.forget_copy();
+        if let Some(site) = self.site.clone() {
+            self.rewind(&site, deadline).await?;
+        }
         self.seen.say("starting");
         self.inner.agent.start(deadline).await?;
-        let client = ready::answer(&self.params, &self.inner.end, &self.context.events).await?;
-        self.seen.say(&format!("{}", client.server()));
-        self.look_after()
-    }
-
-    /// From here on its end is a failure, and it is probed.
-    fn look_after(&mut self) -> Result<(), AgentError> {
+        let mut client = ready::answer(&self.params, &self.inner.end, &self.context.events).await?;
+        self.seen.say(&client.server().to_string());
+        if let Some(site) = &self.site {
+            hold::unpromoted(&mut client, site).await?;
+            mark::begin(site)
+                .map_err(|error| AgentError(format!("cannot write into the state folder: {error}")))?;
+        }
         self.inner.end.arm().map_err(AgentError)?;
-        let watch = watch::storage(
-            Arc::clone(&self.params),
-            self.context.events.clone(),
-            Arc::clone(&self.seen),
-        );
-        self.keep(tokio::spawn(watch));
+        match self.site.clone() {
+            Some(site) => self.keep(follow::run(site)),
+            None => self.watch_storage(),
+        }
         Ok(())
     }
 
-    fn keep(&mut self, task: JoinHandle<()>) {
+    /// What was last said of the copy holds no more: its server ends or begins.
+    fn forget_copy(&self) {
+        if let Some(site) = &self.site {
+            site.copy.tell(CopyStatus::default());
+        }
+    }
+
+    fn watch_storage(&mut self) {
+        let events = self.context.events.clone();
+        let watch = watch::storage(Arc::clone(&self.params), events, Arc::clone(&self.seen));
+        self.keep(watch);
+    }
+
+    /// Cuts off what an old primary never got acknowledged, when that is proven to be of no worth.
+    async fn rewind(&mut self, site: &Site, deadline: Time) -> Result<(), AgentError> {
+        self.end_rewinder(deadline).await?;
+        let Some(rewind) = rewind::prepare(site).await else {
+            return Ok(());
+        };
+        let (rewinder, params) = rewind::build(&self.context, &self.params)?;
+        let rewinder = self.rewinder.insert(rewinder);
+        if let Err(error) = rewind::run(site, rewinder, &params, rewind, deadline).await {
+            // The start that follows recovers it as any server; what it has too much is found when it is to follow.
+            let text = format!("nothing could be cut off the binary log: {error}");
+            self.context.events.note("warn", "mysqld-rewind", text);
+        }
+        self.end_rewinder(deadline).await
+    }
+
+    async fn end_rewinder(&mut self, deadline: Time) -> Result<(), AgentError> {
+        if let Some(rewinder) = &mut self.rewinder {
+            rewinder.agent.kill(deadline).await?;
+            self.rewinder = None;
+        }
+        Ok(())
+    }
+
+    /// This looks after the server from now on.
+    fn keep(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.leave();
-        self.keeper = Some(task);
+        self.keeper = Some(tokio::spawn(task));
     }
 
     /// Ends what looks after the server, before an action that does it itself.
@@ -98,11 +182,59 @@ impl MysqldAgent {
         self.leave();
         self.inner.end.forget();
         self.seen.say("stopping");
+        self.end_rewinder(deadline).await?;
+        if let Some(site) = &self.site {
+            // Half of the time: the rest is the server's own.
+            let half = clock::now().until(deadline) / 2;
+            let settled = follow::settle(site, clock::now() + half);
+            let _ = tokio::time::timeout(half, settled).await;
+        }
         // SIGTERM is the server's own clean shutdown.
         self.inner.agent.stop(deadline).await?;
+        self.forget_copy();
         self.seen.say("");
         Ok(())
     }
+
+    async fn force(&mut self, deadline: Time) -> Result<(), AgentError> {
+        self.leave();
+        self.inner.end.forget();
+        self.end_rewinder(deadline).await?;
+        self.forget_copy();
+        self.inner.agent.kill(deadline).await
+    }
+
+    fn site(&self) -> Result<Arc<Site>, AgentError> {
+        let absent = || AgentError::new("a server in storage mode has no roles");
+        self.site.clone().ok_or_else(absent)
+    }
+
+    async fn become_primary(&mut self, deadline: Time) -> Result<(), AgentError> {
+        let site = self.site()?;
+        self.leave();
+        bounded(deadline, promote::promote(&site, deadline)).await?;
+        self.keep(lead::run(site));
+        Ok(())
+    }
+
+    async fn become_replica(&mut self, toward: Option<&Peer>, deadline: Time) -> Result<(), AgentError> {
+        let site = self.site()?;
+        self.leave();
+        bounded(deadline, demote::demote(&site, toward, deadline)).await?;
+        self.keep(follow::run(site));
+        Ok(())
+    }
+}
+
+/// An action that leaves the server as it is when its time is over.
+async fn bounded(
+    deadline: Time,
+    action: impl Future<Output = Result<(), AgentError>>,
+) -> Result<(), AgentError> {
+    let limit: Duration = clock::now().until(deadline);
+    tokio::time::timeout(limit, action)
+        .await
+        .unwrap_or_else(|_| Err(AgentError::new("the server did not do it in time")))
 }
 
 impl ResourceAgent for MysqldAgent {
@@ -115,9 +247,7 @@ impl ResourceAgent for MysqldAgent {
     }
 
     fn kill(&mut self, deadline: Time) -> Action<'_, Result<(), AgentError>> {
-        self.leave();
-        self.inner.end.forget();
-        self.inner.agent.kill(deadline)
+        Box::pin(self.force(deadline))
     }
 
     fn freeze(&mut self) -> Result<(), AgentError> {
@@ -149,8 +279,29 @@ impl ResourceAgent for MysqldAgent {
         Box::pin(async move {
             self.inner.listen();
             self.inner.agent.adopt().await?;
-            self.look_after()
+            self.inner.end.arm().map_err(AgentError)?;
+            match self.site.clone() {
+                Some(site) => self.keep(keeper::resume(site)),
+                None => self.watch_storage(),
+            }
+            Ok(())
         })
+    }
+
+    fn has_roles(&self) -> bool {
+        self.site.is_some()
+    }
+
+    fn promote(&mut self, deadline: Time) -> Action<'_, Result<(), AgentError>> {
+        Box::pin(self.become_primary(deadline))
+    }
+
+    fn demote<'a>(
+        &'a mut self,
+        toward: Option<&'a Peer>,
+        deadline: Time,
+    ) -> Action<'a, Result<(), AgentError>> {
+        Box::pin(self.become_replica(toward, deadline))
     }
 
     fn detail(&self) -> String {

@@ -2,8 +2,9 @@
 //! name what is not there.
 
 #![allow(missing_docs)]
-#![allow(dead_code)] // The tests of replication use the rest.
 
 mod node;
+mod pair;
+mod replication;
 mod server;
 mod storage;

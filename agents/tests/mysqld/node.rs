@@ -125,6 +125,11 @@ impl Node {
         self.root().await.value(statement).await.unwrap()
     }
 
+    /// For the register.
+    pub fn copies(&self) -> watch::Receiver<Copies> {
+        self.copies.clone()
+    }
+
     /// What it says of its copy.
     pub fn copy(&self) -> CopyStatus {
         self.copies.borrow().get(&0).cloned().unwrap_or_default()
@@ -167,11 +172,6 @@ impl Node {
             }
         }
         taken
-    }
-
-    pub fn state_files(&self) -> Vec<std::path::PathBuf> {
-        let entries = std::fs::read_dir(&self.context.state_dir).unwrap();
-        entries.flatten().map(|entry| entry.path()).collect()
     }
 }
 

@@ -212,11 +212,6 @@ impl Instance {
         kill(self.pid().expect("it runs"), signal).unwrap();
     }
 
-    /// True while its process is there.
-    pub fn lives(&self) -> bool {
-        self.pid().is_some_and(|pid| kill(pid, None).is_ok())
-    }
-
     /// The end of its error log, for failures.
     pub fn log(&self) -> String {
         let text = std::fs::read_to_string(self.file("data/server.err")).unwrap_or_default();

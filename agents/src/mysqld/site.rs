@@ -1,0 +1,159 @@
+//! What every part of replication needs: parameters, what the cluster agreed on, where word goes.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::client::{Client, SqlError};
+use super::gtid::Gtids;
+use super::params::Params;
+use super::tls::Tls;
+use super::watch::Seen;
+use crate::agent::{AgentContext, AgentError, EventSink};
+use crate::roles::{CopySink, Peer, RolesView};
+
+/// One resource on one node.
+pub struct Site {
+    /// Parameters.
+    pub params: Arc<Params>,
+    /// TLS to other nodes' servers; None on a private link.
+    pub tls: Option<Tls>,
+    /// Where notes go.
+    pub events: EventSink,
+    /// What is said in the details.
+    pub seen: Arc<Seen>,
+    /// What the cluster agreed on.
+    pub roles: watch::Receiver<RolesView>,
+    /// Where word of the copy goes.
+    pub copy: CopySink,
+    /// Length of a lease.
+    pub lease: Duration,
+    /// Beginning of the names of this resource's files that need not outlive a reboot.
+    pub state: PathBuf,
+}
+
+impl Site {
+    /// Reads the TLS files.
+    ///
+    /// # Errors
+    /// One of them cannot be used.
+    pub fn new(context: &AgentContext, params: Arc<Params>, seen: Arc<Seen>) -> Result<Site, AgentError> {
+        let tls = params.tls.as_ref().map(Tls::load).transpose();
+        let tls = tls.map_err(|error| AgentError(format!("agent mysqld: TLS for replication: {error}")))?;
+        Ok(Site {
+            params,
+            tls,
+            events: context.events.clone(),
+            seen,
+            roles: context.roles.clone(),
+            copy: context.copy.clone(),
+            lease: context.lease,
+            state: context
+                .state_dir
+                .join(format!("{}.{}", context.group, context.resource)),
+        })
+    }
+
+    /// What the cluster agreed on, as it is now.
+    pub fn view(&self) -> RolesView {
+        self.roles.borrow().clone()
+    }
+
+    /// True when the committed set says that others have all that was acknowledged, and that this node's copy is not counted
+    /// on: the proof without which nothing of it may be thrown away.
+    pub fn is_dispensable(&self) -> bool {
+        let view = self.roles.borrow();
+        view.in_sync.generation > 0
+            && view
+                .remote_primary()
+                .is_some_and(|primary| view.in_sync.nodes.contains(&primary.name))
+            && !view.in_sync.nodes.contains(&view.own.name)
+    }
+
+    /// A file of this resource that is gone after a reboot.
+    pub fn file(&self, what: &str) -> PathBuf {
+        let mut path = self.state.clone().into_os_string();
+        path.push(what);
+        path.into()
+    }
+
+    /// The address of another node that replication uses.
+    pub fn address(&self, peer: &Peer) -> Option<IpAddr> {
+        let wanted = peer.addresses.get(self.params.link);
+        wanted.or(peer.addresses.first()).copied()
+    }
+
+    /// A connection to another node's server, as the account of replication.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn connect(&self, peer: &Peer) -> Result<Client, SqlError> {
+        let address = self
+            .address(peer)
+            .ok_or_else(|| SqlError::Login(format!("{} has no address", peer.name)))?;
+        Client::remote(
+            SocketAddr::new(address, self.params.port),
+            &self.params.replication_user,
+            self.tls.as_ref(),
+            self.params.probing.timeout,
+        )
+        .await
+    }
+
+    /// A connection to the own server.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn local(&self) -> Result<Client, AgentError> {
+        Client::local(&self.params.socket, self.params.probing.timeout)
+            .await
+            .map_err(|error| AgentError(format!("cannot talk to the server: {error}")))
+    }
+}
+
+/// What a server has applied.
+///
+/// # Errors
+/// It does not say, or not in words that are understood.
+pub async fn applied(client: &mut Client) -> Result<Gtids, SqlError> {
+    let server = client.server();
+    let what = if server.mariadb {
+        "CONCAT_WS(',', @@GLOBAL.gtid_binlog_state, @@GLOBAL.gtid_slave_pos)"
+    } else {
+        "@@GLOBAL.gtid_executed"
+    };
+    let text = client.value(&format!("SELECT {what}")).await?;
+    Gtids::parse(server, &text).map_err(SqlError::Login)
+}
+
+/// The same in the server's own words, for people.
+///
+/// # Errors
+/// It does not say.
+pub async fn position_text(client: &mut Client) -> Result<String, SqlError> {
+    let what = if client.server().mariadb {
+        "IF(@@GLOBAL.gtid_binlog_pos = '', @@GLOBAL.gtid_slave_pos, @@GLOBAL.gtid_binlog_pos)"
+    } else {
+        "@@GLOBAL.gtid_executed"
+    };
+    let text = client.value(&format!("SELECT {what}")).await?;
+    Ok(text.replace('\n', "").chars().take(400).collect())
+}
+
+/// True when it takes no writes.
+///
+/// # Errors
+/// It does not say.
+pub async fn is_read_only(client: &mut Client) -> Result<bool, SqlError> {
+    // On MariaDB the value may be a word from 12.0 on.
+    let value = client.value("SELECT @@GLOBAL.read_only").await?;
+    Ok(!matches!(value.as_str(), "0" | "OFF"))
+}
+
+/// An SQL error with what was being done.
+pub fn failed(what: &str, error: &SqlError) -> AgentError {
+    AgentError(format!("{what}: {error}"))
+}

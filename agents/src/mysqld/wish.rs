@@ -1,0 +1,121 @@
+//! Whom a primary waits for, and the sets that it wishes to be committed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use crate::roles::{InSync, RolesView};
+
+/// The wishes of one primary. What was wished is written down first: a had-agentd that is started anew must know which of them
+/// may still be committed.
+pub struct Wishes {
+    path: PathBuf,
+    /// The newest generation that was wished.
+    newest: u64,
+    /// The newest that had others in it.
+    with_others: u64,
+    current: Option<InSync>,
+}
+
+impl Wishes {
+    /// Those of before, if there were any since the last boot.
+    pub fn load(path: PathBuf) -> Wishes {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let mut numbers = text.split_whitespace().map(|word| word.parse().unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0);
+        Wishes {
+            newest: next(),
+            with_others: next(),
+            path,
+            current: None,
+        }
+    }
+
+    /// Wishes this set, under a generation above all others.
+    ///
+    /// # Errors
+    /// It could not be written down; nothing is wished then.
+    pub fn wish(&mut self, nodes: BTreeSet<String>, view: &RolesView) -> io::Result<()> {
+        let generation = self.newest.max(view.in_sync.generation) + 1;
+        let others = nodes.iter().any(|node| *node != view.own.name);
+        let with_others = if others { generation } else { self.with_others };
+        let part = self.path.with_extension("part");
+        fs::write(&part, format!("{generation} {with_others}\n"))?;
+        fs::rename(&part, &self.path)?;
+        self.newest = generation;
+        self.with_others = with_others;
+        self.current = Some(InSync { generation, nodes });
+        Ok(())
+    }
+
+    /// What is wished and not committed yet.
+    pub fn current(&mut self, view: &RolesView) -> Option<InSync> {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|wish| wish.generation <= view.in_sync.generation)
+        {
+            self.current = None;
+        }
+        self.current.clone()
+    }
+
+    /// True as long as others may be counted on to have what is acknowledged here: they are in the committed set, or in a wish
+    /// that may still be committed. One cannot any more when a later generation is.
+    pub fn must_wait(&self, view: &RolesView) -> bool {
+        view.waits_for_others() || self.with_others > view.in_sync.generation
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn view(generation: u64, nodes: &[&str]) -> RolesView {
+        let mut view = RolesView::default();
+        view.own.name = "a".into();
+        view.in_sync = InSync {
+            generation,
+            nodes: names(nodes),
+        };
+        view
+    }
+
+    #[test]
+    fn the_wait_ends_only_with_a_later_generation_without_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wish");
+        let mut wishes = Wishes::load(path.clone());
+        let alone = view(3, &["a"]);
+        assert!(!wishes.must_wait(&alone));
+        wishes.wish(names(&["a", "b"]), &alone).unwrap();
+        // It may be committed at any time: that the committed set is still the old one proves nothing.
+        assert!(wishes.must_wait(&alone));
+        wishes.wish(names(&["a"]), &alone).unwrap();
+        assert_eq!(wishes.current(&alone).unwrap().generation, 5);
+        assert!(wishes.must_wait(&alone));
+        let wished = view(5, &["a"]);
+        assert!(!wishes.must_wait(&wished));
+        assert_eq!(wishes.current(&wished), None);
+        assert!(wishes.must_wait(&view(5, &["a", "b"])));
+    }
+
+    #[test]
+    fn a_new_process_knows_what_was_wished() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wish");
+        let alone = view(3, &["a"]);
+        Wishes::load(path.clone())
+            .wish(names(&["a", "b"]), &alone)
+            .unwrap();
+        let mut again = Wishes::load(path);
+        assert!(again.must_wait(&alone));
+        again.wish(names(&["a"]), &alone).unwrap();
+        assert_eq!(again.current(&alone).unwrap().generation, 5);
+    }
+}

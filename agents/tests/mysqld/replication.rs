@@ -1,0 +1,280 @@
+//! Replication mode: a pair of real servers.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::node::{LEASE, PATIENCE, deadline, until};
+use crate::pair::{Load, Pair, lacks};
+use crate::server::kinds;
+
+const NONE: [u64; 0] = [];
+const PRIVATE: &[(&str, &str)] = &[("private_link", "true")];
+
+#[tokio::test]
+async fn an_unpromoted_server_takes_no_writes_and_follows() {
+    for kind in kinds() {
+        let mut pair = Pair::new(&kind, PRIVATE);
+        pair.begin().await;
+        let mut app = pair.app("a").await.unwrap();
+        app.run("INSERT INTO shop.t VALUES (1)").await.unwrap();
+        until("it is there", async || {
+            pair.b.value("SELECT COUNT(*) FROM shop.t").await == "1"
+        })
+        .await;
+        let copy = pair.b.until_copy("it can be read", |copy| copy.readable).await;
+        assert_eq!(copy.obstacle, "");
+        assert!(copy.lag_ms.is_some() && copy.position > 0, "{copy:?}");
+        let mut app = pair.app("b").await.unwrap();
+        let refused = app.run("INSERT INTO shop.t VALUES (2)").await.unwrap_err();
+        assert_eq!(refused.code(), Some(1290), "{refused}");
+        if !kind.mariadb {
+            let mut root = pair.b.root().await;
+            let refused = root.run("INSERT INTO shop.t VALUES (2)").await.unwrap_err();
+            assert_eq!(refused.code(), Some(1290), "{refused}");
+        }
+        // Somebody opens it by hand: it is closed again.
+        pair.b.root().await.run("SET GLOBAL read_only=OFF").await.unwrap();
+        until("it is read-only again", async || {
+            pair.b.value("SELECT @@GLOBAL.read_only").await == "1"
+        })
+        .await;
+        pair.b.stop().await;
+        assert!(!pair.b.server.file("data/holdfast.follows").exists());
+        pair.until_in_sync(&["a"]).await;
+        pair.b.start().await.unwrap();
+        pair.until_in_sync(&["a", "b"]).await;
+    }
+}
+
+#[tokio::test]
+async fn commits_wait_for_a_frozen_replica_until_the_smaller_set_is_committed() {
+    for kind in kinds() {
+        let mut pair = Pair::new(&kind, PRIVATE);
+        pair.begin().await;
+        pair.listen(false);
+        pair.b.server.signal(Signal::SIGSTOP);
+        let mut app = pair.app("a").await.unwrap();
+        let write = tokio::spawn(async move { app.run("INSERT INTO shop.t VALUES (1)").await });
+        pair.a
+            .until_copy("it wishes to be alone", |copy| {
+                copy.wish.as_ref().is_some_and(|wish| wish.nodes.len() == 1)
+            })
+            .await;
+        // The wish alone changes nothing.
+        tokio::time::sleep(LEASE * 2).await;
+        assert!(!write.is_finished());
+        pair.listen(true);
+        write.await.unwrap().unwrap();
+        assert_eq!(pair.in_sync(), ["a"]);
+        pair.b.server.signal(Signal::SIGCONT);
+        pair.until_in_sync(&["a", "b"]).await;
+        assert_eq!(lacks(&pair.b, &[1]).await, NONE);
+    }
+}
+
+#[tokio::test]
+async fn a_switchover_under_load_loses_nothing_and_blocks_writes_briefly() {
+    for kind in kinds() {
+        let mut pair = Pair::new(&kind, PRIVATE);
+        pair.begin().await;
+        let load = Load::new(pair.socket_of("a"));
+        load.until_more(50).await;
+        let (mut from, mut pauses) = ("a", Vec::new());
+        for _ in 0..5 {
+            let to = Pair::other(from);
+            let before = load.count();
+            let begun = Instant::now();
+            let toward = Pair::peer(to);
+            pair.node(from)
+                .agent
+                .demote(Some(&toward), deadline(PATIENCE))
+                .await
+                .unwrap();
+            let demoted = begun.elapsed();
+            pair.promote(to, false).await.unwrap();
+            let promoted = begun.elapsed();
+            load.aim(pair.socket_of(to));
+            load.until_more(20).await;
+            let pause = load.longest_pause(before);
+            eprintln!(
+                "{}: {from} to {to}: demoted after {demoted:?}, promoted after {promoted:?}, writes paused {pause:?}",
+                kind.name
+            );
+            pauses.push(pause);
+            pair.until_in_sync(&["a", "b"]).await;
+            from = to;
+        }
+        pauses.sort_unstable();
+        eprintln!(
+            "{}: median pause of a switchover {:?}",
+            kind.name,
+            pauses[pauses.len() / 2]
+        );
+        let acknowledged = load.stop();
+        assert_eq!(lacks(pair.node(from), &acknowledged).await, NONE);
+    }
+}
+
+#[tokio::test]
+async fn a_crash_of_the_primary_loses_nothing_and_the_old_one_comes_back() {
+    for kind in kinds() {
+        let mut pair = Pair::new(&kind, PRIVATE);
+        pair.begin().await;
+        let load = Load::new(pair.socket_of("a"));
+        let mut primary = "a";
+        for _ in 0..3 {
+            load.until_more(50).await;
+            let next = Pair::other(primary);
+            pair.node(primary).server.signal(Signal::SIGKILL);
+            pair.node(primary).failure().await;
+            pair.promote(next, true).await.unwrap();
+            load.aim(pair.socket_of(next));
+            load.until_more(20).await;
+            // What the runner does with one that failed.
+            come_back(&mut pair, primary).await;
+            pair.until_in_sync(&["a", "b"]).await;
+            primary = next;
+        }
+        let acknowledged = load.stop();
+        assert_eq!(lacks(pair.node(primary), &acknowledged).await, NONE);
+        let other = Pair::other(primary);
+        until("the other has them too", async || {
+            lacks(pair.node(other), &acknowledged).await.is_empty()
+        })
+        .await;
+    }
+}
+
+/// Starts it again, as often as it ends by itself: after a clone it does.
+async fn come_back(pair: &mut Pair, name: &str) -> Vec<(String, String)> {
+    let mut told = Vec::new();
+    let node = pair.node(name);
+    node.agent.stop(deadline(PATIENCE)).await.unwrap();
+    node.start().await.unwrap();
+    let begun = Instant::now();
+    loop {
+        let node = pair.node(name);
+        for (kind, text) in node.take_notes() {
+            eprintln!("{name}: {kind}: {text}");
+            told.push((kind, text));
+        }
+        if node.copy().readable {
+            return told;
+        }
+        if node.has_failed().is_some() {
+            node.agent.stop(deadline(PATIENCE)).await.unwrap();
+            node.start().await.unwrap();
+        }
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "{:?} {}",
+            node.copy(),
+            node.agent.detail()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A primary that has a transaction which nobody else received and nobody was told is safe.
+async fn with_a_tail(pair: &mut Pair) {
+    pair.begin().await;
+    pair.listen(false);
+    pair.b.server.signal(Signal::SIGKILL);
+    pair.b.failure().await;
+    let mut app = pair.app("a").await.unwrap();
+    let write = tokio::spawn(async move { app.run("INSERT INTO shop.t VALUES (7)").await });
+    let mut root = pair.a.root().await;
+    until("the commit waits", async || {
+        let rows = root.rows("SHOW PROCESSLIST").await.unwrap();
+        rows.iter()
+            .any(|row| row.text(&["State"]).starts_with("Waiting for semi-sync ACK"))
+    })
+    .await;
+    drop(root);
+    pair.a.server.signal(Signal::SIGKILL);
+    pair.a.failure().await;
+    assert!(write.await.unwrap().is_err());
+    pair.b.stop().await;
+    pair.b.start().await.unwrap();
+    // Its relay log may have held more than was applied.
+    pair.b
+        .until_copy("it says that it may lack something", |copy| {
+            copy.possible_loss.contains("has not caught up")
+        })
+        .await;
+    pair.promote("b", true).await.unwrap();
+    pair.listen(true);
+    let mut app = pair.app("b").await.unwrap();
+    app.run("INSERT INTO shop.t VALUES (8)").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_only_an_old_primary_has_is_taken_back_and_told() {
+    for kind in kinds() {
+        let mut pair = Pair::new(&kind, PRIVATE);
+        with_a_tail(&mut pair).await;
+        let told = come_back(&mut pair, "a").await;
+        pair.until_in_sync(&["a", "b"]).await;
+        assert_eq!(pair.a.value("SELECT GROUP_CONCAT(n) FROM shop.t").await, "8");
+        if kind.mariadb {
+            let text = &told.iter().find(|(kind, _)| kind == "mysqld-rewound").unwrap().1;
+            assert!(text.contains("1 of them, 0-1-"), "{text}");
+            let kept = text.rsplit_once("kept in ").unwrap().1;
+            let events = std::fs::read_to_string(kept).unwrap();
+            assert!(events.contains("Write_rows"), "{events}");
+        } else {
+            let text = &told.iter().find(|(kind, _)| kind == "mysqld-reclone").unwrap().1;
+            assert!(text.starts_with("1 transactions are here that b lacks"), "{text}");
+        }
+        let copy = pair.a.until_copy("it follows", |copy| copy.readable).await;
+        assert_eq!(copy.possible_loss, "");
+    }
+}
+
+#[tokio::test]
+async fn with_manual_rejoin_the_operator_is_told_and_nothing_is_touched() {
+    for kind in kinds() {
+        let mut pair = Pair::new(&kind, &[("private_link", "true"), ("rejoin", "manual")]);
+        pair.begin().await;
+        // An errant transaction: written on the replica alone, as an administrator by hand.
+        let mut root = pair.b.root().await;
+        let off = if kind.mariadb {
+            "SELECT 1"
+        } else {
+            "SET GLOBAL super_read_only=OFF"
+        };
+        root.run(off).await.unwrap();
+        root.run("INSERT INTO shop.t VALUES (99)").await.unwrap();
+        pair.b.stop().await;
+        pair.b.start().await.unwrap();
+        let copy = pair
+            .b
+            .until_copy("it says what it has", |copy| !copy.obstacle.is_empty())
+            .await;
+        assert!(
+            copy.obstacle.contains("1 transactions are here that a lacks"),
+            "{}",
+            copy.obstacle
+        );
+        assert!(!copy.readable);
+        assert_eq!(lacks(&pair.b, &[99]).await, NONE);
+    }
+}
+
+#[tokio::test]
+async fn another_had_agentd_takes_a_promoted_server_over() {
+    for kind in kinds() {
+        let mut pair = Pair::new(&kind, PRIVATE);
+        pair.begin().await;
+        let before = pair.a.server.pid();
+        pair.a.restart_agent().await;
+        pair.a.until_copy("it leads on", |copy| copy.readable).await;
+        assert_eq!(pair.a.server.pid(), before);
+        let mut app = pair.app("a").await.unwrap();
+        app.run("INSERT INTO shop.t VALUES (1)").await.unwrap();
+        pair.b.server.signal(Signal::SIGKILL);
+        pair.until_in_sync(&["a"]).await;
+        app.run("INSERT INTO shop.t VALUES (2)").await.unwrap();
+    }
+}
