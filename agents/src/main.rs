@@ -16,7 +16,7 @@ use holdfast_agents::sbd::keeper::{Around, Keeper};
 use holdfast_agents::supervisor::{self, Supervisor};
 use holdfast_agents::vip::gate::{self, Gate};
 use holdfast_agents::watchdog::{self, Device, Watchdog};
-use holdfast_agents::{clock, exec, leftovers, permits, registry, rt, service_config};
+use holdfast_agents::{clock, exec, leftovers, ocf, permits, registry, rt, service_config};
 use nix::fcntl::{Flock, FlockArg};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,6 +63,8 @@ struct Args {
 }
 
 fn main() -> anyhow::Result<()> {
+    // OCF agents call this program by the names of Pacemaker's tools.
+    ocf::tools::run_if_called();
     let args = Args::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
@@ -71,6 +73,9 @@ fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+    if let Ok(own) = std::env::current_exe() {
+        ocf::tools::set_program(own);
+    }
     let kept = watchdog::kept::take();
     rt::narrow_capabilities();
     if args.remove_lease_filter {

@@ -25,10 +25,11 @@ use super::code::Code;
 use super::environment::{self, Call};
 use super::said::Said;
 use super::settings::Settings;
+use super::tools;
 use crate::agent::AgentError;
 use crate::exec::halt::Halt;
 use crate::exec::members::Members;
-use crate::exec::process::Process;
+use crate::exec::process::{self, Process};
 use crate::program;
 use crate::sys::launch::{Launch, Step, launch};
 
@@ -63,11 +64,11 @@ pub struct Host {
     pub resource: String,
     /// What the configuration says.
     pub settings: Settings,
-    /// The folder of stand-ins for Pacemaker's tools, for the head of the agent's PATH.
-    pub tools: Option<PathBuf>,
+    /// Where the stand-ins for Pacemaker's tools are put.
+    tools_folder: PathBuf,
     /// Name of this node.
     pub node: String,
-    /// Where the stand-ins keep the resource's attributes.
+    /// Where the stand-ins keep the group's attributes.
     pub attributes: PathBuf,
     /// Values that are not to be shown.
     private: Vec<String>,
@@ -83,11 +84,11 @@ impl Host {
             |(name, value): (&String, &String)| holdfast_proto::ocf::is_private(name).then(|| value.clone());
         Host {
             private: settings.params.iter().filter_map(is_private).collect(),
-            attributes: state_dir.join(format!("{group}.{resource}.attributes")),
+            attributes: state_dir.join(format!("{group}.attributes")),
+            tools_folder: state_dir.join("ocf-tools"),
             group: group.to_owned(),
             resource: resource.to_owned(),
             settings,
-            tools: None,
             node: std::fs::read_to_string("/proc/sys/kernel/hostname")
                 .unwrap_or_default()
                 .trim()
@@ -147,6 +148,7 @@ impl Host {
     ) -> Result<Ran, NotRun> {
         let cannot = |error: &dyn std::fmt::Display| NotRun::Failed(format!("cannot be run: {error}"));
         make_temporary_folder();
+        let tools = tools::install(&self.tools_folder);
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|error| cannot(&error))?;
         let mut output = pipe::Receiver::from_owned_fd(reader).map_err(|error| cannot(&error))?;
         let program = self.settings.program();
@@ -154,7 +156,8 @@ impl Host {
         let mut what = Launch {
             program: text(program.as_os_str().as_bytes())?,
             args: vec![text(call.action.as_bytes())?],
-            env: environment::of(self, call, members.marker()).map_err(|error| cannot(&error))?,
+            env: environment::of(self, call, members.marker(), tools.as_deref())
+                .map_err(|error| cannot(&error))?,
             cwd: c"/".to_owned(),
             output: writer.as_fd(),
             cgroup: members.open_cgroup(),
@@ -183,7 +186,6 @@ impl Host {
         let members = members.with_leader(pid, ticks);
         let mut running = Running {
             pid,
-            ticks,
             members: own.then_some((members, Arc::clone(&self.left))),
             ended: false,
         };
@@ -264,7 +266,6 @@ fn make_temporary_folder() {
 /// An action under way. Dropped before its end, it is killed: its process group, and for a look all that it began.
 struct Running {
     pid: i32,
-    ticks: u64,
     members: Option<(Members, Arc<Mutex<Option<Members>>>)>,
     ended: bool,
 }
@@ -283,15 +284,12 @@ impl Drop for Running {
             members.signal(Signal::SIGKILL);
             members.remove();
         }
-        if let (Some(process), Ok(runtime)) = (
-            Process::find(self.pid, self.ticks),
-            tokio::runtime::Handle::try_current(),
-        ) {
-            // Takes the zombie away.
+        let pid = self.pid;
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // Takes the zombie away. Nobody else does, so the number stays its own until then.
             runtime.spawn(async move {
-                if let Ok(watched) = process.watch() {
-                    let _ = watched.ended().await;
-                }
+                process::all_ended(&[pid]).await;
+                process::reap(pid);
             });
         }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, NulError};
+use std::path::Path;
 use std::time::Duration;
 
 use super::action::Host;
@@ -47,12 +48,18 @@ impl<'a> Call<'a> {
     }
 }
 
-/// NAME=VALUE, all of it. `marker` is how processes of the resource are known.
-pub fn of(host: &Host, call: &Call<'_>, marker: &str) -> Result<Vec<CString>, NulError> {
+/// NAME=VALUE, all of it. `marker` is how processes of the resource are known, `tools` the folder of the stand-ins for
+/// Pacemaker's tools.
+pub(super) fn of(
+    host: &Host,
+    call: &Call<'_>,
+    marker: &str,
+    tools: Option<&Path>,
+) -> Result<Vec<CString>, NulError> {
     let mut all = BTreeMap::new();
     let mut set = |name: &str, value: &str| drop(all.insert(name.to_owned(), value.to_owned()));
     let settings = &host.settings;
-    let tools = host.tools.as_ref().and_then(|tools| tools.to_str());
+    let tools = tools.and_then(Path::to_str);
     set("PATH", &search_path(tools));
     set("OCF_ROOT", &settings.root);
     set("OCF_RA_VERSION_MAJOR", "1");
@@ -99,6 +106,7 @@ pub fn of(host: &Host, call: &Call<'_>, marker: &str) -> Result<Vec<CString>, Nu
 }
 
 /// How the agent's instance is called: unique on this node, because agents put it into the names of files.
+#[must_use]
 pub fn instance(host: &Host) -> String {
     format!("{}.{}", host.group, host.resource)
 }

@@ -3,15 +3,20 @@
 //! - [`settings`]: what the configuration says; `holdfast_proto::ocf` reads what the agent says of itself
 //! - `environment`, `action`, `said`, [`code`]: one call of the agent, and what came of it
 //! - `monitor`: the recurring looks
+//! - `roles`, `part`: promotable resources; `attributes`, [`tools`]: what Pacemaker's tools do for agents
 //!
 //! An agent answers for its resource alone: what it says is not running counts as not running.
 
 pub mod action;
+mod attributes;
 pub mod code;
 pub mod environment;
 mod monitor;
+mod part;
+mod roles;
 mod said;
 pub mod settings;
+pub mod tools;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,10 +32,12 @@ use crate::clock;
 use crate::exec::halt::Halt;
 use crate::exec::members::Members;
 use crate::program;
+use crate::roles::Peer;
 use action::{Host, Ran};
 use code::{Code, describe};
 use environment::Call;
 use monitor::{Watch, looks};
+use part::Part;
 pub use settings::META;
 use settings::Settings;
 
@@ -64,6 +71,8 @@ struct Saved {
     members: Option<Members>,
     /// It was started.
     active: bool,
+    /// It was promoted.
+    promoted: bool,
 }
 
 /// One resource run by an OCF agent.
@@ -77,6 +86,7 @@ pub struct OcfAgent {
     watcher: Option<JoinHandle<()>>,
     story: Story,
     halt: Arc<Halt>,
+    part: Part,
 }
 
 /// Builds the agent. Touches nothing.
@@ -96,7 +106,9 @@ pub fn build(kind: &str, context: AgentContext) -> Result<Box<dyn ResourceAgent>
         // The node's name in the cluster, which need not be that of the machine.
         host.node = own;
     }
+    let part = Part::new(&context, &host);
     Ok(Box::new(OcfAgent {
+        part,
         context,
         host: Arc::new(host),
         metadata: None,
@@ -161,9 +173,33 @@ impl OcfAgent {
         let fresh = || Members::create(&self.context.group, &self.context.resource);
         let members = self.saved.members.get_or_insert_with(fresh).clone();
         let halt = Some(&*self.halt).filter(|_| action != "stop");
-        let call = Call::new(action, deadline.since(clock::now()));
+        let call = Call {
+            more: self.part.variables(),
+            ..Call::new(action, deadline.since(clock::now()))
+        };
         let ran = self.host.act(&call, &members, halt).await;
+        self.part.tell(self.saved.active, self.saved.promoted);
         ran.map_err(|error| AgentError(format!("{action} {error}")))
+    }
+
+    /// Asks whether it is there and not promoted: an agent that lets clients write where nobody was promoted has to be
+    /// found out before anything rests on it.
+    async fn is_unpromoted(&mut self, after: &str, deadline: Time) -> Result<(), AgentError> {
+        let call = self.probe_call(deadline.since(clock::now()));
+        let failed = |text: String| AgentError(format!("after {after}, {text}"));
+        match self.host.look(&call).await {
+            Ok(ran) if ran.code.is_active(false) || ran.code == Code::NOT_RUNNING => Ok(()),
+            Ok(ran) => Err(failed(describe("monitor", ran.code, &ran.reason))),
+            Err(error) => Err(failed(format!("monitor {error}"))),
+        }
+    }
+
+    /// `monitor` as a probe.
+    fn probe_call(&self, timeout: Duration) -> Call<'static> {
+        Call {
+            more: self.part.variables(),
+            ..Call::new("monitor", timeout)
+        }
     }
 
     async fn begin(&mut self, deadline: Time) -> Result<(), AgentError> {
@@ -182,12 +218,63 @@ impl OcfAgent {
             }
             return Err(AgentError(describe("start", ran.code, &ran.reason)));
         }
+        if self.has_roles() && !self.saved.promoted {
+            self.is_unpromoted("start", deadline).await?;
+        }
+        self.part.tell_agent(&self.host, "post", "start", true).await;
+        self.watch();
+        Ok(())
+    }
+
+    /// The runner has checked permit and epoch, and that the cluster has committed this node: that is the proof that no
+    /// other is promoted.
+    async fn raise(&mut self, deadline: Time) -> Result<(), AgentError> {
+        if !self.has_roles() {
+            return Err(AgentError::new(
+                "it is not promotable: promotable = true is not set",
+            ));
+        }
+        self.unwatch().await;
+        self.part.tell_agent(&self.host, "pre", "promote", true).await;
+        // Before it is: a promotion that was cut off may have happened.
+        self.saved.promoted = true;
+        let ran = self.act("promote", deadline).await?;
+        if ran.code != Code::SUCCESS {
+            return Err(AgentError(describe("promote", ran.code, &ran.reason)));
+        }
+        self.part.tell_agent(&self.host, "post", "promote", true).await;
+        self.watch();
+        Ok(())
+    }
+
+    /// Done when the agent says so twice: by its exit code, and by a look.
+    async fn lower(&mut self, deadline: Time) -> Result<(), AgentError> {
+        self.unwatch().await;
+        self.part.tell_agent(&self.host, "pre", "demote", true).await;
+        let ran = self.act("demote", deadline).await?;
+        if ran.code != Code::SUCCESS {
+            return Err(AgentError(describe("demote", ran.code, &ran.reason)));
+        }
+        self.is_unpromoted("demote", deadline).await?;
+        self.saved.promoted = false;
+        self.part.tell_agent(&self.host, "post", "demote", true).await;
         self.watch();
         Ok(())
     }
 
     async fn end(&mut self, deadline: Time) -> Result<(), AgentError> {
+        if self.saved.promoted
+            && let Err(error) = self.lower(deadline).await
+        {
+            // The standard has it demoted first; a stop ends it either way.
+            self.context.events.note(
+                "warn",
+                "ocf-demote",
+                format!("not demoted before its stop: {error}"),
+            );
+        }
         self.unwatch().await;
+        self.part.tell_agent(&self.host, "pre", "stop", true).await;
         let ran = self.act("stop", deadline).await?;
         let nothing_to_stop = ran.code.is_refusal() && self.refused.is_some() && !self.has_processes();
         if ran.code != Code::SUCCESS && !nothing_to_stop {
@@ -216,7 +303,7 @@ impl OcfAgent {
             self.ended();
             return Ok(());
         }
-        let call = Call::new("monitor", deadline.since(clock::now()));
+        let call = self.probe_call(deadline.since(clock::now()));
         let found = self.host.look(&call).await;
         if matches!(&found, Ok(ran) if ran.code == Code::NOT_RUNNING) && !self.has_processes() {
             self.ended();
@@ -248,6 +335,7 @@ impl OcfAgent {
         }
         self.halt.release();
         self.saved = Saved::default();
+        self.part.tell(false, false);
         self.refused = None;
         self.story.replace("");
     }
@@ -256,9 +344,9 @@ impl OcfAgent {
     fn watch(&mut self) {
         let watch = Watch {
             host: Arc::clone(&self.host),
-            looks: looks(&self.host.settings, self.metadata.as_deref(), false),
-            promoted: false,
-            more: Vec::new(),
+            looks: looks(&self.host.settings, self.metadata.as_deref(), self.saved.promoted),
+            promoted: self.saved.promoted,
+            part: self.part.clone(),
             events: self.context.events.clone(),
             story: self.story.clone(),
         };
@@ -278,9 +366,9 @@ impl OcfAgent {
     async fn look(&mut self) -> Presence {
         self.unwatch().await;
         let metadata = self.describe().await;
-        let call = Call::new("monitor", self.probe_timeout(metadata.as_deref()));
+        let call = self.probe_call(self.probe_timeout(metadata.as_deref()));
         match self.host.look(&call).await {
-            Ok(ran) => ran.code.presence(false, &ran.reason),
+            Ok(ran) => ran.code.presence(self.saved.promoted, &ran.reason),
             Err(error) => Presence::Unknown(format!("monitor {error}")),
         }
     }
@@ -320,6 +408,22 @@ impl ResourceAgent for OcfAgent {
         }))
     }
 
+    fn has_roles(&self) -> bool {
+        self.host.settings.promotable
+    }
+
+    fn promote(&mut self, deadline: Time) -> Action<'_, Result<(), AgentError>> {
+        Box::pin(self.raise(deadline))
+    }
+
+    fn demote<'a>(
+        &'a mut self,
+        _toward: Option<&'a Peer>,
+        deadline: Time,
+    ) -> Action<'a, Result<(), AgentError>> {
+        Box::pin(self.lower(deadline))
+    }
+
     fn probe(&mut self) -> Action<'_, Presence> {
         Box::pin(self.look())
     }
@@ -334,7 +438,14 @@ impl ResourceAgent for OcfAgent {
     }
 
     fn detail(&self) -> String {
-        let name = self.host.settings.name();
+        let mut name = self.host.settings.name();
+        if self.has_roles() {
+            name += if self.saved.promoted {
+                ", promoted"
+            } else {
+                ", unpromoted"
+            };
+        }
         match self.story.get() {
             story if story.is_empty() => name,
             story => format!("{name}: {story}"),

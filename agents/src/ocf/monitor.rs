@@ -10,6 +10,7 @@ use super::Story;
 use super::action::{Host, NotRun, Ran};
 use super::code::describe;
 use super::environment::Call;
+use super::part::Part;
 use super::settings::Settings;
 use crate::agent::EventSink;
 
@@ -56,15 +57,15 @@ pub struct Watch {
     pub host: Arc<Host>,
     pub looks: Vec<Look>,
     pub promoted: bool,
-    /// More variables for each look.
-    pub more: Vec<(String, String)>,
+    /// The rest of what is known of its role.
+    pub part: Part,
     pub events: EventSink,
     pub story: Story,
 }
 
 impl Watch {
     /// Looks until something is wrong, and reports that.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut due: Vec<(Instant, &Look)> = Vec::new();
         let now = Instant::now();
         // The first look comes at once: an agent may have said too early that it started.
@@ -74,7 +75,14 @@ impl Watch {
             let Some(next) = due.iter_mut().min_by_key(|(at, _)| *at) else {
                 return;
             };
-            tokio::time::sleep_until(next.0).await;
+            tokio::select! {
+                () = tokio::time::sleep_until(next.0) => {}
+                () = self.part.changed() => {
+                    self.part.tell_agent_of_others(&self.host).await;
+                    self.part.tell(true, self.promoted);
+                    continue;
+                }
+            }
             let look = next.1;
             let ran = self.host.look(&self.call(look)).await;
             next.0 = Instant::now() + look.interval;
@@ -91,6 +99,8 @@ impl Watch {
                 }
                 ran => {
                     timeouts = 0;
+                    // Agents set their score while they look.
+                    self.part.tell(true, self.promoted);
                     if let Some(failure) = self.judge(ran) {
                         self.events.failed(failure);
                         return;
@@ -104,7 +114,7 @@ impl Watch {
         Call {
             interval: look.interval,
             level: look.level,
-            more: self.more.clone(),
+            more: self.part.variables(),
             ..Call::new("monitor", look.timeout)
         }
     }
