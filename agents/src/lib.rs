@@ -4,7 +4,7 @@
 //! agents' thread runs the [`supervisor`], one task per [`group`], their agents and their [`probe`]s.
 //!
 //! - [`agent`]: what a resource agent is; [`registry`] lists the ones built in: [`vip`], [`systemd`], [`exec`], [`filesystem`],
-//!   [`ocf`], [`redis`].
+//!   [`drbd`], [`ocf`], [`redis`].
 //! - [`sbd`]: the watch on shared disks.
 //! - [`service_config`]: the running check of the services' own configuration.
 //! - [`leftovers`]: fence agents that outlived the had-agentd before this one.
@@ -12,6 +12,7 @@
 
 pub mod agent;
 pub mod clock;
+pub mod drbd;
 pub mod exec;
 pub mod fence;
 pub mod filesystem;

@@ -1,7 +1,7 @@
 //! The resource agents that are built in.
 
 use crate::agent::{AgentContext, AgentError, AgentMeta, ResourceAgent};
-use crate::{exec, filesystem, mysqld, ocf, redis, systemd, vip};
+use crate::{drbd, exec, filesystem, mysqld, ocf, redis, systemd, vip};
 
 /// All agents.
 pub const AGENTS: &[&AgentMeta] = &[
@@ -10,6 +10,7 @@ pub const AGENTS: &[&AgentMeta] = &[
     &exec::META,
     &filesystem::META,
     &mysqld::META,
+    &drbd::META,
     &ocf::META,
     &redis::META,
 ];
@@ -25,6 +26,7 @@ pub fn build(kind: &str, context: AgentContext) -> Result<Box<dyn ResourceAgent>
         "exec" => exec::build(context),
         "filesystem" => filesystem::build(context),
         "mysqld" => mysqld::build(context),
+        "drbd" => drbd::build(context),
         kind if kind.starts_with(holdfast_proto::ocf::PREFIX) => ocf::build(kind, context),
         "redis" => redis::build(context),
         #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Commands and options.
 
 mod cluster;
+mod drbd;
 mod sbd;
 mod window;
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use self::cluster::{ClusterCommand, InitArgs, JoinArgs, Places, ProfileName};
+pub use self::drbd::{DrbdArgs, DrbdCommand, ResolveArgs};
 pub use self::sbd::{CreateArgs, CreateWitnessArgs, DiskArgs, MessageArgs, SbdArgs, SbdCommand};
 pub use self::window::Window;
 use crate::demo::DemoArgs;
@@ -125,6 +127,8 @@ keeps them.")]
     Quorum(QuorumCommand),
     /// Look at shared disks in the format of SBD, make them, write messages; needs root, but no cluster
     Sbd(SbdArgs),
+    /// What DRBD calls when it lost or found its peer, and the word on a split brain; needs root
+    Drbd(DrbdArgs),
     /// Check, show and change the configuration
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -6,6 +6,7 @@
 //! - [`state`]: the cluster state that the replicated register holds.
 //! - [`peer`]: messages between nodes; [`frame`] is the fixed-size heartbeat, [`wire`] the codec of the rest.
 //! - [`agent`]: the API between `had` and `had-agentd`. [`control`]: the API between `hactl` and `had`.
+//! - [`drbd`]: what DRBD's handlers and `hactl drbd` say to the agent; what a managed DRBD resource must be configured as.
 //! - [`ocf`]: what OCF agents say of themselves; [`markup`] reads it.
 //!
 //! This crate performs no I/O. Every decoder is bounded and returns an error for bad input.
@@ -13,6 +14,7 @@
 pub mod agent;
 pub mod config;
 pub mod control;
+pub mod drbd;
 pub mod frame;
 pub mod ids;
 pub mod markup;

@@ -11,7 +11,7 @@ mod mounting;
 mod params;
 mod source;
 mod unmount;
-mod users;
+pub(crate) mod users;
 mod watch;
 
 use std::fs;
@@ -61,7 +61,7 @@ pub fn build(context: AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError
 }
 
 /// Does what may wait for a disk on another thread.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),

@@ -107,16 +107,7 @@ impl Wanted {
         let own = std::process::id() as i32;
         process::all()
             .filter(|pid| *pid != own && *pid != 1)
-            .filter_map(|pid| {
-                let start_ticks = process::stat(pid)?.start_ticks;
-                let how = self.used_by(pid)?;
-                Some(User {
-                    pid,
-                    start_ticks,
-                    command: command(pid),
-                    how,
-                })
-            })
+            .filter_map(|pid| user(pid, self.used_by(pid)?))
             .collect()
     }
 
@@ -129,17 +120,23 @@ impl Wanted {
         process::all()
             .filter(|pid| *pid != own && *pid != 1)
             .filter_map(|pid| {
-                let start_ticks = process::stat(pid)?.start_ticks;
                 let table = fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
-                table.contains(&device).then(|| User {
-                    pid,
-                    start_ticks,
-                    command: command(pid),
-                    how: "its mount namespace".to_owned(),
-                })
+                let is_there = table.contains(&device);
+                user(pid, is_there.then(|| "its mount namespace".to_owned())?)
             })
             .collect()
     }
+}
+
+/// The process `pid`, which uses it in that way; None if it has ended.
+#[must_use]
+pub fn user(pid: i32, how: String) -> Option<User> {
+    Some(User {
+        pid,
+        start_ticks: process::stat(pid)?.start_ticks,
+        command: command(pid),
+        how,
+    })
 }
 
 fn command(pid: i32) -> String {

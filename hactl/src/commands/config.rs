@@ -59,7 +59,7 @@ struct CheckJson<'a> {
     ok: bool,
     file: String,
     errors: &'a [Diagnostic],
-    /// What OCF agents of this node refuse.
+    /// What OCF agents of this node refuse, and what its DRBD configuration contradicts.
     agent_errors: &'a [String],
     warnings: &'a [String],
     /// What the services' own files say, where they were looked at.
@@ -128,8 +128,11 @@ fn check(file: &Path, root: Option<&Path>, ui: &Ui) -> anyhow::Result<()> {
     let valid = load(file, ui)?;
     let mut warnings = config::warnings(&valid);
     warnings.extend(super::sbd::warnings(&valid));
-    let agents = super::ocf::findings(&valid);
+    let mut agents = super::ocf::findings(&valid);
     warnings.extend(agents.warnings);
+    let (contradictions, more) = super::drbd::findings(&valid);
+    agents.errors.extend(contradictions);
+    warnings.extend(more);
     let services = super::guards::warned(&valid, root);
     let is_valid = agents.errors.is_empty();
     if ui.json() {

@@ -3,6 +3,7 @@
 pub mod act;
 pub mod bootstrap;
 pub mod config;
+pub mod drbd;
 mod drill;
 pub mod events;
 pub mod fence;
@@ -53,6 +54,7 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Fence(args) => fence::run(&had, args, ui)?,
         Command::Drill(args) => drill::run(&had, &args, ui)?,
         Command::Quorum(command) => fence::quorum(&had, command, ui)?,
+        Command::Drbd(args) => return drbd::run(args, ui),
         Command::Sbd(args) => sbd::run(args, ui)?,
         Command::Config(command) => config::run(&had, command, ui)?,
         Command::Why(args) => why::run(&had, &args.group, ui)?,

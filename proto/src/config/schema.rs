@@ -199,6 +199,12 @@ pub const RESOURCE_KINDS: &[KindSpec] = &[
             optional("probe_of", ParamForm::Number(1, 100)),
         ],
     },
+    KindSpec {
+        kind: "drbd",
+        requires: Requires::Fencing,
+        roles: Roles::Always,
+        params: &[required("resource", ParamForm::Word)],
+    },
     #[cfg(test)]
     KindSpec {
         kind: "test-copy",
@@ -301,7 +307,7 @@ fn example(param: &ParamSpec) -> &'static str {
         ParamForm::User => "user = \"www-data\"",
         ParamForm::Path => "cwd = \"/var/lib/app\"",
         ParamForm::Device => "device = \"/dev/drbd0\"",
-        ParamForm::Word => "fstype = \"ext4\"",
+        ParamForm::Word => "resource = \"r0\"",
         ParamForm::Text => "options = \"noatime\"",
         ParamForm::OneOf(words) => words.first().copied().unwrap_or_default(),
         ParamForm::Flag => "true",
