@@ -29,7 +29,7 @@ pub const FAILOVER_VIP: &str = "10.81.0.103";
 
 /// Runs it; true if nothing was lost and no two nodes took writes.
 pub fn run(options: &Options) -> Result<bool> {
-    let stage = Stage::set(options.service).context("set the stage")?;
+    let stage = Stage::set(options.service).context("boot the nodes")?;
     let mut report = Report::new(options.service.name);
     let played = play(options, &stage, &mut report);
     if let Some(dir) = &options.keep {
@@ -52,6 +52,7 @@ pub fn run(options: &Options) -> Result<bool> {
 }
 
 fn play(options: &Options, stage: &Stage, report: &mut Report) -> Result<()> {
+    stage.form().context("form the cluster")?;
     let mut rounds = Rounds::start(stage, report)?;
     for _ in 0..options.moves {
         rounds.switch_over()?;

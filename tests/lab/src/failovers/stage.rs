@@ -34,7 +34,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Boots the nodes, installs the service and forms the cluster.
+    /// Boots the nodes.
     pub fn set(service: &'static Service) -> Result<Stage> {
         let lab = Lab::new(0)?;
         let dir = lab.place.dir();
@@ -45,32 +45,32 @@ impl Stage {
             }
             Ok(fittings)
         })?;
-        let stage = Stage {
+        Ok(Stage {
             service,
             cluster,
             lab,
-        };
-        stage
-            .cluster
-            .provision(&stage.lab)
+        })
+    }
+
+    /// Installs the service and forms the cluster.
+    pub fn form(&self) -> Result<()> {
+        self.cluster
+            .provision(&self.lab)
             .context("install the packages")?;
-        stage.cluster.join().context("form the cluster")?;
+        self.cluster.join().context("form the cluster")?;
         std::thread::scope(|scope| {
-            let works: Vec<_> = stage
-                .cluster
-                .data()
-                .iter()
-                .map(|machine| scope.spawn(|| stage.prepare(machine)))
+            let data = self.data().iter();
+            let works: Vec<_> = data
+                .map(|machine| scope.spawn(|| self.prepare(machine)))
                 .collect();
             works
                 .into_iter()
                 .try_for_each(|work| work.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
         })?;
-        let text = format!("{}{}", fences(), service.group());
-        stage.cluster.machines[0].sh_with("/root/provision/services.sh", &text)?;
-        stage.whole()?;
-        stage.create()?;
-        Ok(stage)
+        let text = format!("{}{}", fences(), self.service.group());
+        self.cluster.machines[0].sh_with("/root/provision/services.sh", &text)?;
+        self.whole()?;
+        self.create()
     }
 
     fn prepare(&self, machine: &Machine) -> Result<()> {
@@ -123,7 +123,7 @@ impl Stage {
         self.cluster.whole(WHOLE)?;
         for machine in self.cluster.data() {
             machine.wait_status("both copies to be whole", WHOLE, |view| {
-                self.group(view).is_some_and(|group| group.state == "running")
+                self.group(view).is_some_and(is_whole)
             })?;
         }
         Ok(())
@@ -155,6 +155,15 @@ impl Stage {
     pub fn data(&self) -> &[Arc<Machine>] {
         self.cluster.data()
     }
+}
+
+/// It runs, and both nodes have a copy that holds everything.
+fn is_whole(group: &GroupView) -> bool {
+    let well = group
+        .members
+        .iter()
+        .filter(|member| member.in_sync && member.state == "running");
+    group.state == "running" && well.count() == 2
 }
 
 fn at(address: &str, port: u16) -> Result<SocketAddr> {
