@@ -108,7 +108,9 @@ impl Settings {
             "save" => self.saves = Some((!first.is_empty(), place)),
             "appendonly" => self.appends = Some((is_yes, place)),
             "replicaof" | "slaveof" => {
-                let none = first.eq_ignore_ascii_case("no");
+                // What had-agentd writes there itself: an address where nobody listens, so that it does no harm before it is promoted.
+                let held = rest == ["127.0.0.1", "1"];
+                let none = first.eq_ignore_ascii_case("no") || held;
                 self.replica_of = (!none).then(|| (rest.join(" "), place));
             }
             "bind" => self.bind = Some((rest.to_vec(), place)),
@@ -224,6 +226,7 @@ mod tests {
     fn a_role_in_the_file_is_named() {
         assert_eq!(names("bind *\nreplicaof 10.0.0.1 6379\n"), ["redis-replicaof"]);
         assert_eq!(names("bind *\nslaveof 10.0.0.1 6379\n"), ["redis-replicaof"]);
+        assert!(names("bind *\nreplicaof 127.0.0.1 1\n").is_empty());
         assert!(names("bind *\n# replicaof 10.0.0.1 6379\nreplicaof no one\n").is_empty());
     }
 

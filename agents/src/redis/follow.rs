@@ -37,6 +37,16 @@ impl Keeper {
         let asked = self.remotes.ask(&primary).await;
         self.asked_at = Some(clock::now());
         let Some((address, theirs)) = asked else { return };
+        let listed = |address| {
+            theirs
+                .replicas
+                .iter()
+                .any(|replica| replica.address == Some(address))
+        };
+        if following && !info.link_up && view.own.addresses.iter().any(|own| listed(*own)) {
+            // The primary prepares its copy, which may take as long as it has data: that is no reason to begin anew.
+            self.turned_at = Some(clock::now());
+        }
         if settled {
             self.compare(info, &theirs);
         } else if theirs.is_master && !theirs.loading {

@@ -30,8 +30,10 @@ const FOLDER: &str = "/run/holdfast-redis";
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// The settings, as pairs.
-fn settings() -> [(&'static str, String); 3] {
+fn settings() -> [(&'static str, String); 4] {
     [
+        // By itself a primary waits five seconds for more replicas that want a copy. There are none.
+        ("repl-diskless-sync-delay", "0".to_owned()),
         ("replicaof", format!("{HOST} {PORT}")),
         ("replica-read-only", "yes".to_owned()),
         ("min-replicas-to-write", REPLICAS.to_string()),

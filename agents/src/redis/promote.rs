@@ -126,7 +126,9 @@ async fn check_restarted(
     }
     let facts = state.facts();
     let alone = view.in_sync.nodes.len() == 1 && view.in_sync.nodes.contains(&view.own.name);
-    if facts.durable == Durable::All || (alone && info.keys > 0) {
+    // The first generation comes with the assignment that is carried out: no set was agreed before that could know more.
+    let is_first = alone && view.in_sync.generation == 1;
+    if facts.durable == Durable::All || (alone && info.keys > 0) || is_first {
         return Ok(());
     }
     if was_told(&facts, info, view, context.lease) {
