@@ -78,15 +78,16 @@ impl Node {
         }
     }
 
-    /// Drops the failures that are older than `flap_window`, and those of a boot that is over: whatever failed there weeks
-    /// ago, a cable or a full disk, must not keep a group down when the other node fails. The budget of moves keeps this
+    /// Drops the failures that are older than `flap_window`, those of a boot that is over, and those of a copy that is whole
+    /// again: whatever failed there weeks ago, a cable or a full disk, must not keep a group down when the other node fails. The budget of moves keeps this
     /// from becoming a loop.
     pub(super) fn forget_failures(&mut self, next: &mut ClusterState) {
         self.note_failures(next);
         let window = self.flap_window();
         for ((name, node), noted) in &self.failures_since {
             let rebooted = noted.boot.is_some() && noted.boot != self.boot_of(*node);
-            if !rebooted && self.now.since(noted.since) < window {
+            let over = rebooted || self.is_whole_again(next, name, *node);
+            if !over && self.now.since(noted.since) < window {
                 continue;
             }
             if let Some(entry) = next.groups.get_mut(name) {

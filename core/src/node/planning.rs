@@ -120,7 +120,7 @@ impl Node {
     }
 
     /// Groups that run on `node` by its own report, in the order of their names.
-    fn running_on(&self, node: NodeId) -> Vec<GroupName> {
+    pub(super) fn running_on(&self, node: NodeId) -> Vec<GroupName> {
         if node == self.me.node {
             let own = self.local.groups.iter();
             let own = own.filter(|(_, local)| local.run == RunState::Running);

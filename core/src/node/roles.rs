@@ -158,6 +158,27 @@ impl Node {
             .collect()
     }
 
+    /// The group is promoted elsewhere and runs there, and the copy on `node` is whole and follows it: whatever made it fail on
+    /// `node` is over, as far as can be seen. A database that was killed is a failure of that moment, not of its node.
+    pub(super) fn is_whole_again(&self, next: &ClusterState, name: &GroupName, node: NodeId) -> bool {
+        let promotable = next.config.group(name).is_some_and(GroupSection::is_promotable);
+        let Some(entry) = next.groups.get(name).filter(|_| promotable) else {
+            return false;
+        };
+        let Assignment::Owned { owner, .. } = entry.assignment else {
+            return false;
+        };
+        let follows = |member: &Arc<MemberReport>| {
+            let copy = member.copy.as_ref();
+            member.run == RunState::Running
+                && copy.is_some_and(|copy| copy.obstacle.is_empty() && copy.readable)
+        };
+        owner != node
+            && entry.in_sync.nodes.contains(&node)
+            && self.running_on(owner).contains(name)
+            && self.members_on(node).get(name).is_some_and(follows)
+    }
+
     /// Forgets what is known of copies where a group has no roles any more, and takes nodes that left the configuration out of
     /// sets that do not become empty by it. Taking out is always safe: who stays in still has everything.
     pub(super) fn follow_roles(&self, next: &mut ClusterState) {

@@ -89,6 +89,20 @@ fn a_failed_one_is_followed_by_a_whole_copy_and_stays_in_the_set() {
 }
 
 #[test]
+fn a_failure_is_forgotten_when_the_copy_is_whole_again_beside_the_promoted_one() {
+    let mut cluster = Cluster::promoted(2, "");
+    cluster.copy_is(A, "db", |copy| copy.readable = false);
+    let epoch = cluster.assignment(A, "db").epoch();
+    cluster.agent_reports(A, "db", epoch, RunState::Failed);
+    cluster.run_until(1_000, "it moved", |cluster| cluster.runs_on("db") == [B]);
+    cluster.run_for(500);
+    let failed = |cluster: &Cluster| cluster.state(B).groups["db"].failures.contains_key(&A);
+    assert!(failed(&cluster));
+    cluster.copy_is(A, "db", |copy| copy.readable = true);
+    cluster.run_until(1_000, "it is forgotten", |cluster| !failed(cluster));
+}
+
+#[test]
 fn a_group_that_is_to_stop_keeps_its_members_until_nobody_is_promoted() {
     let mut cluster = Cluster::promoted(2, "");
     cluster.host_mut(A).stops_hang = true;
