@@ -65,6 +65,8 @@ struct Args {
 fn main() -> anyhow::Result<()> {
     // OCF agents call this program by the names of Pacemaker's tools.
     ocf::tools::run_if_called();
+    // Pacemaker calls it as an OCF agent: `had-agentd ocf TYPE ACTION`.
+    ocf::provide::run_if_called();
     let args = Args::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));

@@ -135,6 +135,9 @@ impl Package {
                 0o644,
             )?;
         }
+        if self.programs.iter().any(|(program, _)| *program == "had-agentd") {
+            ocf_agents(stage)?;
+        }
         copy(
             &root.join("systemd/holdfast.sysusers"),
             &stage.join("usr/lib/sysusers.d/holdfast.conf"),
@@ -287,6 +290,15 @@ fn put(to: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
     fs::create_dir_all(dir)?;
     fs::write(to, bytes).with_context(|| to.display().to_string())?;
     fs::set_permissions(to, fs::Permissions::from_mode(mode))?;
+    Ok(())
+}
+
+/// Our own agents for clusters run by Pacemaker.
+fn ocf_agents(stage: &Path) -> Result<()> {
+    let folder = stage.join("usr/lib/ocf/resource.d/holdfast");
+    for agent in ["exec", "filesystem", "systemd", "vip"] {
+        copy(&run::root().join("systemd/ocf/agent"), &folder.join(agent), 0o755)?;
+    }
     Ok(())
 }
 

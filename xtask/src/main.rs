@@ -86,6 +86,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run real OCF agents under Holdfast and under Pacemaker's executor, and compare: [--only PART] [--verbose] [--markdown].
+    Ocf {
+        /// Passed on as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Torment a cluster of real systemd nodes: [--minutes M] [--seed S] [--no-witness] [--json] [--keep DIR].
     #[command(after_help = "Examples:\n  cargo xtask torture --minutes 30 --seed 7\n  \
                             cargo xtask torture --minutes 5 --seed 7 --no-witness --json")]
@@ -130,6 +136,9 @@ fn main() -> ExitCode {
         Command::Lab { args } => tiers::lab(&args),
         Command::Vm { args } => vm::run(&args),
         Command::Bench { args } => bench::run(&args),
+        Command::Ocf { args } => {
+            packages::ensure(packages::OCF).and_then(|()| run::run_package("holdfast-ocf", &args))
+        }
         Command::Torture { args } => torture::run("torture", &args),
         Command::Failovers { args } => torture::run("failovers", &args),
         Command::Deb { out, suffix } => deb::build(&out, &suffix, deb::Purpose::Release).map(|packages| {

@@ -86,6 +86,39 @@ pub const BENCH: &[Need] = &[
     ("ocf-tester", "resource-agents"),
 ];
 
+/// For OCF agents beside Pacemaker's executor: that, the agents, and what they drive.
+pub const OCF: &[Need] = &[
+    ("crm_resource", "pacemaker-cli-utils"),
+    ("ocf-tester", "resource-agents"),
+    // The agents of the provider `pacemaker`.
+    ("pacemakerd", "pacemaker"),
+    ("ip", "iproute2"),
+    ("ping", "iputils-ping"),
+    ("unshare", "util-linux"),
+    ("iptables", "iptables"),
+    ("mail", "bsd-mailx"),
+    ("nginx", "nginx-light"),
+    ("curl", "curl"),
+    ("apache2", "apache2"),
+    ("wget", "wget"),
+    ("mariadbd", "mariadb-server"),
+    ("named", "bind9"),
+    ("host", "bind9-host"),
+    ("rndc", "bind9-utils"),
+    ("dhcpd", "isc-dhcp-server"),
+    ("rsync", "rsync"),
+    ("squid", "squid"),
+    ("netstat", "net-tools"),
+    ("dovecot", "dovecot-core"),
+    ("vsftpd", "vsftpd"),
+    ("postfix", "postfix"),
+    ("xinetd", "xinetd"),
+    ("rsyslogd", "rsyslog"),
+    ("redis-server", "redis-server"),
+    ("exportfs", "nfs-kernel-server"),
+    ("java", "default-jre-headless"),
+];
+
 /// Makes sure that the programs are there, or says what to install.
 pub fn ensure(needs: &[Need]) -> Result<()> {
     let mut missing: Vec<&str> = needs

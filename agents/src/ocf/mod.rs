@@ -4,6 +4,7 @@
 //! - `environment`, `action`, `said`, [`code`]: one call of the agent, and what came of it
 //! - `monitor`: the recurring looks
 //! - `roles`, `part`: promotable resources; `attributes`, [`tools`]: what Pacemaker's tools do for agents
+//! - [`provide`]: the other way round, our agents as OCF agents
 //!
 //! An agent answers for its resource alone: what it says is not running counts as not running.
 
@@ -13,6 +14,7 @@ pub mod code;
 pub mod environment;
 mod monitor;
 mod part;
+pub mod provide;
 mod roles;
 mod said;
 pub mod settings;

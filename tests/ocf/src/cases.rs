@@ -154,23 +154,6 @@ pub const CASES: &[Case] = &[
         ..PLAIN
     },
     Case {
-        name: "iface-macvlan",
-        agent: "heartbeat:iface-macvlan",
-        params: &[("interface", "d0"), ("name", "m0")],
-        state: "ip -br link | cut -d' ' -f1",
-        breaks: "ip link del m0",
-        ..PLAIN
-    },
-    Case {
-        name: "iface-bridge",
-        agent: "heartbeat:iface-bridge",
-        params: &[("bridge_name", "br0"), ("bridge_slaves", "d0"), ("stp", "0")],
-        needs: &["brctl"],
-        state: "ip -br link | cut -d' ' -f1",
-        breaks: "ip link del br0",
-        ..PLAIN
-    },
-    Case {
         name: "ethmonitor",
         agent: "heartbeat:ethmonitor",
         params: &[("interface", "d0"), ("repeat_count", "1")],
@@ -274,47 +257,6 @@ mariadb-install-db --no-defaults --user=mysql --datadir=/run/t/data --skip-test-
         ..PLAIN
     },
     Case {
-        name: "pgsql",
-        agent: "heartbeat:pgsql",
-        params: &[
-            ("pgctl", "/usr/lib/postgresql/15/bin/pg_ctl"),
-            ("pgdata", "/run/t/data"),
-            ("psql", "/usr/bin/psql"),
-            ("socketdir", "/run/t"),
-            ("logfile", "/run/t/log"),
-        ],
-        needs: &["/usr/lib/postgresql/15/bin/pg_ctl"],
-        setup: "chmod 777 .; mkdir data; chown postgres: data
-su postgres -c '/usr/lib/postgresql/15/bin/initdb -A trust -D /run/t/data' >/dev/null",
-        state: "names postgres; ls data/postmaster.pid 2>/dev/null; true",
-        breaks: "end postgres",
-        ..PLAIN
-    },
-    Case {
-        name: "slapd",
-        agent: "heartbeat:slapd",
-        params: &[
-            ("config", "/run/t/slapd.conf"),
-            ("services", "ldap://127.0.0.1:3890"),
-            ("pidfile", "/run/t/slapd.pid"),
-            ("user", "root"),
-            ("group", "root"),
-        ],
-        needs: &["slapd", "ldapsearch"],
-        setup: "mkdir db; cat > slapd.conf <<END
-include /etc/ldap/schema/core.schema
-pidfile /run/t/slapd.pid
-modulepath /usr/lib/ldap
-moduleload back_mdb
-database mdb
-suffix \"dc=x\"
-directory /run/t/db
-END",
-        state: "names slapd; ls slapd.pid 2>/dev/null; true",
-        breaks: "end slapd",
-        ..PLAIN
-    },
-    Case {
         name: "named",
         agent: "heartbeat:named",
         params: &[
@@ -356,7 +298,7 @@ END",
             ("pid", "dhcpd.pid"),
         ],
         needs: &["dhcpd"],
-        setup: "echo 'subnet 10.9.0.0 netmask 255.255.255.0 { range 10.9.0.50 10.9.0.60; }' > dhcpd.conf; touch /var/lib/dhcp/dhcpd.leases",
+        setup: "echo 'subnet 10.9.0.0 netmask 255.255.255.0 { range 10.9.0.50 10.9.0.60; }' > dhcpd.conf; mkdir -p /var/lib/dhcp/db; touch /var/lib/dhcp/dhcpd.leases",
         state: "names dhcpd",
         breaks: "end dhcpd",
         ..PLAIN
@@ -392,27 +334,6 @@ shutdown_lifetime 1 seconds
 END",
         state: "names squid; ls squid.pid 2>/dev/null; true",
         breaks: "end squid",
-        ..PLAIN
-    },
-    Case {
-        name: "varnish",
-        agent: "heartbeat:varnish",
-        params: &[
-            ("name", "/run/t/varnish"),
-            ("pid", "/run/t/varnish.pid"),
-            ("config", "/run/t/x.vcl"),
-            ("listen_address", "127.0.0.1:6081"),
-            ("mgmt_address", "127.0.0.1:6082"),
-            ("backend_type", "malloc"),
-            ("backend_size", "32M"),
-            ("secret", "/run/t/secret"),
-            ("varnish_user", "root"),
-            ("varnish_group", "root"),
-        ],
-        needs: &["varnishd"],
-        setup: "echo s > secret; printf 'vcl 4.0;\\nbackend d { .host = \"127.0.0.1\"; .port = \"1\"; }\\n' > x.vcl",
-        state: "names 'varnishd|cache-main'; ls varnish.pid 2>/dev/null; true",
-        breaks: "end varnishd; end cache-main",
         ..PLAIN
     },
     Case {
@@ -526,15 +447,6 @@ echo '<Server port=\"-1\"><Service name=\"Catalina\"><Connector port=\"8081\" ad
         ..PLAIN
     },
     Case {
-        name: "ClusterMon",
-        agent: "pacemaker:ClusterMon",
-        params: &[("pidfile", "/run/t/pid"), ("htmlfile", "/run/t/x.html"), ("user", "root")],
-        needs: &["crm_mon"],
-        state: "names crm_mon",
-        breaks: "end crm_mon",
-        ..PLAIN
-    },
-    Case {
         name: "exportfs",
         agent: "heartbeat:exportfs",
         params: &[
@@ -550,20 +462,9 @@ echo '<Server port=\"-1\"><Service name=\"Catalina\"><Connector port=\"8081\" ad
         ..PLAIN
     },
     Case {
-        name: "conntrackd",
-        agent: "heartbeat:conntrackd",
-        params: &[("config", "/run/t/conntrackd.conf")],
-        needs: &["conntrackd"],
-        setup: "true",
-        state: "names conntrackd",
-        breaks: "end conntrackd",
-        ..PLAIN
-    },
-    Case {
         name: "HealthCPU",
         agent: "pacemaker:HealthCPU",
         state: "ls /run/resource-agents",
-        breaks: "rm /run/resource-agents/*",
         ..PLAIN
     },
     Case {

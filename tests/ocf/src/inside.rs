@@ -22,8 +22,9 @@ const SETTLES: Duration = Duration::from_millis(500);
 /// Put before every shell text of a case: `end NAME` kills the processes of that name, which are the case's own, because
 /// there are no others in its namespace.
 const PRELUDE: &str = r#"cd /run/t
-end() { for p in /proc/[0-9]*; do
-  [ "$(cat $p/comm 2>/dev/null)" = "$1" ] && kill -9 ${p#/proc/} 2>/dev/null; done; true; }
+alive() { for p in /proc/[0-9]*; do
+  [ "$(cat $p/comm 2>/dev/null)" = "$1" ] && ! grep -q 'State:.Z' $p/status 2>/dev/null && echo ${p#/proc/}; done; true; }
+end() { while left=$(alive "$1"); [ -n "$left" ]; do kill -9 $left 2>/dev/null; sleep 0.05; done; true; }
 names() { for p in /proc/[0-9]*; do cat $p/comm 2>/dev/null; done | sort -u | grep -E "^($1)$"; true; }
 "#;
 
