@@ -49,6 +49,8 @@ pub struct Member {
     pub agent_away_since: Option<Time>,
     /// Its latest report.
     pub report: NodeReport,
+    /// When that first held the wishes that it holds about whole copies.
+    pub wished_at: Time,
     /// When a committed state was last sent to it to bring it up to date.
     pub updated_at: Option<Time>,
     /// Loss was journalled and not yet recovery.

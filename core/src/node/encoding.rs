@@ -316,6 +316,7 @@ fn encode_member(now: Time, node: NodeId, member: &Member, memory: Duration, to:
         agent_ready,
         agent_away_since,
         report,
+        wished_at,
         updated_at,
         reported_lost: _,
     } = member;
@@ -339,6 +340,9 @@ fn encode_member(now: Time, node: NodeId, member: &Member, memory: Duration, to:
         to.epoch(seen.epoch);
         to.word(seen.run as u64);
         to.member(seen.member.as_deref());
+    }
+    if *wished_at > Time::ZERO {
+        to.flag(alive_at.is_some_and(|alive_at| alive_at >= *wished_at));
     }
     to.instant(now, *updated_at, Duration::from_millis(250));
 }

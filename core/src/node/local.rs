@@ -10,7 +10,7 @@ use holdfast_proto::state::Assignment;
 use holdfast_proto::time::Time;
 
 use super::Node;
-use super::roles::{Roles, unseen};
+use super::roles::{Roles, same_wishes, unseen, wish_in};
 use crate::effect::{Effect, Permit};
 use crate::event::{AgentEvent, GroupObservation};
 use crate::journal::Level;
@@ -163,7 +163,10 @@ impl Node {
                 self.local.attached = true;
                 self.local.away_since = None;
                 self.on_watchdog(watchdog);
-                self.local.roles = Roles::default();
+                self.local.roles = Roles {
+                    wished_at: self.now,
+                    ..Roles::default()
+                };
                 for local in self.local.groups.values_mut() {
                     let permit = local.permit.take();
                     *local = LocalGroup {
@@ -230,6 +233,9 @@ impl Node {
         local.restarts = seen.restarts;
         local.detail = seen.detail;
         let member_before = std::mem::replace(&mut local.member, seen.member.clone());
+        if wish_in(member_before.as_deref()) != wish_in(seen.member.as_deref()) {
+            self.local.roles.wished_at = self.now;
+        }
         if seen.run.is_down() {
             local.order = None;
         }
@@ -440,6 +446,11 @@ impl Node {
     }
 
     pub(super) fn on_report(&mut self, from: NodeId, report: NodeReport) {
-        self.member(from).report = report;
+        let now = self.now;
+        let member = self.member(from);
+        if !same_wishes(&member.report, &report) {
+            member.wished_at = now;
+        }
+        member.report = report;
     }
 }

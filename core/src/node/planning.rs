@@ -178,7 +178,11 @@ impl Node {
             if report.run != RunState::Failed || report.epoch != epoch {
                 continue;
             }
-            let reason = format!("it failed on {}: {}", self.name(owner), report.detail);
+            let detail = match report.detail.as_str() {
+                "" => "its agent does not say why",
+                detail => detail,
+            };
+            let reason = format!("it failed on {}: {detail}", self.name(owner));
             let new_epoch = take_epoch(next);
             let Some(entry) = next.groups.get_mut(&name) else {
                 continue;

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use holdfast_proto::config::{Config, GroupSection};
 use holdfast_proto::ids::{Epoch, GroupName, NUMBER_MAX, NodeId, Version};
-use holdfast_proto::peer::{CopyReport, MemberReport, RunState};
+use holdfast_proto::peer::{CopyReport, GroupReport, MemberReport, NodeReport, RunState};
 use holdfast_proto::state::{Assignment, ClusterState, GroupState, InSync, MoveIntent, ProofKind};
+use holdfast_proto::time::Time;
 
 use super::Node;
 use crate::effect::{Effect, GroupRoles};
@@ -27,6 +28,8 @@ pub(super) struct Roles {
     /// The committed version that it was told of; none since it attached.
     pub(super) version: Option<Version>,
     pub(super) told: BTreeMap<GroupName, GroupRoles>,
+    /// When it last said anything new about whole copies.
+    pub(super) wished_at: Time,
 }
 
 /// What remains of a member's report when its agent process is away: where its copy was. Nobody stands for the rest.
@@ -62,6 +65,23 @@ pub(super) fn in_sync_with(before: &InSync, node: NodeId, former: Option<Former>
         nodes.remove(&former);
     }
     before.followed_by(nodes)
+}
+
+/// What a member wishes to be committed.
+pub(super) fn wish_in(member: Option<&MemberReport>) -> Option<&InSync> {
+    member?.copy.as_ref()?.wish.as_ref()
+}
+
+/// True when both reports wish the same of whole copies.
+pub(super) fn same_wishes(one: &NodeReport, other: &NodeReport) -> bool {
+    let wish = |report: &GroupReport| wish_in(report.member.as_deref()).cloned();
+    let wishes = |report: &NodeReport| -> Vec<(GroupName, Epoch, InSync)> {
+        let groups = report.groups.iter();
+        groups
+            .filter_map(|(name, report)| Some((name.clone(), report.epoch, wish(report)?)))
+            .collect()
+    };
+    wishes(one) == wishes(other)
 }
 
 /// What is to be told of `group` on node `me`; `section` is missing when it left the configuration.
@@ -220,7 +240,10 @@ impl Node {
             let Assignment::Owned { owner, epoch, .. } = entry.assignment else {
                 continue;
             };
-            let Some(wish) = self.wish_of(owner, name, epoch).filter(|_| untouched) else {
+            let Some(wish) = self
+                .wish_of(owner, name, epoch)
+                .filter(|_| untouched && self.has_heard_since_its_wish(owner))
+            else {
                 continue;
             };
             let fits = wish.generation > entry.in_sync.generation
@@ -235,13 +258,28 @@ impl Node {
         }
     }
 
+    /// True when `owner` answered a heartbeat that was sent after it said what it wishes; where it leads itself, when a majority
+    /// answered it since. A node that no longer hears would never learn that its wish was committed, and so gain nothing;
+    /// but if it left out the one that is to take over from it, nobody could.
+    fn has_heard_since_its_wish(&self, owner: NodeId) -> bool {
+        if owner == self.me.node {
+            let backed = self.backed_since();
+            return backed.is_some_and(|since| since >= self.local.roles.wished_at);
+        }
+        let Some(member) = self.members.get(&owner) else {
+            return false;
+        };
+        let hears = member.alive_at.is_some_and(|at| at >= member.wished_at);
+        hears && !self.is_being_fenced(owner) && !self.has_proof_against(owner)
+    }
+
     /// What the agent of `group` on its `owner` wants to be committed, running under `epoch`.
     pub(super) fn wish_of(&self, owner: NodeId, group: &GroupName, epoch: Epoch) -> Option<InSync> {
         let of = |run: RunState, seen: Epoch, member: Option<&Arc<MemberReport>>| {
             let stands = !run.is_down() && seen == epoch;
-            member
+            wish_in(member.map(|member| &**member))
                 .filter(|_| stands)
-                .and_then(|member| member.copy.as_ref()?.wish.clone())
+                .cloned()
         };
         if owner == self.me.node {
             let local = self.local.groups.get(group)?;

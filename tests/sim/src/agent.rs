@@ -8,6 +8,8 @@ use holdfast_proto::ids::{Epoch, GroupName};
 use holdfast_proto::peer::RunState;
 use holdfast_proto::time::Time;
 
+use crate::copies::SimMember;
+
 /// One group on one machine.
 #[derive(Clone, Debug)]
 pub struct SimGroup {
@@ -66,6 +68,8 @@ pub struct Agent {
     pub petted_us: u64,
     /// The watch on shared disks.
     pub disks: DiskWatch,
+    /// What runs of groups without a permit.
+    pub members: BTreeMap<GroupName, SimMember>,
 }
 
 /// What a node knows of its mailboxes on shared disks.

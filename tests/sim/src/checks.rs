@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use holdfast_core::view::View;
-use holdfast_proto::config::{Config, Requires};
-use holdfast_proto::ids::{GroupName, NodeId, Version};
+use holdfast_proto::config::{Config, GroupSection, Requires};
+use holdfast_proto::ids::{Epoch, GroupName, NodeId, Version};
 use holdfast_proto::peer::RunState;
-use holdfast_proto::state::{ClusterState, ProofKind};
+use holdfast_proto::state::{Assignment, ClusterState, InSync, ProofKind};
 
 use crate::machine::Machine;
 
@@ -62,6 +62,7 @@ impl Checker {
             None => {
                 if let Some(before) = self.history.get(&(state.version.saturating_sub(1))) {
                     takeovers_say_why(before, state)?;
+                    sets_follow_the_rules(before, state)?;
                 }
                 let newest = self
                     .history
@@ -112,6 +113,26 @@ impl Checker {
             }
         }
         Ok(())
+    }
+
+    /// To which node `group` was assigned, under an epoch after `after` and up to `epoch`, although its copy was not agreed to be
+    /// whole. What only others had is given up from that decision on, also if that node never came to be promoted under it.
+    pub fn loss_since(&self, group: &GroupName, after: Epoch, epoch: Epoch) -> Option<NodeId> {
+        let mut before: Option<&InSync> = None;
+        for state in self.history.values() {
+            let Some(entry) = state.groups.get(group) else {
+                continue;
+            };
+            let assigned = entry.assignment.epoch();
+            if let Assignment::Owned { owner, .. } = entry.assignment
+                && (after + 1..=epoch).contains(&assigned)
+                && before.is_some_and(|set| set.generation > 0 && !set.nodes.contains(&owner))
+            {
+                return Some(owner);
+            }
+            before = Some(&entry.in_sync);
+        }
+        None
     }
 
     /// What `group` needed when it was last in the configuration.
@@ -202,8 +223,8 @@ fn takeovers_say_why(old: &ClusterState, new: &ClusterState) -> Result<(), Strin
         let moved = before.is_some_and(|before| before.assignment != entry.assignment);
         if moved && !is_a_sentence(&entry.reason) {
             return Err(format!(
-                "L2: version {} moves {group} and does not say why",
-                new.version
+                "L2: version {} moves {group} and does not say why («{}»)",
+                new.version, entry.reason
             ));
         }
     }
@@ -263,23 +284,96 @@ fn proofs_are_facts(node: NodeId, machines: &BTreeMap<NodeId, Machine>) -> Resul
     Ok(())
 }
 
-/// L1: why the cluster is not whole; `Ok` when every group runs.
-pub fn is_whole(config: &Config, machines: &BTreeMap<NodeId, Machine>) -> Result<(), String> {
-    config
-        .groups
-        .iter()
-        .try_for_each(|group| runs(&group.name, machines))
+/// Rules 12 to 14, when a state is committed: what becomes of the set of whole copies with each change.
+fn sets_follow_the_rules(old: &ClusterState, new: &ClusterState) -> Result<(), String> {
+    for (group, entry) in &new.groups {
+        let promotable = new
+            .config
+            .group(group)
+            .is_some_and(|section| section.is_promotable());
+        let Some(before) = old.groups.get(group).filter(|_| promotable) else {
+            continue;
+        };
+        let (was, is) = (&before.in_sync, &entry.in_sync);
+        let broken = |why: &str| {
+            let reason = &entry.reason;
+            Err(format!(
+                "S5: version {} («{reason}») makes {is:?} of the whole copies {was:?} of {group}: {why}",
+                new.version
+            ))
+        };
+        if is == was && entry.assignment == before.assignment {
+            continue;
+        }
+        if is != was && is.generation <= was.generation {
+            return broken("the generation did not grow");
+        }
+        let Assignment::Owned { owner, epoch, .. } = entry.assignment else {
+            continue;
+        };
+        if !is.nodes.contains(&owner) {
+            return broken("the promoted one is not in it");
+        }
+        if epoch == before.assignment.epoch() {
+            continue;
+        }
+        if is.generation == was.generation {
+            return broken("a promotion without a generation of its own");
+        }
+        if !was.nodes.contains(&owner) && is.nodes.len() > 1 {
+            return broken("others are whole beside a copy that was not");
+        }
+        let gone = before.assignment.owner().filter(|former| {
+            let proof = new.nodes.get(former).and_then(|node| node.proof.as_ref());
+            *former != owner && proof.is_some_and(|proof| proof.version == new.version)
+        });
+        if gone.is_some_and(|former| is.nodes.contains(&former)) {
+            return broken("who lost it by a proof stayed in");
+        }
+    }
+    Ok(())
+}
+
+/// L1: why the cluster is not whole; `Ok` when every group runs, every member too, and every copy is in sync again.
+pub fn is_whole(
+    config: &Config,
+    machines: &BTreeMap<NodeId, Machine>,
+    newest: Option<&Arc<ClusterState>>,
+) -> Result<(), String> {
+    for group in &config.groups {
+        runs(group, machines)?;
+        let without = |machine: &&Machine| {
+            let member = machine.agent.members.get(&group.name);
+            !machine.id.is_witness() && member.is_none_or(|member| member.run != RunState::Running)
+        };
+        if group.has_members()
+            && let Some(machine) = machines.values().find(without)
+        {
+            return Err(format!("L1: {} has no member on {}", group.name, machine.id));
+        }
+        let set = newest.and_then(|state| Some(&state.groups.get(&group.name)?.in_sync.nodes));
+        let whole = set.is_some_and(|set| config.nodes.iter().all(|node| set.contains(&node.id)));
+        if group.is_promotable() && !whole {
+            return Err(format!("L1: of {} only {set:?} are in sync", group.name));
+        }
+    }
+    Ok(())
 }
 
 /// One group of L1.
-pub fn runs(group: &GroupName, machines: &BTreeMap<NodeId, Machine>) -> Result<(), String> {
+pub fn runs(group: &GroupSection, machines: &BTreeMap<NodeId, Machine>) -> Result<(), String> {
     let running = machines.values().any(|machine| {
-        let seen = machine.agent.groups.get(group);
-        machine.powered && seen.is_some_and(|seen| seen.run == RunState::Running)
+        let agent = &machine.agent;
+        let run = if group.is_every_node() {
+            agent.members.get(&group.name).map(|member| member.run)
+        } else {
+            agent.groups.get(&group.name).map(|seen| seen.run)
+        };
+        machine.powered && run == Some(RunState::Running)
     });
     if running {
         Ok(())
     } else {
-        Err(format!("L1: {group} does not run anywhere"))
+        Err(format!("L1: {} does not run anywhere", group.name))
     }
 }

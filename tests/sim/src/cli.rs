@@ -12,9 +12,9 @@ use crate::shrink::shrink;
 use crate::table::{self, Cell};
 
 const HELP: &str = "\
-Simulates whole clusters in virtual time, one per seed, and asserts the promises S1 to S4, S6, L1 and L2.
+Simulates whole clusters in virtual time, one per seed, and asserts the promises S1 to S6, L1 and L2.
 
-Usage: cargo xtask sim --seeds N [--seed FIRST] [--etcd | --disk-witness] [--trace] [--shrink] [--coverage] [--json]
+Usage: cargo xtask sim --seeds N [--seed FIRST] [--etcd | --disk-witness | --roles] [--trace] [--shrink] [--coverage] [--json]
        cargo xtask sim --schedule FILE [--trace] [--shrink]
        cargo xtask sim --table [--check FILE]
 
@@ -25,6 +25,7 @@ Usage: cargo xtask sim --seeds N [--seed FIRST] [--etcd | --disk-witness] [--tra
   --check FILE     with --table: fail unless FILE holds that table; figures may differ
   --etcd           every cluster has a witness, and it is kept in etcd
   --disk-witness   the same, kept on one or three shared disks
+  --roles          every cluster has a group whose resource has roles, with replicated data: S5 as well
   --trace          print what happened, a column per member, even if nothing is wrong
   --shrink         make the first schedule that breaks a promise as small as it gets; print it, and its trace
   --coverage       say how often each named situation was reached, and what it means, the rarest first
@@ -66,6 +67,7 @@ struct Options {
     schedule: Option<String>,
     etcd: bool,
     disk_witness: bool,
+    roles: bool,
     trace: bool,
     shrink: bool,
     coverage: bool,
@@ -80,6 +82,8 @@ impl Options {
             Schedule::draw_with_etcd
         } else if self.disk_witness {
             Schedule::draw_with_disk_witness
+        } else if self.roles {
+            Schedule::draw_with_roles
         } else {
             Schedule::draw
         }
@@ -102,6 +106,7 @@ fn options(args: &[String]) -> Result<Options, String> {
         schedule: None,
         etcd: false,
         disk_witness: false,
+        roles: false,
         trace: false,
         shrink: false,
         coverage: false,
@@ -123,6 +128,7 @@ fn options(args: &[String]) -> Result<Options, String> {
             "--schedule" => options.schedule = Some(value()?.clone()),
             "--etcd" => options.etcd = true,
             "--disk-witness" => options.disk_witness = true,
+            "--roles" => options.roles = true,
             "--trace" => options.trace = true,
             "--shrink" => options.shrink = true,
             "--coverage" => options.coverage = true,
@@ -134,6 +140,9 @@ fn options(args: &[String]) -> Result<Options, String> {
     }
     if options.etcd && options.disk_witness {
         return Err("--etcd excludes --disk-witness: a witness is kept in one place".into());
+    }
+    if options.roles && (options.etcd || options.disk_witness) {
+        return Err("--roles stands alone: each of these draws clusters of its own".into());
     }
     if options.json && (options.trace || options.shrink) {
         return Err("--json excludes --trace and --shrink: a trace is no JSON".into());

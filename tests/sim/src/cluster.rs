@@ -73,6 +73,38 @@ pub struct GroupPlan {
     /// Starts after the first group.
     #[serde(default, skip_serializing_if = "is_false")]
     pub after: bool,
+    /// What runs of it where.
+    #[serde(default, skip_serializing_if = "Kind::is_plain")]
+    pub kind: Kind,
+}
+
+/// What runs of a group where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// All of it on one node.
+    #[default]
+    Plain,
+    /// A copy of data on every node, promoted on one.
+    Roles,
+    /// The same, and a copy that may lack something is promoted if there is no other.
+    RolesPromote,
+    /// All of it on every node.
+    EveryNode,
+    /// An address for readers of the first group.
+    Reader,
+    /// An address that goes where the group before it, which is on every node, is well.
+    Front,
+}
+
+impl Kind {
+    fn is_plain(&self) -> bool {
+        *self == Kind::Plain
+    }
+
+    fn has_roles(self) -> bool {
+        matches!(self, Kind::Roles | Kind::RolesPromote)
+    }
 }
 
 fn is_zero(value: &u8) -> bool {
@@ -134,6 +166,46 @@ impl Cluster {
         if !self.is_crowded() && rng.chance(DISKS_PERMILLE) {
             self.disks = rng.range(1, 4) as u8;
             self.disks_only = rng.chance(500);
+        }
+    }
+
+    /// Draws groups with roles, on every node, and such that follow them.
+    pub fn draw_roles(&mut self, rng: &mut Rng) {
+        let Some(first) = self.groups.first_mut() else {
+            return;
+        };
+        first.kind = if rng.chance(300) {
+            Kind::RolesPromote
+        } else {
+            Kind::Roles
+        };
+        let address = |kind| GroupPlan {
+            fencing: false,
+            prefer: None,
+            apart: false,
+            after: false,
+            kind,
+        };
+        if rng.chance(500) {
+            self.groups.push(address(Kind::Reader));
+        }
+        if rng.chance(400) {
+            self.groups.push(address(Kind::EveryNode));
+            self.groups.push(address(Kind::Front));
+        }
+    }
+
+    /// What a group is, unless the one that it would follow was taken out of the schedule.
+    fn kind_of(&self, number: usize) -> Kind {
+        let is = |number: Option<usize>, fits: fn(Kind) -> bool| {
+            number
+                .and_then(|number| self.groups.get(number))
+                .is_some_and(|group| fits(group.kind))
+        };
+        match self.groups[number].kind {
+            Kind::Reader if !is(Some(0), Kind::has_roles) => Kind::Plain,
+            Kind::Front if !is(number.checked_sub(1), |kind| kind == Kind::EveryNode) => Kind::Plain,
+            kind => kind,
         }
     }
 
@@ -200,7 +272,7 @@ impl Cluster {
             text += &format!("[witness]\naddress = \"10.0.0.99\"\nkeys = [\"{:064x}\"]\n", 99);
         }
         for (number, group) in self.groups.iter().enumerate() {
-            text += &group.text(number, self.nodes.len() as u8);
+            text += &group.text(number, self.nodes.len() as u8, self.kind_of(number));
         }
         text
     }
@@ -282,6 +354,7 @@ impl GroupPlan {
             prefer: rng.chance(300).then(|| rng.range(1, u64::from(nodes) + 1) as u8),
             apart,
             after: number > 0 && !apart && rng.chance(200),
+            kind: Kind::Plain,
         }
     }
 
@@ -295,11 +368,23 @@ impl GroupPlan {
         }
     }
 
-    fn text(&self, number: usize, nodes: u8) -> String {
+    fn text(&self, number: usize, nodes: u8, kind: Kind) -> String {
+        if kind == Kind::EveryNode {
+            return format!(
+                "[[group]]\nname = \"g{number}\"\nrun = \"every-node\"\n[[group.resource]]\nname = \"r\"\ntype = \"systemd\"\n\
+                 unit = \"u{number}\"\n"
+            );
+        }
         let mut text = format!(
             "[[group]]\nname = \"g{number}\"\nrequires = \"{}\"\n",
             self.requires().word()
         );
+        match kind {
+            Kind::RolesPromote => text += "on_possible_loss = \"promote\"\n",
+            Kind::Reader => text += "follows = \"g0\"\nrole = \"replica\"\nmax_lag = \"2s\"\n",
+            Kind::Front => text += &format!("follows = \"g{}\"\nrole = \"any\"\n", number - 1),
+            Kind::Plain | Kind::Roles | Kind::EveryNode => {}
+        }
         if let Some(node) = self.prefer.filter(|node| *node <= nodes) {
             text += &format!("prefer = [\"n{node}\"]\n");
         }
@@ -307,6 +392,10 @@ impl GroupPlan {
             text += "apart_from = [\"g0\"]\n";
         } else if self.after && number > 0 {
             text += "after = [\"g0\"]\n";
+        }
+        if kind.has_roles() {
+            return text
+                + "[[group.resource]]\nname = \"r\"\ntype = \"ocf:heartbeat:Stateful\"\npromotable = true\n";
         }
         text += &format!(
             "[[group.resource]]\nname = \"r\"\ntype = \"vip\"\naddress = \"10.1.{}.{}/24\"\n",

@@ -1,15 +1,16 @@
 //! One machine: power, boot, clock, disk, and the processes on it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use holdfast_core::event::Event;
 use holdfast_core::node::Node;
 use holdfast_core::witness::Proxy;
 use holdfast_core::witness::record::Record;
-use holdfast_proto::ids::{BootId, Incarnation, NodeId};
+use holdfast_proto::ids::{BootId, GroupName, Incarnation, NodeId};
 use holdfast_proto::time::Time;
 
 use crate::agent::{Agent, SimGroup};
+use crate::copies::SimCopy;
 use crate::disk::Disk;
 use crate::world::DiskPart;
 
@@ -73,6 +74,8 @@ pub struct Machine {
     pub attached: bool,
     /// Agent and resources.
     pub agent: Agent,
+    /// Copies of groups' data on its disk.
+    pub copies: BTreeMap<GroupName, SimCopy>,
     /// Last instant at which something on it could not run in time.
     pub unscheduled_us: u64,
 }
@@ -109,6 +112,7 @@ impl Machine {
             agent_restarted: false,
             attached: false,
             agent: Agent::default(),
+            copies: BTreeMap::new(),
             unscheduled_us: 0,
         }
     }

@@ -1,7 +1,7 @@
 //! Makes a schedule that breaks a promise as small as it gets: fewer faults (delta debugging, Zeller & Hildebrandt 2002), a
 //! smaller cluster, shorter spans. Each candidate is run; it is kept when it breaks the same promise.
 
-use crate::cluster::NodePlan;
+use crate::cluster::{Kind, NodePlan};
 use crate::run::run_schedule;
 use crate::schedule::{Fault, Request, Schedule, Strike};
 
@@ -169,6 +169,7 @@ impl Search<'_> {
                 let group = &mut schedule.cluster.groups[index];
                 (group.prefer, group.apart, group.after) = (None, false, false);
             }));
+            self.accepts(self.with(|schedule| schedule.cluster.groups[index].kind = Kind::Plain));
         }
     }
 

@@ -191,6 +191,19 @@ impl Schedule {
         schedule
     }
 
+    /// The schedule of a seed, with a group that has roles, and with what goes wrong with copies of data.
+    #[must_use]
+    pub fn draw_with_roles(seed: u64) -> Schedule {
+        let mut schedule = Schedule::draw(seed);
+        let rng = &mut Rng::of(&[seed, ROLES]);
+        schedule.cluster.draw_roles(rng);
+        schedule
+            .strikes
+            .extend(role_strikes(rng, &schedule.cluster, schedule.length_us));
+        schedule.strikes.sort_by_key(|strike| strike.at_us);
+        schedule
+    }
+
     /// The schedule of a seed.
     #[must_use]
     pub fn draw(seed: u64) -> Schedule {
@@ -245,6 +258,48 @@ const RACES: u64 = 4;
 /// The same for shared disks, and for their faults.
 const DISKS: u64 = 5;
 const DISK_FAULTS: u64 = 6;
+
+/// The same for groups with roles.
+const ROLES: u64 = 8;
+
+/// What goes wrong with copies of data, and who asks for their loss.
+fn role_strikes(rng: &mut Rng, cluster: &Cluster, length_us: u64) -> Vec<Strike> {
+    let draw = |rng: &mut Rng| {
+        let node = data(rng, cluster);
+        let fault = match rng.range(0, 9) {
+            0..=2 => Fault::ReplicaLags {
+                node,
+                us: rng.range(300_000, 8_000_000),
+            },
+            3 | 4 => Fault::MemberFails {
+                node,
+                us: rng.range(50_000, 4_000_000),
+            },
+            5 => Fault::AgentAway {
+                node,
+                us: rng.range(20_000, 300_000),
+            },
+            6 => Fault::PowerLoss { node },
+            7 => Fault::Ask {
+                at: data(rng, cluster),
+                request: Request::MoveAcceptingLoss { group: 0, to: node },
+            },
+            _ => Fault::Ask {
+                at: data(rng, cluster),
+                request: Request::Move {
+                    group: 0,
+                    to: Some(node),
+                },
+            },
+        };
+        Strike {
+            at_us: rng.range(1, length_us),
+            on: None,
+            fault,
+        }
+    };
+    (0..rng.range(0, 24)).map(|_| draw(rng)).collect()
+}
 
 /// The same for faults of watchdogs.
 const WATCHDOGS: u64 = 7;

@@ -82,6 +82,10 @@ pub enum Fault {
     ResourceFails { group: u16 },
     /// The monitor of a group says "failed" although all is well: `had-agentd` stops it and reports the failure.
     MonitorLies { group: u16 },
+    /// Nothing of what is promoted elsewhere reaches the copies on a node for a while.
+    ReplicaLags { node: u8, us: u64 },
+    /// What runs unpromoted on a node fails, and cannot run for a while.
+    MemberFails { node: u8, us: u64 },
     /// A fence device misbehaves. `device` counts the devices of the node.
     Device { node: u8, device: u8, mode: DeviceMode },
     /// A node no longer reaches one of the shared disks.
@@ -132,6 +136,8 @@ pub enum DeviceMode {
 pub enum Request {
     /// `hactl move`.
     Move { group: u16, to: Option<u8> },
+    /// `hactl move --accept-loss`.
+    MoveAcceptingLoss { group: u16, to: u8 },
     /// `hactl standby` or `hactl online`.
     Standby { node: u8, on: bool },
     /// `hactl standby` for every node, at once.

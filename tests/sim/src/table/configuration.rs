@@ -1,6 +1,6 @@
 //! The columns: how the cluster can be certain that a node is off.
 
-use crate::cluster::{Cluster, GroupPlan, NodePlan};
+use crate::cluster::{Cluster, GroupPlan, Kind, NodePlan};
 
 /// A way to be certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,6 +112,7 @@ impl Configuration {
                 prefer: None,
                 apart: false,
                 after: false,
+                kind: Kind::Plain,
             }],
         }
     }

@@ -104,8 +104,7 @@ impl World {
     fn look_recovered(&self) -> Result<(), String> {
         let config = self.config_in_force();
         for group in config.groups.iter().filter(|group| group.apart_from.is_empty()) {
-            checks::runs(&group.name, &self.machines)
-                .map_err(|why| format!("{why}{}", self.leaders_view()))?;
+            checks::runs(group, &self.machines).map_err(|why| format!("{why}{}", self.leaders_view()))?;
         }
         let leader = self.leader().map(|leader| &self.machines[&leader]);
         let mute = leader.is_some_and(|machine| machine.disk.full);

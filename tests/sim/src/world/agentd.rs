@@ -1,5 +1,7 @@
 //! The agent process of a machine: it carries out orders, enforces permits by itself, and reports.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::event::{AgentEvent, Event, GroupObservation};
@@ -43,25 +45,31 @@ impl World {
         if before.is_some_and(|before| watchdog_us.is_none_or(|now| now > before)) {
             self.watch.reach(Situation::WeakerWatchdog);
         }
-        let groups = machine
-            .agent
-            .groups
-            .iter()
-            .filter(|(_, group)| group.is_up())
-            .map(|(name, group)| GroupObservation {
-                member: None,
-                group: name.clone(),
-                epoch: group.epoch,
-                run: group.run,
-                restarts: 0,
-                detail: String::new(),
-            })
-            .collect();
         if pets_anew {
             self.schedule(now_us + 50_000, Happening::Pet { node, boots });
         }
         let watchdog = watchdog_us.map(Duration::from_micros);
+        let groups = self.everything_on(node);
         self.feed(node, run, Event::Agent(AgentEvent::Attached { groups, watchdog }))
+    }
+
+    /// Every group of which something runs.
+    fn everything_on(&self, node: NodeId) -> Vec<GroupObservation> {
+        let agent = &self.machines[&node].agent;
+        let names: BTreeSet<&GroupName> = agent.groups.keys().chain(agent.members.keys()).collect();
+        let seen = names.into_iter().filter_map(|name| {
+            let entry = agent.groups.get(name).cloned().unwrap_or_default();
+            let member = self.member_report(node, name).map(Arc::new);
+            (entry.is_up() || member.is_some()).then(|| GroupObservation {
+                group: name.clone(),
+                epoch: entry.epoch,
+                run: entry.run,
+                restarts: 0,
+                detail: entry.detail,
+                member,
+            })
+        });
+        seen.collect()
     }
 
     /// The agent process goes away for a while; what it runs goes on.
@@ -77,6 +85,8 @@ impl World {
         machine.agent_away_until_us = machine.agent_away_until_us.max(now_us + for_us);
         machine.unscheduled_us = machine.unscheduled_us.max(now_us + for_us);
         machine.disk_part.end();
+        let members = machine.agent.members.values_mut();
+        members.for_each(crate::copies::SimMember::agent_ends);
         let run = machine.run;
         if std::mem::take(&mut machine.attached) {
             self.schedule(
@@ -140,7 +150,15 @@ impl World {
             return Ok(());
         }
         self.checker.on_start(node, &group, epoch)?;
+        self.check_promotion(node, &group, epoch)?;
         self.next_action += 1;
+        let Some(machine) = self.machines.get_mut(&node) else {
+            return Ok(());
+        };
+        if let Some(member) = machine.agent.members.get_mut(&group) {
+            member.promoted(node);
+        }
+        let entry = machine.agent.groups.entry(group.clone()).or_default();
         entry.seen = epoch;
         entry.epoch = epoch;
         entry.run = RunState::Starting;
@@ -214,7 +232,7 @@ impl World {
     }
 
     /// The machine, if its agent process of this boot can act now. While that is away, `again` happens when it is back.
-    fn agent_that_runs(
+    pub(super) fn agent_that_runs(
         &mut self,
         node: NodeId,
         boots: u64,
@@ -270,6 +288,9 @@ impl World {
         entry.fails = false;
         let run = entry.run;
         self.services_changed = true;
+        if run == RunState::Running {
+            self.member_goes_on(node, group);
+        }
         self.trace
             .add(now_us, Some(node), || format!("{group} is {}", run.as_str()));
         self.observe(node, group);
@@ -340,33 +361,5 @@ impl World {
     fn group_of(&mut self, node: NodeId, group: &GroupName) -> Option<&mut SimGroup> {
         let machine = self.machines.get_mut(&node).filter(|machine| machine.booted)?;
         machine.agent.groups.get_mut(group)
-    }
-
-    /// Tells the daemon about a group, a moment later.
-    fn observe(&mut self, node: NodeId, group: &GroupName) {
-        let machine = &self.machines[&node];
-        if !machine.attached {
-            return;
-        }
-        let Some(entry) = machine.agent.groups.get(group) else {
-            return;
-        };
-        let seen = GroupObservation {
-            member: None,
-            group: group.clone(),
-            epoch: entry.epoch,
-            run: entry.run,
-            restarts: 0,
-            detail: entry.detail.clone(),
-        };
-        let (run, at) = (machine.run, self.now_us + 150);
-        self.schedule(
-            at,
-            Happening::ToHad {
-                node,
-                run,
-                event: Event::Agent(AgentEvent::Group(seen)),
-            },
-        );
     }
 }

@@ -16,6 +16,7 @@
 //! | a permit or watchdog is counted down | 2 x permit + watchdog + margin |
 //! | each member is dropped if need be, catches up, and votes again | 4 leases each |
 //! | groups stop and start, those with `after` behind others | 3 x (stop + start) + 10 ms a group |
+//! | members start, copies are made anew, catch up and are asked in | 10 s |
 //! | a clock has to be set, and `had` restarted, for a run to be numbered upwards | 0.2 s + 0.4 s + 2 leases |
 //! | where a human's word is needed: it is noticed after `startup_grace` and 3 s, then all others boot | 3 s + 3.4 s |
 //! | an operator who cleans up looks every 0.2 s, and again when a failure is new | 2 s |
@@ -23,6 +24,8 @@
 //! Spans that are counted on a member's own clock are stretched by 2 %.
 
 use std::time::Duration;
+
+use holdfast_proto::config::GroupSection;
 
 use super::World;
 use super::agentd::{START_MAX_US, STOP_MAX_US};
@@ -34,6 +37,8 @@ use crate::shared::MSGWAIT_US;
 /// A device that works takes up to this long, and up to `DEVICE_ON_US` to turn on again.
 const DEVICE_MAX_US: u64 = 300_000;
 const DEVICE_ON_US: u64 = 2_000_000;
+/// A member starts, its copy is made anew if it has to be, catches up and is asked in.
+const COPIES_MAX_US: u64 = 10_000_000;
 const WATCHDOG_MAX_US: u64 = 2_000_000;
 
 impl World {
@@ -45,9 +50,19 @@ impl World {
                 .groups
                 .values()
                 .map(|group| group.stop_hangs_until_us.max(group.start_hangs_until_us));
+            let members = machine.agent.members.values();
+            let members = members
+                .map(|member| member.fails_until_us)
+                .max()
+                .unwrap_or_default();
             let disk = machine.disk.busy_until_us;
             let processes = machine.had_free_us().max(machine.agent_free_us());
-            hangs.max().unwrap_or_default().max(disk).max(processes)
+            hangs
+                .max()
+                .unwrap_or_default()
+                .max(disk)
+                .max(processes)
+                .max(members)
         });
         let latest = machines.max().unwrap_or_default();
         latest.max(self.devices_busy_until_us).max(self.now_us)
@@ -75,7 +90,12 @@ impl World {
             + members * 4 * lease;
         let acted = boot + 2 * DEVICE_MAX_US + DEVICE_ON_US + boot + NOTICED_US + boot;
         let services = 3 * (START_MAX_US + STOP_MAX_US) + groups * 10_000 + 2_000_000;
-        self.rest_at_us() + counted * 51 / 50 + acted + services + self.ordered_us()
+        let copies = if config.groups.iter().any(GroupSection::is_promotable) {
+            COPIES_MAX_US
+        } else {
+            0
+        };
+        self.rest_at_us() + counted * 51 / 50 + acted + services + copies + self.ordered_us()
     }
 
     /// How long a node that is back may have to stay before it votes again.

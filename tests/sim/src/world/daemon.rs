@@ -254,9 +254,8 @@ impl World {
             }
             Effect::RestartResource { group, epoch, .. } => self.restart_group(node, &group, epoch),
             Effect::Quorum(since) => self.has_quorum(node, since),
-            // No group here has members.
-            Effect::GroupRoles(_)
-            | Effect::Maintenance(_)
+            Effect::GroupRoles(roles) => self.roles_told(node, *roles),
+            Effect::Maintenance(_)
             | Effect::Reply { .. }
             | Effect::ConfigChanged(_)
             | Effect::ShutdownReady => {}

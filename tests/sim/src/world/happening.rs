@@ -10,6 +10,7 @@ use holdfast_proto::peer::Sender;
 
 use super::World;
 use super::fence::Command;
+use super::members::MemberStep;
 use super::network::Payload;
 use super::register::Errand;
 use super::shared::DiskStep;
@@ -66,6 +67,7 @@ pub(super) enum Happening {
         node: NodeId,
         boots: u64,
     },
+    OfMember(MemberStep),
     OnSharedDisks(DiskStep),
     DeviceActs(Command),
     /// A device that answered long ago does what it was asked for.
@@ -200,6 +202,7 @@ impl World {
                 self.lapse_check(node, boots, &group);
                 Ok(())
             }
+            Happening::OfMember(step) => self.of_member(step),
             Happening::Pet { node, boots } => {
                 self.pet(node, boots);
                 Ok(())
@@ -218,9 +221,7 @@ impl World {
                 Ok(())
             }
             Happening::PowerOn { node } => {
-                if !self.machines[&node].powered {
-                    self.power_on(node);
-                }
+                self.power_returns(node);
                 Ok(())
             }
             Happening::Booted { node, boots } => {

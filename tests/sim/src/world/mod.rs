@@ -1,7 +1,7 @@
 //! The world: virtual time, and what it consists of. Each part has its own file: [`happening`] (the queue), [`network`],
 //! [`power`], [`daemon`] and [`agentd`] (the processes of a machine), [`fence`] (devices) and [`operator`], a witness in etcd
 //! in [`register`], one on shared disks in [`disks`]; faults strike in [`strike`] and [`services`], some of them out of an
-//! [`ambush`]; [`phases`] says what a run consists of, [`play`] lets one fault be for the table of failures, [`bound`] how
+//! [`ambush`]; [`members`] and [`replication`] are groups with roles; [`phases`] says what a run consists of, [`play`] lets one fault be for the table of failures, [`bound`] how
 //! long a recovery may take.
 
 mod aftermath;
@@ -12,22 +12,24 @@ mod daemon;
 mod disks;
 mod fence;
 mod happening;
+mod members;
 mod network;
 mod operator;
 mod phases;
 mod play;
 mod power;
 mod register;
+mod replication;
 mod services;
 mod shared;
 mod strike;
 mod versions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use holdfast_proto::config::{Config, Requires};
-use holdfast_proto::ids::{GroupName, NodeId};
+use holdfast_proto::ids::{Epoch, GroupName, NodeId};
 
 use crate::checks::Checker;
 use crate::cluster::Cluster;
@@ -95,6 +97,13 @@ pub struct World {
     /// Something that runs started, stopped, or lost power since the last look.
     services_changed: bool,
     checker: Checker,
+    /// Of each group with roles the last write that was acknowledged: its place and its number.
+    acked: BTreeMap<GroupName, (usize, u64)>,
+    /// Where an operator said that something may be lost.
+    accepted: BTreeSet<(GroupName, NodeId)>,
+    /// Under which epoch each group with roles was promoted last.
+    promoted: BTreeMap<GroupName, Epoch>,
+    next_write: u64,
     queue: Queue,
     next_action: u64,
     request: u64,
@@ -152,6 +161,10 @@ impl World {
             ended_by_devices: BTreeMap::new(),
             services_changed: true,
             checker: Checker::default(),
+            acked: BTreeMap::new(),
+            accepted: BTreeSet::new(),
+            promoted: BTreeMap::new(),
+            next_write: 0,
             queue: Queue::default(),
             next_action: 0,
             request: 0,

@@ -1,7 +1,7 @@
 //! The operator of the world: asks like one, cleans up once all is healed, and repairs what waits for a human's word.
 
 use holdfast_core::event::Event;
-use holdfast_proto::ids::{Incarnation, NodeId, VoterSet};
+use holdfast_proto::ids::{GroupName, Incarnation, NodeId, VoterSet};
 use holdfast_proto::operator::{OperatorCall, OperatorRequest};
 
 use super::World;
@@ -39,11 +39,57 @@ impl World {
             group: group.clone(),
             enabled: true,
         }));
+        let groups: Vec<GroupName> = newest.groups.keys().cloned().collect();
+        let lost = groups.iter().filter_map(|group| self.word_about_copies(group));
+        requests.extend(lost.collect::<Vec<_>>());
+        self.restore_backups(&groups);
+        for request in &requests {
+            if let OperatorRequest::MoveAcceptingLoss { group, to } = request {
+                self.accepted.insert((group.clone(), *to));
+            }
+        }
         let nothing = requests.is_empty();
         for request in requests {
             self.ask(leader, request);
         }
         nothing
+    }
+
+    /// All whole copies of a group's data are lost with their disks: the operator takes one that lacks something.
+    fn word_about_copies(&self, group: &GroupName) -> Option<OperatorRequest> {
+        let entry = self.checker.newest()?.groups.get(group)?;
+        let copy = |node: &NodeId| self.machines.get(node)?.copies.get(group);
+        let lost = |node: &NodeId| copy(node).is_some_and(|copy| copy.lost);
+        if entry.assignment.owner().is_some()
+            || entry.in_sync.generation == 0
+            || !entry.in_sync.nodes.iter().all(lost)
+        {
+            return None;
+        }
+        let mut data = self.machines.keys().filter(|node| !node.is_witness());
+        let to = *data.find(|node| copy(node).is_some_and(|copy| !copy.lost))?;
+        let group = group.clone();
+        Some(OperatorRequest::MoveAcceptingLoss { group, to })
+    }
+
+    /// Every copy of a group's data is lost: the operator brings a backup back, which is what there is from then on.
+    fn restore_backups(&mut self, groups: &[GroupName]) {
+        for group in groups {
+            let copies = self
+                .machines
+                .values()
+                .filter_map(|machine| machine.copies.get(group));
+            let any = copies.clone().next().is_some();
+            if !any || copies.clone().any(|copy| !copy.lost) {
+                continue;
+            }
+            self.acked.remove(group);
+            for machine in self.machines.values_mut() {
+                if let Some(copy) = machine.copies.get_mut(group) {
+                    copy.lost = false;
+                }
+            }
+        }
     }
 
     /// Repairs what waits for a human's word: no majority is left of those who still know the state, or a pair in which one

@@ -128,7 +128,8 @@ impl World {
 
     pub(super) fn look_whole(&self) -> Result<(), String> {
         let config = self.config_in_force();
-        checks::is_whole(&config, &self.machines).map_err(|why| format!("{why}{}", self.leaders_view()))?;
+        checks::is_whole(&config, &self.machines, self.checker.newest())
+            .map_err(|why| format!("{why}{}", self.leaders_view()))?;
         let takes_part = |machine: &Machine| {
             (machine.had.is_some() || machine.serves) && !machine.is_outnumbered() && machine.disk.is_sound()
         };
@@ -205,6 +206,8 @@ impl World {
             machine.disk.crash = None;
             machine.disk.full = false;
             machine.disk.slow_until_us = 0;
+            let members = machine.agent.members.values_mut();
+            members.for_each(|member| member.lags_until_us = 0);
             for group in machine.agent.groups.values_mut() {
                 group.stop_hangs_until_us = 0;
                 group.start_hangs_until_us = 0;

@@ -12,6 +12,13 @@ use crate::schedule::Left;
 pub(super) const BOOT_MAX_US: u64 = 3_000_000;
 
 impl World {
+    /// Power on, unless it is.
+    pub(super) fn power_returns(&mut self, node: NodeId) {
+        if !self.machines[&node].powered {
+            self.power_on(node);
+        }
+    }
+
     /// Power on, boot, start the processes.
     pub fn power_on(&mut self, node: NodeId) {
         let mut dice = self.dice(Purpose::Restart, node, node);

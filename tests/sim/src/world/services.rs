@@ -7,7 +7,7 @@ use holdfast_proto::ids::{GroupName, NodeId};
 use holdfast_proto::operator::OperatorRequest;
 
 use super::World;
-use crate::cluster::GroupPlan;
+use crate::cluster::{GroupPlan, Kind};
 use crate::schedule::{Fault, Request};
 
 impl World {
@@ -47,6 +47,13 @@ impl World {
                     devices.mend();
                 }
             }
+            Fault::ReplicaLags { node, us } => {
+                if let Some(machine) = self.machines.get_mut(&NodeId(node)) {
+                    let members = machine.agent.members.values_mut();
+                    members.for_each(|member| member.lags_until_us = now_us + us);
+                }
+            }
+            Fault::MemberFails { node, us } => self.members_fail(NodeId(node), us),
             Fault::Ask { at, request } => self.ask_for(NodeId(at), request),
             _ => {}
         }
@@ -85,6 +92,11 @@ impl World {
                 group: self.group(group),
                 to: to(target),
             },
+            Request::MoveAcceptingLoss { group, to } => {
+                let (group, to) = (self.group(group), NodeId(to));
+                self.accepted.insert((group.clone(), to));
+                OperatorRequest::MoveAcceptingLoss { group, to }
+            }
             Request::Standby { node, on } => OperatorRequest::Standby {
                 node: NodeId(node),
                 on,
@@ -134,6 +146,7 @@ impl World {
                     prefer: None,
                     apart: false,
                     after: false,
+                    kind: Kind::Plain,
                 });
                 self.apply_config()
             }

@@ -5,6 +5,7 @@ use holdfast_proto::ids::NodeId;
 
 use super::World;
 use super::happening::Happening;
+use crate::copies::SimCopy;
 use crate::disk::Disk;
 use crate::schedule::{Fault, Left};
 
@@ -185,6 +186,7 @@ impl World {
                 self.power_off(node, "its disk is replaced");
                 if let Some(machine) = self.machines.get_mut(&node) {
                     machine.disk = Disk::default();
+                    machine.copies.values_mut().for_each(SimCopy::lose);
                 }
                 self.schedule(now_us + us, Happening::PowerOn { node });
             }
