@@ -185,3 +185,117 @@ fn node_called(peer: &str, view: &RolesView) -> Option<String> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::super::commands::Drbd;
+    use super::super::events::tests::replay;
+    use super::*;
+    use crate::agent::tests::context;
+    use crate::roles::{InSync, Peer};
+
+    /// A primary `n1`, as recorded at the moment in which its writes are frozen, in a cluster that counts on both copies.
+    fn frozen() -> (Arc<Shared>, watch::Sender<RolesView>) {
+        let peer = |name: &str| Peer {
+            name: name.into(),
+            ..Peer::default()
+        };
+        let view = RolesView {
+            own: peer("n1"),
+            others: vec![peer("n2")],
+            primary: Some("n1".into()),
+            epoch: 4,
+            in_sync: InSync {
+                generation: 7,
+                nodes: ["n1", "n2"].map(str::to_owned).into(),
+            },
+        };
+        let roles = watch::Sender::new(view);
+        let drbd = Drbd {
+            resource: "r0".into(),
+        };
+        let shared = Shared::new(drbd, context().events, roles.subscribe());
+        let (states, _) = replay(include_str!("recorded/fencing-84.txt"));
+        let frozen = states
+            .into_iter()
+            .find(|state| state.suspended == "fencing")
+            .unwrap();
+        // DRBD's line about the lost connection comes only after this one.
+        assert!(frozen.connections["peer"].is_whole());
+        shared.states.send_replace(frozen);
+        shared.inner().promoted = true;
+        (Arc::new(shared), roles)
+    }
+
+    #[tokio::test]
+    async fn a_primary_goes_on_when_the_smaller_set_is_committed_and_not_before() {
+        let (shared, roles) = frozen();
+        let asking = Arc::clone(&shared);
+        let answer = tokio::spawn(async move { fence_peer(&asking, "n2").await });
+        // Runs the handler up to where it waits.
+        while shared.inner().handlers == 0 || shared.inner().given_up.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let wish = shared.wish().unwrap();
+        assert_eq!((wish.generation, wish.nodes.len()), (8, 1), "{wish:?}");
+        // Something else changes: that decides nothing.
+        roles.send_modify(|view| view.epoch = 4);
+        tokio::task::yield_now().await;
+        assert!(!answer.is_finished());
+        roles.send_modify(|view| view.in_sync = wish);
+        assert_eq!(answer.await.unwrap().code, exit::OUTDATED);
+        assert_eq!(shared.inner().handlers, 0);
+    }
+
+    #[tokio::test]
+    async fn an_older_wish_for_the_peer_is_outvoted_first() {
+        let (shared, roles) = frozen();
+        // The peer had just become whole: that wish is under way and not committed yet.
+        roles.send_modify(|view| view.in_sync.nodes = ["n1".to_owned()].into());
+        assert_eq!(shared.wish().unwrap().generation, 8);
+        let asking = Arc::clone(&shared);
+        let answer = tokio::spawn(async move { fence_peer(&asking, "n2").await });
+        while shared.inner().given_up.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let wish = shared.wish().unwrap();
+        assert_eq!((wish.generation, wish.nodes.len()), (9, 1), "{wish:?}");
+        assert!(
+            !answer.is_finished(),
+            "generation 8 with n2 could still be committed"
+        );
+        roles.send_modify(|view| view.in_sync = wish);
+        assert_eq!(answer.await.unwrap().code, exit::OUTDATED);
+    }
+
+    #[tokio::test]
+    async fn after_a_takeover_by_proof_the_answer_is_there_at_once() {
+        let (shared, roles) = frozen();
+        roles.send_modify(|view| {
+            view.in_sync = InSync {
+                generation: 8,
+                nodes: ["n1".to_owned()].into(),
+            };
+        });
+        let (states, _) = replay(include_str!("recorded/takeover-84.txt"));
+        let apart = states
+            .into_iter()
+            .rfind(|state| !state.connections["peer"].is_whole())
+            .unwrap();
+        shared.states.send_replace(apart);
+        assert_eq!(fence_peer(&shared, "n2").await.code, exit::OUTDATED);
+    }
+
+    #[tokio::test]
+    async fn who_is_not_promoted_gets_no_leave_to_go_on() {
+        let (shared, roles) = frozen();
+        shared.inner().promoted = false;
+        assert_eq!(fence_peer(&shared, "n2").await.code, exit::REFUSED);
+        roles.send_modify(|view| view.primary = Some("n2".into()));
+        assert_eq!(fence_peer(&shared, "n2").await.code, exit::PEER_IS_PRIMARY);
+        roles.send_modify(|view| view.others.clear());
+        assert_eq!(fence_peer(&shared, "n3").await.code, exit::REFUSED);
+    }
+}
