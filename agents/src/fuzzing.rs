@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use crate::agent::{AgentContext, AgentError, EventSink, PermitView};
 
 pub use crate::exec::fuzzing::{last_line, stat};
+pub use crate::rabbitmq::fuzzing as rabbitmq;
 pub use crate::redis::fuzzing as redis;
 pub use crate::vip::fuzzing::{example, example_batch, read_netlink, through_netlink};
 

@@ -4,7 +4,7 @@
 //! agents' thread runs the [`supervisor`], one task per [`group`], their agents and their [`probe`]s.
 //!
 //! - [`agent`]: what a resource agent is; [`registry`] lists the ones built in: [`vip`], [`systemd`], [`exec`], [`filesystem`],
-//!   [`drbd`], [`ocf`], [`redis`].
+//!   [`drbd`], [`ocf`], [`redis`], [`rabbitmq`].
 //! - [`sbd`]: the watch on shared disks.
 //! - [`service_config`]: the running check of the services' own configuration.
 //! - [`leftovers`]: fence agents that outlived the had-agentd before this one.
@@ -26,6 +26,7 @@ pub mod ocf;
 pub mod permits;
 pub mod probe;
 pub mod program;
+pub mod rabbitmq;
 pub mod redis;
 pub mod register;
 pub mod registry;
