@@ -72,7 +72,7 @@ async fn names_the_broker(file: &Path, name: &str) -> Result<(), AgentError> {
 
 /// The last word counts, as in a shell.
 fn node_name(text: &str) -> Option<String> {
-    let lines = text.lines().filter_map(|line| {
+    let mut lines = text.lines().filter_map(|line| {
         let line = line.trim();
         let line = line.strip_prefix("export ").unwrap_or(line);
         let (key, value) = line.split_once('=')?;
@@ -86,7 +86,10 @@ fn node_name(text: &str) -> Option<String> {
                 .trim_matches(['"', '\''])
         })
     });
-    lines.last().filter(|name| !name.is_empty()).map(str::to_owned)
+    lines
+        .next_back()
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
 }
 
 /// A database of another name means that this one would begin empty beside it. It is not touched, and not renamed: only an
