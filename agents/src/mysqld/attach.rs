@@ -6,6 +6,7 @@ use super::client::{Client, SqlError, quote};
 use super::diverged;
 use super::gtid::Gtids;
 use super::mark;
+use super::semi_sync;
 use super::site::{self, Site};
 use super::status::Status;
 use crate::roles::Peer;
@@ -41,13 +42,12 @@ pub async fn attach(
         Err(error) => return Ok(Attached::Waits(format!("cannot ask {name} what it has: {error}"))),
     };
     let own = site::applied(client).await?;
-    let extra = own.minus(&theirs);
-    if extra.count() > 0 {
+    if !theirs.contains(&own) {
         if !promoted {
             // It may still be applying what it received from here.
             return Ok(Attached::Waits(format!("{name} is not promoted yet")));
         }
-        return diverged::extra(site, client, primary, &theirs, &extra).await;
+        return diverged::extra(site, client, primary, &own, &theirs).await;
     }
     if let Some((FATAL_READ, text)) = status.map(|status| &status.receive_error)
         && promoted
@@ -63,6 +63,8 @@ pub async fn attach(
     let Some(address) = site.address(primary) else {
         return Ok(Attached::Waits(format!("{name} has no address")));
     };
+    // Before replication starts: it asks for it once.
+    semi_sync::acknowledge(client, true).await?;
     let same =
         status.is_some_and(|status| status.host == address.to_string() && status.port == site.params.port);
     if same {

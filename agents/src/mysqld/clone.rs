@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::attach::Attached;
 use super::client::{Client, SqlError, quote};
-use super::gtid::{Extra, Gtids};
+use super::gtid::Extra;
 use super::mark;
 use super::site::Site;
 use super::status::Status;
@@ -33,10 +33,10 @@ pub async fn clone(
     client: &mut Client,
     primary: &Peer,
     what: &str,
-    extra: Option<(&Gtids, &Extra)>,
+    extra: Option<&Extra>,
 ) -> Result<Attached, SqlError> {
     let kept = match extra {
-        Some((_, extra)) => keep(site, client, extra).await,
+        Some(extra) => keep(site, client, extra).await,
         None => "nothing is thrown away that the primary lacks".into(),
     };
     let text = format!("{what}; the data is cloned anew from {}; {kept}", primary.name);

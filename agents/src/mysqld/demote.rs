@@ -7,6 +7,7 @@ use holdfast_proto::time::Time;
 use super::client::{Client, SqlError};
 use super::hold;
 use super::lead;
+use super::semi_sync;
 use super::sessions;
 use super::site::{self, Site};
 use crate::agent::AgentError;
@@ -41,6 +42,9 @@ pub async fn demote(site: &Site, toward: Option<&Peer>, deadline: Time) -> Resul
     if let Some(toward) = toward {
         hand_over(site, &mut killer, toward, deadline).await?;
     }
+    // No commit is under way and none can begin, so this lets nothing go that waited.
+    let wrong = |error: SqlError| site::failed("cannot end semi-synchronous replication", &error);
+    semi_sync::let_pass(&mut killer).await.map_err(wrong)?;
     let read_only = site::is_read_only(&mut killer).await;
     if !read_only.map_err(|error| site::failed("cannot look at the server", &error))? {
         return Err(AgentError::new(

@@ -21,16 +21,21 @@ pub async fn extra(
     site: &Arc<Site>,
     client: &mut Client,
     primary: &Peer,
+    own: &Gtids,
     theirs: &Gtids,
-    extra: &Extra,
 ) -> Result<Attached, SqlError> {
+    let extra = &own.minus(theirs);
     let most = if client.server().mariadb { "at most " } else { "" };
     let what = format!(
         "{most}{} transactions are here that {} lacks: {extra}",
         extra.count(),
         primary.name
     );
-    clone_or(site, client, primary, &what, Some((theirs, extra))).await
+    if site.params.rejoin == Rejoin::Automatic && !own.shares_history(theirs) {
+        let text = "the two never had anything in common, so nothing is thrown away by itself: set rejoin = \"reclone\" if this data may go";
+        return Ok(Attached::Diverged(format!("{what}; {text}")));
+    }
+    clone_or(site, client, primary, &what, Some(extra)).await
 }
 
 /// The primary's binary logs no longer reach back to where this server is.
@@ -52,7 +57,7 @@ async fn clone_or(
     client: &mut Client,
     primary: &Peer,
     what: &str,
-    extra: Option<(&Gtids, &Extra)>,
+    extra: Option<&Extra>,
 ) -> Result<Attached, SqlError> {
     let remedy = match site.params.rejoin {
         Rejoin::Manual => "look at them, then seed this node anew from the primary (docs/agents/mysqld.md)",

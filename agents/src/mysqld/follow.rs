@@ -63,10 +63,12 @@ pub async fn run(site: Arc<Site>) {
     let mut roles = site.roles.clone();
     loop {
         roles.mark_unchanged();
+        let turn = site.turn.lock().await;
         let outcome = match reserved.client().await {
             Ok(client) => follower.turn(client).await,
             Err(error) => Err(error),
         };
+        drop(turn);
         if outcome.is_err() {
             reserved.drop_client();
         }
@@ -98,9 +100,9 @@ impl Follower {
             self.site.events.note("warn", "mysqld-read-only", text);
         }
         if !self.prepared {
-            // It is read-only, so no commit is under way that waited; what it applies would wait for ever.
+            // What it applies would wait for ever. It is read-only: no client's commit is let go. MySQL takes up to a second for
+            // it while a replica is connected; the next primary ends its connection first of all.
             semi_sync::wait_for_nobody(client).await?;
-            semi_sync::acknowledge(client, true).await?;
             self.prepared = true;
         }
         let mut status = Status::read(client).await?;
@@ -182,6 +184,12 @@ impl Follower {
             self.uncertain = false;
             mark::settled(&self.site);
         }
+        if self.uncertain && !mark::is_set(&self.site.params) {
+            self.uncertain = false;
+            mark::settled(&self.site);
+            let text = "the mark was removed: what this copy may lack is accepted as lost";
+            self.site.events.note("warn", "mysqld-doubt-ended", text);
+        }
         let runs = status.is_some_and(|status| status.receives && status.applies);
         if runs {
             self.contact.clear();
@@ -192,11 +200,7 @@ impl Follower {
         let broken = status.map(Status::broken).unwrap_or_default();
         let received = status.map_or(0, |status| status.received.position());
         let copy = CopyStatus {
-            obstacle: if self.obstacle.is_empty() {
-                broken
-            } else {
-                self.obstacle.clone()
-            },
+            obstacle: self.why_not(broken),
             // What was received is applied before a promotion.
             position: own.position().max(received),
             history: own.history(),
@@ -212,11 +216,21 @@ impl Follower {
         Ok(())
     }
 
+    /// Why it cannot be promoted.
+    fn why_not(&self, broken: String) -> String {
+        if !self.obstacle.is_empty() {
+            return self.obstacle.clone();
+        }
+        if self.uncertain && broken.is_empty() {
+            let mark = mark::path(&self.site.params);
+            return format!("{}, or remove {} to accept that", mark::DOUBT, mark.display());
+        }
+        broken
+    }
+
     fn possible_loss(&self, runs: bool) -> String {
         if self.uncertain {
-            return "its server ended before everything that it had received was applied, and it has not caught up since: how many \
-                    transactions these were is not known"
-                .into();
+            return "what it had received and not applied when its server ended: how many transactions is not known".into();
         }
         let view = self.site.roles.borrow();
         if runs || view.in_sync.nodes.contains(&view.own.name) {

@@ -1,6 +1,6 @@
 //! Global transaction ids: which transactions a server has, and which of them another one lacks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::server::Server;
@@ -106,17 +106,33 @@ impl Gtids {
         texts.join(",")
     }
 
-    /// What its position counts in. Domains for MariaDB; the sources grow with every new primary, so MySQL's family name
-    /// stands for all of them: what one has and the other lacks is found by sets before anything is joined.
+    /// Where its transactions came from: servers that share nothing were never one. Empty when it has none.
     #[must_use]
     pub fn history(&self) -> String {
+        let origins = self.origins();
+        let shown: Vec<&str> = origins.iter().map(String::as_str).take(LISTED_MAX).collect();
+        let more = origins.len().saturating_sub(shown.len());
+        match (shown.is_empty(), more) {
+            (true, _) => String::new(),
+            (false, 0) => shown.join(","),
+            (false, _) => format!("{} and {more} more", shown.join(",")),
+        }
+    }
+
+    /// True when both have transactions of one origin.
+    #[must_use]
+    pub fn shares_history(&self, other: &Gtids) -> bool {
+        let theirs = other.origins();
+        self.origins().iter().any(|origin| theirs.contains(origin))
+    }
+
+    fn origins(&self) -> BTreeSet<String> {
         match self {
-            Gtids::Domains(all) => {
-                let mut domains: Vec<String> = all.keys().map(|(domain, _)| domain.to_string()).collect();
-                domains.dedup();
-                format!("mariadb domain {}", domains.join(","))
-            }
-            Gtids::Sources(_) => "mysql".into(),
+            Gtids::Domains(all) => all
+                .keys()
+                .map(|(domain, server)| format!("{domain}-{server}"))
+                .collect(),
+            Gtids::Sources(all) => all.keys().cloned().collect(),
         }
     }
 }
@@ -283,7 +299,9 @@ mod tests {
         assert!(maria("0-1-100,0-2-105").contains(&old));
         assert_eq!(new.position(), 105);
         assert_eq!(maria("0-2-105,0-1-99,3-1-7").last_of_domains(), "0-2-105,3-1-7");
-        assert_eq!(new.history(), "mariadb domain 0");
+        assert_eq!(new.history(), "0-1,0-2");
+        assert!(old.shares_history(&new) && !old.shares_history(&maria("0-3-7")));
+        assert_eq!(maria("").history(), "");
     }
 
     #[test]

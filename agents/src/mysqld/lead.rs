@@ -60,10 +60,12 @@ pub async fn run(site: Arc<Site>) {
     loop {
         // A change that comes during the turn wakes the next one at once.
         roles.mark_unchanged();
+        let turn = site.turn.lock().await;
         let outcome = match reserved.client().await {
             Ok(client) => lead.turn(client).await,
             Err(error) => Err(error),
         };
+        drop(turn);
         if outcome.is_err() {
             reserved.drop_client();
         }

@@ -2,8 +2,8 @@
 //!
 //! What a replica has received and not applied stands in its relay log alone, which servers drop at their start (MariaDB
 //! always, MySQL with relay_log_recovery) or may not have on disk. So a server that ended with this mark may lack what it
-//! acknowledged to the primary, although the cluster counts on its copy: until it has caught up, that is said as a possible
-//! loss.
+//! acknowledged to the primary, although the cluster counts on its copy: until it has caught up it is not promoted. An operator
+//! who accepts the loss removes the mark.
 
 use std::fs;
 use std::io;
@@ -12,7 +12,12 @@ use std::path::PathBuf;
 use super::params::Params;
 use super::site::Site;
 
-fn path(params: &Params) -> PathBuf {
+/// What is said of a copy in doubt.
+pub const DOUBT: &str = "its server ended before everything that it had received was applied, and has not caught up since: what it \
+                         acknowledged may be missing; bring the other node back";
+
+/// The mark.
+pub fn path(params: &Params) -> PathBuf {
     params.datadir.join("holdfast.follows")
 }
 

@@ -211,7 +211,8 @@ impl MysqldAgent {
 
     async fn become_primary(&mut self, deadline: Time) -> Result<(), AgentError> {
         let site = self.site()?;
-        self.leave();
+        promote::refuse(&site)?;
+        self.leave_between_turns(&site, deadline).await?;
         bounded(deadline, promote::promote(&site, deadline)).await?;
         self.keep(lead::run(site));
         Ok(())
@@ -219,10 +220,20 @@ impl MysqldAgent {
 
     async fn become_replica(&mut self, toward: Option<&Peer>, deadline: Time) -> Result<(), AgentError> {
         let site = self.site()?;
-        self.leave();
+        self.leave_between_turns(&site, deadline).await?;
         bounded(deadline, demote::demote(&site, toward, deadline)).await?;
         self.keep(follow::run(site));
         Ok(())
+    }
+
+    /// Ends what looks after the server when none of its statements is under way.
+    async fn leave_between_turns(&mut self, site: &Site, deadline: Time) -> Result<(), AgentError> {
+        let turn = async {
+            let _between = site.turn.lock().await;
+            self.leave();
+            Ok(())
+        };
+        bounded(deadline, turn).await
     }
 }
 

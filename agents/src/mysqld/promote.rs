@@ -17,6 +17,17 @@ use crate::roles::RolesView;
 /// How long a look at what the others have may hold a promotion up.
 const LOOK_LIMIT: Duration = Duration::from_millis(300);
 
+/// Those who assigned it may not have known yet that this copy is in doubt.
+///
+/// # Errors
+/// It is.
+pub fn refuse(site: &Site) -> Result<(), AgentError> {
+    if mark::is_doubtful(site) {
+        return Err(AgentError(format!("cannot be promoted: {}", mark::DOUBT)));
+    }
+    Ok(())
+}
+
 /// Lets the server take writes.
 ///
 /// The proof that this is right is the runner's: it holds a permit, and the committed set names this node, so this copy has
@@ -44,7 +55,6 @@ pub async fn promote(site: &Site, deadline: Time) -> Result<(), AgentError> {
         .await
         .map_err(wrong("cannot end replication"))?;
     mark::clear(&site.params);
-    mark::settled(site);
     let step = wrong("cannot set up semi-synchronous replication");
     wait_as_agreed(site, &mut client).await.map_err(step)?;
     let view = site.view();

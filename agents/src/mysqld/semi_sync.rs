@@ -3,10 +3,17 @@
 //! It never falls back by itself: the time after which a server would is set to its largest value, and it waits without a
 //! replica too. Whether it waits is decided by the committed set alone (see [`super::lead`]).
 
+use std::time::Duration;
+
 use super::client::{Client, SqlError};
 
 /// Milliseconds, about 49 days; larger values overflow in some versions.
 const NEVER_MS: u32 = u32::MAX;
+
+/// A commit that would wait goes on after a millisecond.
+const AT_ONCE_MS: u32 = 1;
+/// How long switching off may take.
+const SWITCH_LIMIT: Duration = Duration::from_secs(30);
 
 /// What a primary says of its waiting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,9 +105,23 @@ pub async fn wait_for_nobody(client: &mut Client) -> Result<(), SqlError> {
     let prefix = client.server().semi_sync_primary();
     // MySQL's switch takes up to a second.
     if SemiSync::read(client).await?.enabled {
-        client.run(&format!("SET GLOBAL {prefix}_enabled=OFF")).await?;
+        // Not given up early: it must not come into force after a later switch to on.
+        let statement = format!("SET GLOBAL {prefix}_enabled=OFF");
+        client.run_within(&statement, SWITCH_LIMIT).await?;
     }
     Ok(())
+}
+
+/// What is applied from another primary waits no more, at once and without the switch. Only where no client can write and no
+/// commit is under way.
+///
+/// # Errors
+/// No answer.
+pub async fn let_pass(client: &mut Client) -> Result<(), SqlError> {
+    let prefix = client.server().semi_sync_primary();
+    client
+        .run(&format!("SET GLOBAL {prefix}_timeout={AT_ONCE_MS}"))
+        .await
 }
 
 /// Whether this server acknowledges as a replica; takes effect when replication starts.

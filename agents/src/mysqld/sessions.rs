@@ -52,14 +52,17 @@ pub async fn end(client: &mut Client, params: &Params, spare: &[u32]) -> Result<
         if session.awaits_replica {
             continue;
         }
-        match client.run(&format!("KILL CONNECTION {}", session.id)).await {
-            // 1094: it ended by itself meanwhile.
-            Ok(()) => {}
-            Err(error) if error.code() == Some(1094) => {}
-            Err(error) => return Err(error),
-        }
+        kill(client, session.id).await?;
     }
     Ok(left)
+}
+
+async fn kill(client: &mut Client, id: u64) -> Result<(), SqlError> {
+    match client.run(&format!("KILL CONNECTION {id}")).await {
+        // 1094: it ended by itself meanwhile.
+        Err(error) if error.code() != Some(1094) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Addresses of the replicas that are connected, as the server writes them.

@@ -33,6 +33,9 @@ pub struct Site {
     pub lease: Duration,
     /// Beginning of the names of this resource's files that need not outlive a reboot.
     pub state: PathBuf,
+    /// Held during a turn of what looks after the server. An action takes it first: no statement of a turn may still be under
+    /// way when the role changes, or it could undo what the action did.
+    pub turn: tokio::sync::Mutex<()>,
 }
 
 impl Site {
@@ -54,6 +57,7 @@ impl Site {
             state: context
                 .state_dir
                 .join(format!("{}.{}", context.group, context.resource)),
+            turn: tokio::sync::Mutex::default(),
         })
     }
 

@@ -3,6 +3,7 @@
 
 #![allow(missing_docs)]
 
+mod certificates;
 mod node;
 mod pair;
 mod replication;

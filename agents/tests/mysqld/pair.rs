@@ -11,6 +11,7 @@ use holdfast_agents::roles::{Copies, InSync, Peer, RolesView};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::certificates::Certificates;
 use crate::node::{LEASE, Node, PATIENCE, deadline, until};
 use crate::server::{Kind, free_port};
 
@@ -56,11 +57,27 @@ fn options(kind: &Kind) -> Vec<String> {
 
 impl Pair {
     pub fn new(kind: &Kind, params: &[(&str, &str)]) -> Pair {
+        Self::with(kind, params, &[])
+    }
+
+    pub fn with_certificates(kind: &Kind, certificates: &Certificates) -> Pair {
+        let [ca, cert, key] = ["ca.pem", "node.pem", "node.key"].map(|name| certificates.file(name));
+        let options = [
+            format!("--ssl-ca={ca}"),
+            format!("--ssl-cert={cert}"),
+            format!("--ssl-key={key}"),
+        ];
+        let params = [("tls_ca", &*ca), ("tls_cert", &*cert), ("tls_key", &*key)];
+        Self::with(kind, &params, &options)
+    }
+
+    fn with(kind: &Kind, params: &[(&str, &str)], more: &[String]) -> Pair {
         let addresses: [IpAddr; 2] = [A, B].map(|text| text.parse().unwrap());
         let port = free_port(&addresses);
         let mut all = vec![("mode", "replication"), ("probe_interval_ms", "500")];
         all.extend(params);
-        let node = |name, address| Node::new(name, kind, address, port, &options(kind), &all);
+        let options = [&options(kind)[..], more].concat();
+        let node = |name, address| Node::new(name, kind, address, port, &options, &all);
         let (a, b) = (node("a", addresses[0]), node("b", addresses[1]));
         let agreed = Arc::new(Mutex::new(Agreed {
             listens: true,

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use holdfast_agents::mysqld::client::Client;
 use nix::sys::signal::Signal;
 
+use crate::certificates::Certificates;
 use crate::node::{LEASE, PATIENCE, deadline, until};
 use crate::pair::{Load, Pair, lacks};
 use crate::server::kinds;
@@ -176,6 +178,12 @@ async fn come_back(pair: &mut Pair, name: &str) -> Vec<(String, String)> {
     }
 }
 
+async fn awaits_replica(root: &mut Client) -> bool {
+    let rows = root.rows("SHOW PROCESSLIST").await.unwrap();
+    rows.iter()
+        .any(|row| row.text(&["State"]).starts_with("Waiting for semi-sync ACK"))
+}
+
 /// A primary that has a transaction which nobody else received and nobody was told is safe.
 async fn with_a_tail(pair: &mut Pair) {
     pair.begin().await;
@@ -185,12 +193,7 @@ async fn with_a_tail(pair: &mut Pair) {
     let mut app = pair.app("a").await.unwrap();
     let write = tokio::spawn(async move { app.run("INSERT INTO shop.t VALUES (7)").await });
     let mut root = pair.a.root().await;
-    until("the commit waits", async || {
-        let rows = root.rows("SHOW PROCESSLIST").await.unwrap();
-        rows.iter()
-            .any(|row| row.text(&["State"]).starts_with("Waiting for semi-sync ACK"))
-    })
-    .await;
+    until("the commit waits", async || awaits_replica(&mut root).await).await;
     drop(root);
     pair.a.server.signal(Signal::SIGKILL);
     pair.a.failure().await;
@@ -198,9 +201,19 @@ async fn with_a_tail(pair: &mut Pair) {
     pair.b.stop().await;
     pair.b.start().await.unwrap();
     // Its relay log may have held more than was applied.
-    pair.b
+    let copy = pair
+        .b
         .until_copy("it says that it may lack something", |copy| {
-            copy.possible_loss.contains("has not caught up")
+            !copy.obstacle.is_empty()
+        })
+        .await;
+    assert!(copy.obstacle.contains("has not caught up"), "{}", copy.obstacle);
+    let refused = pair.b.agent.promote(deadline(PATIENCE)).await.unwrap_err();
+    assert!(refused.0.contains("has not caught up"), "{refused}");
+    std::fs::remove_file(pair.b.server.file("data/holdfast.follows")).unwrap();
+    pair.b
+        .until_copy("the loss is accepted", |copy| {
+            copy.obstacle.is_empty() && copy.position > 0
         })
         .await;
     pair.promote("b", true).await.unwrap();
@@ -229,6 +242,50 @@ async fn what_only_an_old_primary_has_is_taken_back_and_told() {
         }
         let copy = pair.a.until_copy("it follows", |copy| copy.readable).await;
         assert_eq!(copy.possible_loss, "");
+    }
+}
+
+#[tokio::test]
+async fn a_demotion_that_cannot_hand_over_fails_and_the_server_can_be_killed() {
+    for kind in kinds() {
+        let mut pair = Pair::new(&kind, PRIVATE);
+        pair.begin().await;
+        pair.listen(false);
+        pair.b.server.signal(Signal::SIGSTOP);
+        let mut app = pair.app("a").await.unwrap();
+        let write = tokio::spawn(async move { app.run("INSERT INTO shop.t VALUES (1)").await });
+        let mut root = pair.a.root().await;
+        until("the commit waits", async || awaits_replica(&mut root).await).await;
+        let toward = Pair::peer("b");
+        let soon = deadline(LEASE);
+        let failed = pair.a.agent.demote(Some(&toward), soon).await.unwrap_err();
+        assert!(
+            !write.is_finished(),
+            "a commit that nobody received is acknowledged: {failed}"
+        );
+        pair.a.agent.kill(deadline(PATIENCE)).await.unwrap();
+        assert!(write.await.unwrap().is_err());
+    }
+}
+
+#[tokio::test]
+async fn with_certificates_replication_is_encrypted_and_the_account_asks_for_one() {
+    for kind in kinds() {
+        let Some(certificates) = Certificates::new() else {
+            eprintln!("not run: openssl is missing");
+            return;
+        };
+        let mut pair = Pair::with_certificates(&kind, &certificates);
+        pair.begin().await;
+        let status = pair.b.root().await.rows("SHOW REPLICA STATUS").await.unwrap();
+        let row = status.first().unwrap();
+        assert_eq!(row.text(&["Source_SSL_Allowed", "Master_SSL_Allowed"]), "Yes");
+        let who = "SELECT DISTINCT ssl_type FROM mysql.user WHERE user='holdfast'";
+        assert_eq!(pair.b.value(who).await, "X509");
+        // Without a certificate the account is of no use.
+        let address = pair.socket_of("a");
+        let refused = Client::remote(address, "holdfast", None, LEASE).await;
+        assert_eq!(refused.err().and_then(|error| error.code()), Some(1045));
     }
 }
 

@@ -102,3 +102,45 @@ async fn what_may_not_run_any_more_is_halted_at_once() {
         assert!(reason.contains("signal"), "{reason}");
     }
 }
+
+/// A small file system of its own.
+struct Mount(tempfile::TempDir);
+
+impl Mount {
+    fn new() -> Option<Mount> {
+        let folder = tempfile::tempdir().unwrap();
+        let options = nix::mount::MsFlags::empty();
+        nix::mount::mount(
+            Some("tmpfs"),
+            folder.path(),
+            Some("tmpfs"),
+            options,
+            Some("size=4m"),
+        )
+        .ok()?;
+        Some(Mount(folder))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_a_failure_with_its_reason() {
+    for kind in kinds() {
+        let Some(mount) = Mount::new() else {
+            eprintln!("not run: nothing can be mounted here");
+            return;
+        };
+        let folder = mount.0.path().display().to_string();
+        let mut node = node(&kind, &[("datadir", &folder), ("probe_interval_ms", "100")]);
+        node.start().await.unwrap();
+        std::fs::write(mount.0.path().join("full"), vec![0; 7 << 19]).unwrap();
+        let reason = node.failure().await;
+        assert!(reason.starts_with("the disk is full"), "{reason}");
+        node.stop().await;
+    }
+}
