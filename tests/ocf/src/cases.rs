@@ -76,6 +76,15 @@ pub const CASES: &[Case] = &[
         ..PLAIN
     },
     Case {
+        name: "Stateful (promotable)",
+        agent: "pacemaker:Stateful",
+        params: &[("state", "/run/t/state")],
+        promotable: true,
+        state: "ls; cat /run/attributes /run/holdfast-agentd/shop.attributes 2>/dev/null; true",
+        breaks: "rm state",
+        ..PLAIN
+    },
+    Case {
         name: "Delay",
         agent: "heartbeat:Delay",
         params: &[("startdelay", "0"), ("stopdelay", "0"), ("mondelay", "0")],
@@ -352,45 +361,12 @@ END",
         ..PLAIN
     },
     Case {
-        name: "vsftpd",
-        agent: "heartbeat:vsftpd",
-        params: &[("config_file", "/run/t/vsftpd.conf")],
-        needs: &["vsftpd"],
-        setup: "mkdir -p /var/run/vsftpd/empty; printf 'listen=YES\\nlisten_port=2121\\nbackground=YES\\nseccomp_sandbox=NO\\n' > vsftpd.conf",
-        state: "names vsftpd",
-        breaks: "end vsftpd",
-        ..PLAIN
-    },
-    Case {
         name: "postfix",
         agent: "heartbeat:postfix",
         needs: &["postfix"],
         setup: "postconf -e inet_interfaces=loopback-only compatibility_level=3.6 >/dev/null 2>&1; newaliases 2>/dev/null; true",
         state: "names master",
         breaks: "end master; end qmgr; end pickup",
-        ..PLAIN
-    },
-    Case {
-        name: "Xinetd",
-        agent: "heartbeat:Xinetd",
-        params: &[("service", "probe")],
-        needs: &["xinetd"],
-        setup: "cat > /etc/xinetd.d/probe <<END
-service probe
-{
- type = UNLISTED
- port = 7777
- socket_type = stream
- protocol = tcp
- wait = no
- user = root
- server = /bin/cat
- disable = yes
-}
-END
-xinetd -pidfile /run/xinetd.pid >/dev/null 2>&1; while [ ! -e /run/xinetd.pid ]; do sleep 0.05; done",
-        state: "grep disable /etc/xinetd.d/probe",
-        breaks: "sed -i 's/disable.*/disable = yes/' /etc/xinetd.d/probe",
         ..PLAIN
     },
     Case {

@@ -98,6 +98,10 @@ impl Host for Runner {
             ..
         } = self;
         let done = runtime.block_on(async {
+            if action == "monitor" {
+                // Ends the recurring looks: two actions of one resource never run at a time.
+                let _ = agent.probe().await;
+            }
             match action {
                 "monitor" => match direct.look(&Call::new("monitor", LIMIT)).await {
                     Ok(ran) => Ok((Some(ran.code.0), ran.reason)),
@@ -115,9 +119,16 @@ impl Host for Runner {
 
     fn noticed(&mut self) -> Option<String> {
         let Runner {
-            runtime, failures, ..
+            runtime,
+            agent,
+            failures,
+            ..
         } = self;
-        let wait = async { tokio::time::timeout(PATIENCE, failures.recv()).await };
+        let wait = async {
+            // As after a restart of had-agentd: from here on it is looked at again.
+            let _ = agent.adopt().await;
+            tokio::time::timeout(PATIENCE, failures.recv()).await
+        };
         Some(match runtime.block_on(wait) {
             Ok(Some((_, AgentEvent::Failed(reason)))) => reason,
             Ok(other) => format!("not noticed: {other:?}"),
