@@ -18,6 +18,7 @@ pub mod fence;
 pub mod filesystem;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+pub mod galera;
 pub mod group;
 pub mod guard;
 pub mod leftovers;

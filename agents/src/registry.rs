@@ -1,7 +1,7 @@
 //! The resource agents that are built in.
 
 use crate::agent::{AgentContext, AgentError, AgentMeta, ResourceAgent};
-use crate::{drbd, exec, filesystem, mysqld, ocf, rabbitmq, redis, systemd, vip};
+use crate::{drbd, exec, filesystem, galera, mysqld, ocf, rabbitmq, redis, systemd, vip};
 
 /// All agents.
 pub const AGENTS: &[&AgentMeta] = &[
@@ -14,6 +14,7 @@ pub const AGENTS: &[&AgentMeta] = &[
     &ocf::META,
     &redis::META,
     &rabbitmq::META,
+    &galera::META,
 ];
 
 /// Builds the agent `kind` for one resource, checking its parameters. Touches nothing.
@@ -31,6 +32,7 @@ pub fn build(kind: &str, context: AgentContext) -> Result<Box<dyn ResourceAgent>
         kind if kind.starts_with(holdfast_proto::ocf::PREFIX) => ocf::build(kind, context),
         "redis" => redis::build(context),
         "rabbitmq" => rabbitmq::build(context),
+        "galera" => galera::build(context),
         #[cfg(test)]
         "scripted" => Ok(crate::group::tests::scripted(context)),
         _ => {

@@ -30,6 +30,10 @@ pub const UNIT: &[Need] = &[
     // OCF agents, which the tests read.
     ("ocf-tester", "resource-agents"),
     ("mariadbd", "mariadb-server-core"),
+    ("/usr/lib/galera/libgalera_smm.so", "galera-4"),
+    // Its scripts for state transfers, which the core package does not have.
+    ("wsrep_sst_rsync", "mariadb-server"),
+    ("rsync", "rsync"),
     ("mariadb-binlog", "mariadb-client-core"),
     ("redis-server", "redis-server"),
     (

@@ -14,7 +14,7 @@ mod follow;
 pub mod gtid;
 mod health;
 mod hold;
-mod inner;
+pub(crate) mod inner;
 mod keeper;
 mod lead;
 mod mark;

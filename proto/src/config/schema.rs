@@ -148,6 +148,21 @@ pub const RESOURCE_KINDS: &[KindSpec] = &[
         ],
     },
     KindSpec {
+        kind: "galera",
+        requires: Requires::Fencing,
+        roles: Roles::Always,
+        params: &[
+            optional("command", ParamForm::Command),
+            optional("user", ParamForm::User),
+            optional("socket", ParamForm::Path),
+            optional("datadir", ParamForm::Path),
+            optional("port", ParamForm::Number(1, 65_535)),
+            optional("link", ParamForm::Number(1, 8)),
+            optional("probe_interval", ParamForm::Millis(100, 60_000)),
+            optional("probe_timeout", ParamForm::Millis(100, 60_000)),
+        ],
+    },
+    KindSpec {
         kind: "mysqld",
         requires: Requires::Fencing,
         roles: Roles::When("mode", "replication"),

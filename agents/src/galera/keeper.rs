@@ -1,0 +1,288 @@
+//! Looks after the member: joins when there is something to join, tells what its copy is like, and on the promoted node says
+//! which members have everything.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Shared;
+use super::place::{self, Place};
+use super::server::{How, Server, blocking};
+use super::status::Status;
+use crate::clock;
+use crate::mysqld::client::Client;
+use crate::roles::{CopyStatus, InSync, RolesView};
+
+/// So many looks in a row without an answer, and the server counts as failed.
+const SILENT_MAX: u32 = 10;
+/// While nobody can be joined, others are asked once in so many looks: each attempt is a line in their logs.
+const ASK_EACH: u32 = 4;
+/// Makes the component of this node the primary one, in a server that has lost the others.
+pub const RESTORE: &str = "SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES'";
+
+/// The last primary component that this node was in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Component {
+    /// How many members it had.
+    pub size: usize,
+    /// All of them are nodes of this cluster.
+    pub is_ours: bool,
+}
+
+impl Component {
+    /// Whether the register may decide which half goes on when it broke. Only for two members, both of them ours: then Galera
+    /// itself stops both halves, so nothing goes on without a word from here. Of three or more the larger part goes on by
+    /// Galera's own quorum, and an arbitrator counts there too.
+    #[must_use]
+    pub fn is_pair(&self) -> bool {
+        self.is_ours && (1..=2).contains(&self.size)
+    }
+}
+
+/// State of the loop.
+#[derive(Default)]
+struct Keeper {
+    client: Option<Client>,
+    silent: u32,
+    looks: u32,
+    /// The last wish, repeated while it is the same.
+    wish: Option<InSync>,
+    place: Option<Place>,
+}
+
+/// Runs until it is dropped.
+pub async fn keep(shared: Arc<Shared>) {
+    let mut roles = shared.context.roles.clone();
+    let mut keeper = Keeper::default();
+    loop {
+        let view = roles.borrow_and_update().clone();
+        let mut server = shared.server.lock().await;
+        if server.is_up().await {
+            drop(server);
+            if !keeper.look(&shared, &view).await {
+                return;
+            }
+        } else if let Some(reason) = server.inner.end.reason() {
+            tracing::debug!("the server ended: {reason}");
+            return;
+        } else if !keeper.wait(&shared, &mut server, &view).await {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(shared.params.interval) => {}
+            changed = roles.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+impl Keeper {
+    /// No server runs: it is joined when another member does. False when it failed.
+    async fn wait(&mut self, shared: &Shared, server: &mut Server, roles: &RolesView) -> bool {
+        let place = match self.place.take() {
+            Some(place) => place,
+            None => match Place::find(&shared.params, shared.patience()).await {
+                Ok(place) => place,
+                Err(error) => {
+                    shared.context.events.failed(error.0);
+                    return false;
+                }
+            },
+        };
+        shared.context.copy.tell(told(&place, roles));
+        let due = self.looks.is_multiple_of(ASK_EACH);
+        self.looks = self.looks.wrapping_add(1);
+        let members = if due {
+            server.members(roles).await
+        } else {
+            Vec::new()
+        };
+        if members.is_empty() {
+            shared.say(&format!(
+                "{}: waits for a member to join, or to be promoted",
+                place.text()
+            ));
+            self.place = Some(place);
+            return true;
+        }
+        let text = format!("joins {} from {}", members.join(" and "), place.text());
+        shared.say(&text);
+        shared.context.events.note("info", "galera-joins", text);
+        let deadline = clock::now() + shared.patience();
+        if let Err(error) = server.launch(How::Join, &place, roles, deadline).await {
+            shared.context.events.failed(error.0);
+            return false;
+        }
+        true
+    }
+
+    /// A server runs. False when it failed.
+    async fn look(&mut self, shared: &Shared, roles: &RolesView) -> bool {
+        let status = match self.ask(shared).await {
+            Ok(status) => status,
+            Err(None) => {
+                // While it is filled there is no socket.
+                shared.say("is starting, or being filled by another member");
+                shared.context.copy.tell(CopyStatus {
+                    obstacle: "it is starting, or being filled by another member".into(),
+                    ..CopyStatus::default()
+                });
+                return true;
+            }
+            Err(Some(error)) => {
+                self.silent += 1;
+                if self.silent < SILENT_MAX {
+                    return true;
+                }
+                shared
+                    .context
+                    .events
+                    .failed(format!("the server does not answer: {error}"));
+                return false;
+            }
+        };
+        self.silent = 0;
+        shared.say(&status.text());
+        let datadir = shared.params.datadir.clone();
+        if status.is_primary {
+            let component = Component {
+                size: status.size,
+                is_ours: status.nodes(roles).is_some(),
+            };
+            *shared.component() = Some(component);
+        }
+        if status.is_synced {
+            let marking = datadir.clone();
+            if let Err(error) = blocking(move || place::mark_whole(&marking, true)).await {
+                tracing::warn!("{}: {error}", datadir.display());
+            }
+        }
+        let is_promoted = shared.promoted.load(Ordering::SeqCst);
+        if is_promoted {
+            self.wish_for(shared, &status, roles);
+            self.restore(shared, &status, roles).await;
+        } else {
+            self.wish = None;
+        }
+        shared.context.copy.tell(CopyStatus {
+            obstacle: obstacle(&status, shared),
+            position: status.seqno,
+            history: status.history.clone(),
+            position_text: format!("{}:{}", status.history, status.seqno),
+            // Virtually synchronous: what is certified is on all members.
+            lag_ms: status.is_synced.then_some(0),
+            possible_loss: String::new(),
+            wish: self.wish.clone(),
+            readable: status.is_synced,
+        });
+        true
+    }
+
+    /// `Err(None)`: there is no socket yet.
+    async fn ask(&mut self, shared: &Shared) -> Result<Status, Option<String>> {
+        let limit = shared.params.timeout;
+        let mut client = match self.client.take() {
+            Some(client) => client,
+            None => match Client::local(&shared.params.socket, limit).await {
+                Ok(client) => client,
+                Err(error) if error.is_absent() => return Err(None),
+                Err(error) => return Err(Some(error.to_string())),
+            },
+        };
+        let status = Status::ask(&mut client)
+            .await
+            .map_err(|error| Some(error.to_string()))?;
+        self.client = Some(client);
+        Ok(status)
+    }
+
+    /// The promoted node says which copies have everything: the members of the primary component. When it lost the others and
+    /// stands still, itself alone: once that is committed no other node is promoted, so it may go on.
+    fn wish_for(&mut self, shared: &Shared, status: &Status, roles: &RolesView) {
+        let own = BTreeSet::from([roles.own.name.clone()]);
+        let wanted = if status.is_primary {
+            let named = |name: &String| status.members.iter().any(|address| is_of(roles, name, *address));
+            let others = roles
+                .others
+                .iter()
+                .map(|peer| &peer.name)
+                .filter(|name| named(name))
+                .cloned();
+            others.chain(own).collect()
+        } else if shared.component().as_ref().is_some_and(Component::is_pair) {
+            own
+        } else {
+            return;
+        };
+        if wanted == roles.in_sync.nodes {
+            self.wish = None;
+            return;
+        }
+        let last = self.wish.as_ref();
+        if last.is_some_and(|wish| wish.nodes == wanted && wish.generation > roles.in_sync.generation) {
+            return;
+        }
+        let above = roles
+            .in_sync
+            .generation
+            .max(last.map_or(0, |wish| wish.generation));
+        self.wish = Some(InSync {
+            generation: above + 1,
+            nodes: wanted,
+        });
+    }
+
+    /// The promoted node goes on alone.
+    ///
+    /// The proof: it is promoted under a permit that has not ended, the register has committed that only its copy has
+    /// everything, so no other node can be promoted from here on; and as a half of two, the other half stands still by Galera's
+    /// own quorum, until it joins this one.
+    async fn restore(&mut self, shared: &Shared, status: &Status, roles: &RolesView) {
+        let only_this = roles.in_sync.nodes.len() == 1 && roles.in_sync.nodes.contains(&roles.own.name);
+        let permitted = shared.context.permit.borrow().until > clock::now();
+        let is_pair = shared.component().as_ref().is_some_and(Component::is_pair);
+        if status.is_primary || !only_this || !permitted || !is_pair {
+            return;
+        }
+        let Some(client) = &mut self.client else {
+            return;
+        };
+        match client.run(RESTORE).await {
+            Ok(()) => shared.context.events.note(
+                "warn",
+                "galera-restored",
+                "the other member is gone, and only this copy counts from now on: this node goes on alone",
+            ),
+            Err(error) => tracing::warn!("{RESTORE}: {error}"),
+        }
+    }
+}
+
+fn is_of(roles: &RolesView, name: &str, address: std::net::IpAddr) -> bool {
+    let mut peers = roles.others.iter();
+    peers.any(|peer| peer.name == name && peer.addresses.contains(&address))
+}
+
+fn obstacle(status: &Status, shared: &Shared) -> String {
+    if status.is_synced {
+        return String::new();
+    }
+    if status.is_primary {
+        return format!("it is being filled by another member ({})", status.state);
+    }
+    // It lost the others. What it had until then, it has.
+    match shared.component().as_ref() {
+        Some(component) if component.is_pair() => String::new(),
+        _ => "it is not in the primary component, and Galera's own quorum decides which part goes on".into(),
+    }
+}
+
+/// What is told of a copy on which no server runs.
+pub fn told(place: &Place, roles: &RolesView) -> CopyStatus {
+    CopyStatus {
+        obstacle: place.obstacle(roles),
+        position: place.seqno,
+        history: place.told_history(),
+        position_text: place.text(),
+        ..CopyStatus::default()
+    }
+}

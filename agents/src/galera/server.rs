@@ -1,0 +1,234 @@
+//! The server's process: launched to join, or to found a cluster.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use holdfast_guards::options::{Flavour, Options};
+use holdfast_guards::{Disk, Node, galera as guard};
+use holdfast_proto::time::Time;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::params::Params;
+use super::place::{self, Place};
+use super::status::Status;
+use crate::agent::{AgentContext, AgentError, Cutter, Presence};
+use crate::mysqld::client::Client;
+use crate::mysqld::inner::Inner;
+use crate::roles::{Peer, RolesView};
+
+/// How long another member's port may take to answer.
+const REACH: Duration = Duration::from_millis(1000);
+/// Pause between looks at a server that is to become ready.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How a server is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// As a member of the cluster that others run.
+    Join,
+    /// As the first member. Needs the right to: see [`super::GaleraAgent`].
+    Found,
+}
+
+/// One server.
+pub struct Server {
+    /// Runs the process.
+    pub inner: Inner,
+    context: AgentContext,
+    params: Params,
+    saved: PathBuf,
+    /// What freezes or kills it, for the thread that enforces permits.
+    halt: Arc<Mutex<Option<Cutter>>>,
+}
+
+impl Server {
+    /// Takes over what an earlier had-agentd started, if it still runs.
+    ///
+    /// # Errors
+    /// Parameters that are wrong.
+    pub fn build(context: &AgentContext, params: &Params) -> Result<Server, AgentError> {
+        let saved = context
+            .state_dir
+            .join(format!("{}.{}.galera", context.group, context.resource));
+        let mut own = context.clone();
+        own.saved = fs::read_to_string(&saved).unwrap_or_default();
+        let inner = Inner::build(&own, &params.runner()?, &[])?;
+        let halt = Arc::new(Mutex::new(inner.agent.halter()));
+        Ok(Server {
+            inner,
+            context: context.clone(),
+            params: params.clone(),
+            saved,
+            halt,
+        })
+    }
+
+    /// Halts whichever process is the newest.
+    #[must_use]
+    pub fn halter(&self) -> Cutter {
+        let halt = Arc::clone(&self.halt);
+        Arc::new(move || {
+            let current = halt.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            current.map_or(Ok(()), |halt| halt())
+        })
+    }
+
+    /// True while its process is there.
+    pub async fn is_up(&mut self) -> bool {
+        self.inner.agent.probe().await == Presence::Active
+    }
+
+    /// Starts the process. It is ready later: [`Server::ready`].
+    ///
+    /// # Errors
+    /// It is refused, or did not start.
+    pub async fn launch(
+        &mut self,
+        how: How,
+        place: &Place,
+        roles: &RolesView,
+        deadline: Time,
+    ) -> Result<(), AgentError> {
+        refuse_founding(&self.params).await?;
+        let (datadir, found) = (self.params.datadir.clone(), how == How::Found);
+        let prepared = blocking(move || {
+            if found {
+                return place::allow_founding(&datadir);
+            }
+            // From here until it is in step again it may lack something.
+            place::mark_whole(&datadir, false)
+                .map_err(|error| AgentError(format!("{} cannot be written to: {error}", datadir.display())))
+        });
+        prepared.await?;
+        let arguments = self.arguments(how, place, roles)?;
+        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut fresh = self.context.clone();
+        fresh.saved = String::new();
+        self.inner = Inner::build(&fresh, &self.params.runner()?, &words)?;
+        *self.halt.lock().unwrap_or_else(PoisonError::into_inner) = self.inner.agent.halter();
+        self.inner.listen();
+        self.inner.agent.start(deadline).await?;
+        let saved = self.inner.agent.saved();
+        fs::write(&self.saved, saved)
+            .map_err(|error| AgentError(format!("{}: {error}", self.saved.display())))?;
+        self.inner.end.arm().map_err(AgentError)
+    }
+
+    fn arguments(&self, how: How, place: &Place, roles: &RolesView) -> Result<Vec<String>, AgentError> {
+        let address = |peer: &Peer| {
+            let address = peer.addresses.get(self.params.link).or(peer.addresses.first())?;
+            Some(std::net::SocketAddr::new(*address, self.params.port).to_string())
+        };
+        let others: Vec<String> = roles.others.iter().filter_map(address).collect();
+        let Some(own) = roles
+            .own
+            .addresses
+            .get(self.params.link)
+            .or(roles.own.addresses.first())
+        else {
+            return Err(AgentError::new("the addresses of the nodes are not known yet"));
+        };
+        // The list names the others only: whatever stands in files, this process joins them or nobody.
+        let mut arguments = vec![
+            "--wsrep-on=ON".to_owned(),
+            format!("--wsrep-cluster-address=gcomm://{}", others.join(",")),
+            format!("--wsrep-node-name={}", roles.own.name),
+            format!("--wsrep-node-incoming-address={own}"),
+        ];
+        if !self
+            .params
+            .command
+            .iter()
+            .any(|word| word.starts_with("--wsrep-node-address"))
+        {
+            arguments.push(format!("--wsrep-node-address={own}"));
+        }
+        if !place.history.is_empty() {
+            arguments.push(format!("--wsrep-start-position={}", place.text()));
+        }
+        match how {
+            How::Found => arguments.push("--wsrep-new-cluster".into()),
+            // Without a host behind it this would found a cluster.
+            How::Join if others.is_empty() => {
+                return Err(AgentError::new("there is no other node to join"));
+            }
+            How::Join => {}
+        }
+        Ok(arguments)
+    }
+
+    /// Says whether a start would be refused.
+    ///
+    /// # Errors
+    /// It would, and why.
+    pub async fn refusal(&mut self) -> Result<(), AgentError> {
+        refuse_founding(&self.params).await
+    }
+
+    /// Waits until it is a member of the primary component and has everything. The caller bounds the wait.
+    ///
+    /// # Errors
+    /// It ended.
+    pub async fn ready(&mut self) -> Result<Status, AgentError> {
+        loop {
+            if let Some(reason) = self.inner.end.reason() {
+                return Err(AgentError(format!("the server ended: {reason}")));
+            }
+            if let Ok(mut client) = Client::local(&self.params.socket, self.params.timeout).await
+                && let Ok(status) = Status::ask(&mut client).await
+                && status.is_synced
+            {
+                return Ok(status);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Other nodes on which a member of the cluster listens.
+    pub async fn members(&mut self, roles: &RolesView) -> Vec<String> {
+        let mut found = Vec::new();
+        for peer in &roles.others {
+            let Some(address) = peer.addresses.get(self.params.link).or(peer.addresses.first()) else {
+                continue;
+            };
+            let connected = timeout(REACH, TcpStream::connect((*address, self.params.port))).await;
+            if matches!(connected, Ok(Ok(_))) {
+                found.push(peer.name.clone());
+            }
+        }
+        found
+    }
+}
+
+/// A node whose files would found a cluster is not started at all: what the agent says on the command line overrides them, but
+/// whoever wrote that will start the server by other means too.
+async fn refuse_founding(params: &Params) -> Result<(), AgentError> {
+    let files = params.option_files();
+    blocking(move || {
+        let disk = Disk::here();
+        let node = Node::new(&disk);
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        let options = Options::read(&files, Flavour::MariaDb, &node);
+        let Some((setting, what)) = guard::founding(&options) else {
+            return Ok(());
+        };
+        let line = setting.place.line.map(|line| format!(":{line}")).unwrap_or_default();
+        Err(AgentError(format!(
+            "refused: {}{line} says {what}, which founds a cluster of its own when the server is restarted: write the addresses \
+             of the nodes there; a cluster is founded with hactl galera bootstrap",
+            setting.place.file
+        )))
+    })
+    .await
+}
+
+/// Does what may wait for a disk on another thread.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
