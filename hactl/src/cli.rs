@@ -2,6 +2,7 @@
 
 mod cluster;
 mod drbd;
+mod galera;
 mod sbd;
 mod window;
 
@@ -12,6 +13,7 @@ use clap_complete::Shell;
 
 pub use self::cluster::{ClusterCommand, InitArgs, JoinArgs, Places, ProfileName};
 pub use self::drbd::{DrbdArgs, DrbdCommand, ResolveArgs};
+pub use self::galera::{BootstrapArgs, GaleraCommand};
 pub use self::sbd::{CreateArgs, CreateWitnessArgs, DiskArgs, MessageArgs, SbdArgs, SbdCommand};
 pub use self::window::Window;
 use crate::demo::DemoArgs;
@@ -129,6 +131,9 @@ keeps them.")]
     Sbd(SbdArgs),
     /// What DRBD calls when it lost or found its peer, and the word on a split brain; needs root
     Drbd(DrbdArgs),
+    /// Where the copies of a Galera cluster are, and founding it once
+    #[command(subcommand)]
+    Galera(GaleraCommand),
     /// Check, show and change the configuration
     #[command(subcommand)]
     Config(ConfigCommand),

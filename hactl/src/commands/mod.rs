@@ -9,6 +9,7 @@ pub mod events;
 pub mod fence;
 mod fence_history;
 pub mod fence_test;
+mod galera;
 mod guards;
 pub mod init;
 pub mod join;
@@ -55,6 +56,7 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Drill(args) => drill::run(&had, &args, ui)?,
         Command::Quorum(command) => fence::quorum(&had, command, ui)?,
         Command::Drbd(args) => return drbd::run(args, ui),
+        Command::Galera(command) => galera::run(&had, command, ui)?,
         Command::Sbd(args) => sbd::run(args, ui)?,
         Command::Config(command) => config::run(&had, command, ui)?,
         Command::Why(args) => why::run(&had, &args.group, ui)?,
