@@ -7,6 +7,7 @@ mod glibc;
 mod leftovers;
 mod licences;
 mod model;
+mod mysql;
 mod packages;
 mod run;
 mod sabotage;
