@@ -116,3 +116,22 @@ fn a_witness_on_shared_disks_keeps_all_promises_while_writes_come_late_and_disks
     }
     assert_eq!(seen, [true; 2]);
 }
+
+/// What the option is there for: copies that are lost and made anew, nodes that are asked in and given up.
+#[test]
+fn nothing_acknowledged_is_lost_while_copies_lag_are_lost_and_come_back() {
+    let mut seen = [false; 3];
+    for seed in 1..=12 {
+        let run = run_schedule(&Schedule::draw_with_roles(seed), true);
+        assert_eq!(
+            run.broken, None,
+            "replay: cargo xtask sim --seeds 1 --seed {seed} --roles --trace"
+        );
+        let trace = run.trace();
+        let found = ["is made anew from", "asks for whole copies", "the member of"];
+        for (seen, text) in seen.iter_mut().zip(found) {
+            *seen |= trace.contains(text);
+        }
+    }
+    assert_eq!(seen, [true; 3]);
+}
