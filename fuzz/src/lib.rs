@@ -19,6 +19,7 @@ pub mod message;
 pub mod metadata;
 pub mod netlink;
 pub mod output;
+pub mod redis;
 pub mod sameness;
 pub mod samples;
 pub mod saved;

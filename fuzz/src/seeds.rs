@@ -45,6 +45,7 @@ pub fn all() -> Vec<(&'static str, Seeds)> {
         ("metadata", local::metadata()),
         ("netlink", local::netlink()),
         ("output", local::output()),
+        ("redis", local::redis()),
         ("saved", local::saved()),
         ("sbd", local::sbd()),
         ("store", peers::stores()),

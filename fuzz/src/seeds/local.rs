@@ -310,6 +310,7 @@ pub fn saved() -> Seeds {
         spec: samples::specs(samples::config()).into_iter().next(),
         lease_ms: 1000,
         agents: vec![r#"{"main":{"pid":1,"start_ticks":2},"members":{"marker":"x","cgroup":null}}"#.into()],
+        roles: None,
     };
     let event = r#"{"id":3,"at":"2026-01-01T00:00:00Z","boot_us":1,"node":"db1","kind":"k","level":"info","text":"t","group":"","epoch":0}"#;
     vec![
@@ -346,5 +347,27 @@ pub fn sbd() -> Seeds {
         after(&[0], &watched),
         order(Command::Reset, "db2"),
         order(Command::Unknown(77), "db2"),
+    ]
+}
+
+pub fn redis() -> Seeds {
+    let info = "role:master\r\nmaster_repl_offset:14\r\nslave0:ip=10.0.0.2,port=6379,state=online,offset=14,lag=1\r\n\
+                db0:keys=3,expires=0\r\n";
+    let role = "*3\r\n$6\r\nmaster\r\n:9\r\n*1\r\n*3\r\n$8\r\n10.0.0.2\r\n$4\r\n6379\r\n$1\r\n9\r\n";
+    let client = |words: &[&str]| {
+        let bulks: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+        format!("*{}\r\n{bulks}", words.len())
+    };
+    vec![
+        after(&[0], info.as_bytes()),
+        after(&[0], format!("${}\r\n{info}\r\n", info.len()).as_bytes()),
+        after(&[0], role.as_bytes()),
+        after(&[0], b"-NOAUTH Authentication required.\r\n"),
+        after(&[1], client(&["SENTINEL", "get-master-addr-by-name", "shop"]).as_bytes()),
+        after(&[1], client(&["SUBSCRIBE", "+switch-master"]).as_bytes()),
+        after(&[1], client(&["PUNSUBSCRIBE"]).as_bytes()),
+        after(&[1], client(&["HELLO", "3", "AUTH", "a", "b"]).as_bytes()),
+        after(&[1], client(&["INFO"]).as_bytes()),
+        after(&[2], b"\x01\0\0\0\0\0\x06\0\x0a\0\x0a\0\x09\xce"),
     ]
 }
