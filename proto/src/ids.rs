@@ -6,6 +6,9 @@ use std::sync::Arc;
 /// A group's name. Cheap to clone: it travels in every permit and journal entry.
 pub type GroupName = Arc<str>;
 
+/// Name of a job.
+pub type JobName = Arc<str>;
+
 /// A member of the cluster. Data nodes are 1 to 16; 0 is the witness.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u8);

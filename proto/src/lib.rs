@@ -3,6 +3,7 @@
 //! - [`ids`], [`time`]: names for nodes, ballots, boots, epochs and instants.
 //! - [`config`]: the cluster configuration, its parser, its errors with file, line and column, and the
 //!   timers derived from the one number an operator sets.
+//! - [`calendar`]: when jobs are due.
 //! - [`state`]: the cluster state that the replicated register holds.
 //! - [`peer`]: messages between nodes; [`frame`] is the fixed-size heartbeat, [`wire`] the codec of the rest.
 //! - [`agent`]: the API between `had` and `had-agentd`. [`control`]: the API between `hactl` and `had`.
@@ -12,6 +13,7 @@
 //! This crate performs no I/O. Every decoder is bounded and returns an error for bad input.
 
 pub mod agent;
+pub mod calendar;
 pub mod config;
 pub mod control;
 pub mod drbd;

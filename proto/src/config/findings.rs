@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::group::default_requires;
 use super::redact::is_secret_key;
 use super::values::show_ms;
-use super::{Config, EtcdSection, FenceKind, GroupSection, RegisterPlace, Requires, SBD_AGENT};
+use super::{Config, EtcdSection, FenceKind, GroupSection, JobSection, RegisterPlace, Requires, SBD_AGENT};
 
 /// A setting that is legal and unwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,9 @@ pub fn findings(config: &Config) -> Vec<Finding> {
     for group in &config.groups {
         group_findings(group, &mut found);
     }
+    for job in &config.jobs {
+        job_findings(job, &mut found);
+    }
     found
 }
 
@@ -46,6 +49,24 @@ fn add(found: &mut Vec<Finding>, kind: &'static str, text: impl Into<String>) {
         kind,
         text: text.into(),
     });
+}
+
+/// The file is copied to every member, and to wherever these are backed up: no place for a secret.
+fn job_findings(job: &JobSection, found: &mut Vec<Finding>) {
+    let names = job.env.lines().filter_map(|line| line.split_once('='));
+    let secret: Vec<&str> = names
+        .map(|(name, _)| name)
+        .filter(|name| is_secret_key(name))
+        .collect();
+    if !secret.is_empty() {
+        let text = format!(
+            "job {} gets what looks like a secret in its environment ({}): this file is on every member and in its backups; \
+             keep the secret in a file on each node that only the job's user can read, and give the job its path",
+            job.name,
+            secret.join(", ")
+        );
+        add(found, "plain-secret", text);
+    }
 }
 
 fn register_in_etcd(register: &EtcdSection, found: &mut Vec<Finding>) {

@@ -10,8 +10,10 @@ mod etcd;
 mod fence;
 mod findings;
 mod group;
+mod job;
 mod model;
 mod model_group;
+mod model_job;
 mod reader;
 mod redact;
 mod roles;
@@ -38,6 +40,7 @@ pub use findings::{Finding, findings, warnings};
 pub use group::{PROBES_MAX, RESOURCES_MAX};
 pub use model::*;
 pub use model_group::*;
+pub use model_job::*;
 pub use roles::Roles;
 pub use sbd::{SBD_AGENT, SBD_DISKS_MAX, SBD_IO_TIMEOUT_MS, SbdTimeouts, order_is_certain_after};
 pub use schema::{KindSpec, ParamForm, ParamSpec, RESOURCE_KEYS, RESOURCE_KINDS};
@@ -85,7 +88,7 @@ fn read(text: &str, problems: &Problems) -> Option<Config> {
         return None;
     }
     let root = Table::new("the configuration", document.get_ref(), 0..0, problems);
-    root.only(&["cluster", "node", "witness", "sbd", "fence", "group"]);
+    root.only(&["cluster", "node", "witness", "sbd", "fence", "group", "job"]);
     let cluster = cluster::read_cluster(&root);
     let nodes = cluster::read_nodes(&root);
     let port = cluster.as_ref().map_or(PORT_DEFAULT, |cluster| cluster.port);
@@ -97,11 +100,13 @@ fn read(text: &str, problems: &Problems) -> Option<Config> {
     let sbd = sbd::read_sbd(&root);
     let fences = fence::read_fences(&root, &by_name, sbd.as_ref());
     let groups = group::read_groups(&root, &by_name);
+    let jobs = job::read_jobs(&root);
     witness_disks::check(&root, register.as_ref(), sbd.as_ref());
     check::check_members(&nodes, witness.as_ref(), register.as_ref(), problems);
     check::check_exclusive(&nodes, witness.as_ref(), &groups, problems);
     check::check_relations(&groups, problems);
     roles::check(&groups, problems);
+    job::check(&jobs, &groups, problems);
     let sections: Vec<NodeSection> = nodes.iter().map(|node| node.section.clone()).collect();
     if let Some(cluster) = &cluster {
         watchdog::check_required(&root, cluster, &sections, sbd.as_ref());
@@ -128,6 +133,7 @@ fn read(text: &str, problems: &Problems) -> Option<Config> {
         sbd,
         fences,
         groups,
+        jobs: jobs.into_iter().map(|job| job.section).collect(),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{GroupSection, SbdTimeouts, Timers};
+use super::{GroupSection, JobSection, SbdTimeouts, Timers};
 use crate::ids::{ClusterId, GroupName, NodeId};
 
 /// A whole, validated configuration.
@@ -25,6 +25,8 @@ pub struct Config {
     pub fences: Vec<FenceSection>,
     /// Groups in file order.
     pub groups: Vec<GroupSection>,
+    /// Jobs in file order.
+    pub jobs: Vec<JobSection>,
     /// Where each group is in `groups`: a cluster may have thousands.
     pub(super) places: BTreeMap<GroupName, usize>,
 }
@@ -258,6 +260,12 @@ impl Config {
     #[must_use]
     pub fn group(&self, name: &str) -> Option<&GroupSection> {
         self.places.get(name).and_then(|place| self.groups.get(*place))
+    }
+
+    /// The section of job `name`.
+    #[must_use]
+    pub fn job(&self, name: &str) -> Option<&JobSection> {
+        self.jobs.iter().find(|job| &*job.name == name)
     }
 
     /// The disks that the witness is kept on; none unless it is.

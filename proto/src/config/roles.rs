@@ -67,7 +67,7 @@ impl RolesDraft {
 }
 
 /// One of `words`, each with what it means.
-fn word<T: Copy>(table: &Table, key: &str, words: &[(&'static str, T)]) -> Option<At<T>> {
+pub(super) fn word<T: Copy>(table: &Table, key: &str, words: &[(&'static str, T)]) -> Option<At<T>> {
     let text = table.text(key)?;
     let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text.value) else {
         let message = format!("`{key}` cannot be \"{}\"", text.value.escape_debug());

@@ -544,7 +544,7 @@ fn read_agent_params(key: &str, table: &Table) -> Vec<(String, String)> {
     values
 }
 
-fn read_environment(key: &str, table: &Table) -> Option<String> {
+pub(super) fn read_environment(key: &str, table: &Table) -> Option<String> {
     let environment = table.table(key, "`env`", "write env = { KEY = \"value\" }")?;
     let mut lines = Vec::new();
     for (name, _) in environment.entries() {

@@ -1,5 +1,6 @@
 mod etcd;
 mod hostile;
+mod jobs;
 mod ocf;
 mod roles;
 mod rules;
@@ -110,7 +111,8 @@ fn the_documentation_names_every_key() {
     let keys = "name id profile detection port fence_delay witness_grace startup_grace fence_test_interval ping flap_budget flap_window \
                 links keys address node agent params level kind timeout action prefer requires with apart_from after \
                 max_restarts restart_window type start_timeout stop_timeout tcp http exec interval failures of devices watchdog_timeout \
-                allocate_timeout loop_timeout msgwait_timeout io_timeout etcd prefix ca_file cert_file key_file user password_file";
+                allocate_timeout loop_timeout msgwait_timeout io_timeout etcd prefix ca_file cert_file key_file user password_file \
+                group on calendar timezone command user cwd env timeout max_lag fallback catch_up on_interrupt on_move";
     for key in keys.split_whitespace().chain(kinds) {
         assert!(
             DOCS.contains(&format!("| `{key}` |")),
