@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use holdfast_proto::config::Config;
-use holdfast_proto::ids::{BootId, Epoch, GroupName, NodeId, Version};
+use holdfast_proto::ids::{BootId, Epoch, GroupName, JobName, NodeId, Version};
+use holdfast_proto::job::RunNumber;
 use holdfast_proto::operator::OperatorOutcome;
 use holdfast_proto::peer::{Beat, Message};
 use holdfast_proto::state::InSync;
@@ -94,6 +95,28 @@ pub enum Effect {
         epoch: Epoch,
         /// The resource; the whole group if absent.
         resource: Option<String>,
+    },
+    /// Begin a run of a job, unless it or a later one was begun before. The agent process says how it stands, also if so.
+    RunJob {
+        /// The job.
+        job: JobName,
+        /// Number of the run.
+        run: RunNumber,
+        /// What it is for, in seconds since 1970.
+        occurrence: i64,
+        /// Which try it is.
+        attempt: u32,
+        /// The configuration to run it from.
+        config: Arc<Config>,
+    },
+    /// End a run of a job, or never begin it. The agent process says how it stands.
+    EndJob {
+        /// The job.
+        job: JobName,
+        /// Number of the run.
+        run: RunNumber,
+        /// Why.
+        reason: String,
     },
     /// Tell `had-agentd` whether resources are to be left alone.
     Maintenance(bool),

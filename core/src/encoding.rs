@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use holdfast_proto::ids::{Ballot, BootId, Epoch, Incarnation, NodeId, Version};
+use holdfast_proto::job::{JobReport, JobState};
 use holdfast_proto::peer::{KnownVoters, MemberReport, Message, Verdict};
 use holdfast_proto::state::{Assignment, ClusterState, InSync};
 use holdfast_proto::time::Time;
@@ -177,6 +178,27 @@ impl Encoder {
             self.flag(node.standby);
             self.word(node.watchdog_ms.into());
         }
+        for job in state.jobs.values() {
+            self.job(job);
+        }
+    }
+
+    /// What is agreed about a job.
+    fn job(&mut self, job: &JobState) {
+        self.word(job.due as u64);
+        self.epoch(job.run);
+        self.word(job.phase as u64);
+        self.word(job.attempt.into());
+        if let Some((node, boot)) = job.place {
+            self.word(node.0.into());
+            self.boot(node, Some(boot));
+        }
+    }
+
+    /// What a node says of a run.
+    pub fn job_report(&mut self, report: &JobReport) {
+        self.epoch(report.run);
+        self.word(report.outcome as u64);
     }
 
     /// Whose copies are whole: which generation that is only counts against wishes, which are few.

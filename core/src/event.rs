@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_proto::ids::{BootId, Epoch, GroupName, NodeId};
+use holdfast_proto::ids::{BootId, Epoch, GroupName, JobName, NodeId};
+use holdfast_proto::job::JobReport;
 use holdfast_proto::operator::{OperatorCall, OperatorOutcome};
 use holdfast_proto::peer::{Beat, MemberReport, Message, RunState, Sender};
 use holdfast_proto::time::Time;
@@ -49,6 +50,8 @@ pub enum Event {
         /// The call.
         call: OperatorCall,
     },
+    /// By the wall clock of this node an occurrence of a job is due. Said again until it is dealt with; only a leader heeds it.
+    Due(Due),
     /// The deadline of [`crate::node::Node::poll_timeout`] has passed.
     Timeout,
     /// `had` was asked to end (SIGTERM): hand leadership over if that can be done.
@@ -86,6 +89,35 @@ pub enum AgentEvent {
     Detached,
     /// A group changed.
     Group(GroupObservation),
+    /// How the latest run of a job stands. After `Attached` all that are known follow.
+    Job {
+        /// The job.
+        job: JobName,
+        /// How it stands.
+        report: JobReport,
+    },
+}
+
+/// An occurrence of a job's calendar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The job.
+    pub job: JobName,
+    /// When it was due, in seconds since 1970.
+    pub occurrence: i64,
+    /// What is to be done about it.
+    pub verdict: DueVerdict,
+}
+
+/// What is to be done about an occurrence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DueVerdict {
+    /// Begin it.
+    Begin,
+    /// It is too late for it, or it cannot be told when it is due: leave it out, and say why.
+    Missed(String),
+    /// The calendar was not followed before: follow it from here on.
+    First,
 }
 
 /// A group as the agent process sees it.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use holdfast_proto::ids::{BootId, Epoch, GroupName, NodeId, Version};
+use holdfast_proto::ids::{BootId, Epoch, GroupName, JobName, NodeId, Version};
+use holdfast_proto::job::JobState;
 use holdfast_proto::state::ProofKind;
 use holdfast_proto::time::Time;
 
@@ -48,6 +49,8 @@ pub struct Entry {
     pub epoch: Epoch,
     /// What the ledger of proofs is to hold about it.
     pub account: Option<Account>,
+    /// What the history of jobs is to hold about it: the job, and how it stands.
+    pub job: Option<(JobName, Box<JobState>)>,
 }
 
 /// One entry of the ledger of proofs: what was done about a node, what was seen, and what that proves.

@@ -3,7 +3,7 @@
 //! - [`ids`], [`time`]: names for nodes, ballots, boots, epochs and instants.
 //! - [`config`]: the cluster configuration, its parser, its errors with file, line and column, and the
 //!   timers derived from the one number an operator sets.
-//! - [`calendar`]: when jobs are due.
+//! - [`calendar`]: when jobs are due; [`job`]: what is agreed about them.
 //! - [`state`]: the cluster state that the replicated register holds.
 //! - [`peer`]: messages between nodes; [`frame`] is the fixed-size heartbeat, [`wire`] the codec of the rest.
 //! - [`agent`]: the API between `had` and `had-agentd`. [`control`]: the API between `hactl` and `had`.
@@ -19,6 +19,7 @@ pub mod control;
 pub mod drbd;
 pub mod frame;
 pub mod ids;
+pub mod job;
 pub mod markup;
 pub mod ocf;
 pub mod operator;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::ids::{GroupName, NodeId};
+use crate::ids::{GroupName, JobName, NodeId};
 
 /// A request that changes the cluster. Every one is idempotent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,13 @@ pub enum OperatorRequest {
         node: NodeId,
         /// How they know, in their own words; recorded.
         reason: String,
+    },
+    /// Run a job now, beside its calendar.
+    RunJob {
+        /// The job.
+        job: JobName,
+        /// The wall clock of the node that was asked, in seconds since 1970.
+        at: i64,
     },
     /// Make this node the only voter. The shell has checked the one-time token.
     QuorumForce,

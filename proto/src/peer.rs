@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ids::{Ballot, BootId, Epoch, GroupName, Incarnation, NodeId, Version, VoterSet};
+use crate::ids::{Ballot, BootId, Epoch, GroupName, Incarnation, JobName, NodeId, Version, VoterSet};
+use crate::job::JobReport;
 use crate::operator::{OperatorCall, OperatorOutcome};
 use crate::state::{ClusterState, InSync};
 use crate::time::Time;
@@ -207,6 +208,8 @@ pub struct NodeReport {
     pub version: Version,
     /// One entry per group that is or was running here, or that failed here.
     pub groups: BTreeMap<GroupName, GroupReport>,
+    /// The latest run of each job that this node was given in this boot.
+    pub jobs: BTreeMap<JobName, JobReport>,
     /// True when the node's links or ping targets say it is isolated from clients.
     pub isolated: bool,
 }

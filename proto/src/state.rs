@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::ids::{BootId, Epoch, GroupName, NodeId, Version, VoterSet};
+use crate::ids::{BootId, Epoch, GroupName, JobName, NodeId, Version, VoterSet};
+use crate::job::JobState;
 
 /// Everything the cluster has agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct ClusterState {
     pub groups: BTreeMap<GroupName, GroupState>,
     /// One entry per data node that is or was a member.
     pub nodes: BTreeMap<NodeId, NodeState>,
+    /// One entry per job whose calendar is followed, and per job that left the configuration while it ran.
+    pub jobs: BTreeMap<JobName, JobState>,
     /// What the latest change was, in one sentence.
     pub reason: String,
 }
@@ -66,6 +69,7 @@ pub fn genesis(config: Arc<Config>, first: NodeId) -> ClusterState {
             .iter()
             .map(|node| (node.id, NodeState::default()))
             .collect(),
+        jobs: BTreeMap::new(),
         reason: reason.into(),
         config,
     }

@@ -55,6 +55,7 @@ impl Node {
             grants_after,
             asked_for_grant,
             local,
+            jobs,
             network,
             fences,
             fencings,
@@ -96,6 +97,7 @@ impl Node {
         encode_grant(now, grant.as_ref(), to);
         encode_asked(now, *asked_for_grant < committed, (*grants_after, spans), to);
         encode_local(now, local, memory, to);
+        jobs.encode(to);
         encode_network(*network, to);
         for (node, run) in fences {
             let ended = |method| self.boot_that_ended(*node, run, method) == run.boot;

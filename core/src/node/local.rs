@@ -162,6 +162,7 @@ impl Node {
             AgentEvent::Attached { groups, watchdog } => {
                 self.local.attached = true;
                 self.local.away_since = None;
+                self.jobs.attached();
                 self.on_watchdog(watchdog);
                 self.local.roles = Roles {
                     wished_at: self.now,
@@ -218,6 +219,7 @@ impl Node {
                 }
             }
             AgentEvent::Group(seen) => self.observe(seen),
+            AgentEvent::Job { job, report } => self.on_job_report(job, report),
         }
     }
 
@@ -302,7 +304,12 @@ impl Node {
     pub(super) fn reconcile_local(&mut self) {
         let Some(durable) = &self.durable else { return };
         let state = Arc::clone(&durable.committed);
-        if !self.local.attached || state.maintenance {
+        if !self.local.attached {
+            return;
+        }
+        // In maintenance too: a run that was committed is begun, or nobody would ever say what became of it.
+        self.reconcile_jobs(&state);
+        if state.maintenance {
             return;
         }
         self.tell_roles(&state);
@@ -403,6 +410,7 @@ impl Node {
         NodeReport {
             version: self.committed().map_or(0, |state| state.version),
             groups: groups.collect(),
+            jobs: self.jobs.seen.clone(),
             isolated: !self.network.may_fence(),
         }
     }
@@ -415,11 +423,11 @@ impl Node {
         }
         let due = std::mem::take(&mut self.local.report_due);
         let leader = self.bound.map(|bound| bound.leader);
-        let none = self.local.groups.is_empty();
+        let none = self.local.groups.is_empty() && self.jobs.seen.is_empty();
         // Many groups that start one by one would make as many long reports: those wait for the next round.
         let waits = !due && self.local.groups.len() >= PACED_FROM;
         let (told, same) = match &self.local.sent_report {
-            Some((told, sent)) => (*told, self.local.is_as_told(sent)),
+            Some((told, sent)) => (*told, self.local.is_as_told(sent) && self.jobs.seen == sent.jobs),
             None if none => return,
             None => (None, false),
         };

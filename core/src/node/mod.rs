@@ -2,7 +2,7 @@
 //!
 //! Each event kind has its own file: [`beats`] (heartbeats, leases, permits granted), [`election`], [`register`] (acceptor
 //! and proposer) and [`commit`], [`planning`], [`membership`] and [`flapping`] (what the leader wants next), [`fencing`],
-//! [`pair`] and [`countdown`] (proofs about others), [`handover`], [`local`] (this node's own groups), [`roles`], [`permits`],
+//! [`pair`] and [`countdown`] (proofs about others), [`handover`], [`jobs`], [`local`] (this node's own groups), [`roles`], [`permits`],
 //! [`operator`] and [`operator_word`], [`quiet`] (after a boot), [`persistence`], [`timeouts`] and [`viewing`]. [`encoding`] is
 //! for the model checker.
 
@@ -18,6 +18,7 @@ mod fence_count;
 mod fencing;
 mod flapping;
 mod handover;
+mod jobs;
 mod ledger;
 mod local;
 mod membership;
@@ -66,6 +67,7 @@ use election::Round;
 use fence_count::Fencings;
 use fencing::FenceRun;
 use flapping::NotedFailure;
+use jobs::Jobs;
 use local::Local;
 use operator::PendingCall;
 use orders::Backing;
@@ -146,6 +148,7 @@ pub struct Node {
     /// Latest version for which a heartbeat went out early, to get the leader's grant.
     asked_for_grant: Version,
     local: Local,
+    jobs: Jobs,
     network: NetworkHealth,
     fences: BTreeMap<NodeId, FenceRun>,
     fencings: BTreeMap<NodeId, Fencings>,
@@ -210,6 +213,7 @@ impl Node {
             grants_after: None,
             asked_for_grant: 0,
             local: Local::default(),
+            jobs: Jobs::default(),
             network: NetworkHealth {
                 any_link_up: true,
                 ping_answers: true,
@@ -254,6 +258,7 @@ impl Node {
             Event::Persisted(id) => self.on_persisted(id),
             Event::PersistFailed(id, why) => self.on_persist_failed(id, &why),
             Event::Operator { request, call } => self.on_operator(request, call),
+            Event::Due(due) => self.on_due(due),
             Event::Timeout => self.on_timeout(),
             Event::Shutdown => self.on_shutdown(),
         }
@@ -462,6 +467,7 @@ impl Node {
             group,
             epoch,
             account: None,
+            job: None,
         }));
     }
 
@@ -475,6 +481,7 @@ impl Node {
             group: None,
             epoch: 0,
             account: Some(account),
+            job: None,
         }));
     }
 

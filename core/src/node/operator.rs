@@ -141,6 +141,7 @@ impl Node {
                     format!("{group} is kept stopped")
                 })
             }
+            OperatorRequest::RunJob { job, .. } => self.check_run_job(state, job),
             OperatorRequest::ApplyConfig { config } => {
                 if config.cluster.id != state.config.cluster.id {
                     return Err(refused(
@@ -307,6 +308,7 @@ impl Node {
                     entry.disabled = !enabled;
                 }
             }
+            OperatorRequest::RunJob { job, at } => self.apply_run_job(next, job, (&call.who, *at)),
             OperatorRequest::ApplyConfig { config } => {
                 let before_ms = next.config.cluster.detection_ms;
                 if config.cluster.detection_ms != before_ms && next.lease_before_ms == 0 {

@@ -114,7 +114,7 @@ impl Node {
         }
     }
 
-    fn entitlement(&self) -> Option<(Time, Time, [Epoch; WITHHELD_MAX])> {
+    pub(super) fn entitlement(&self) -> Option<(Time, Time, [Epoch; WITHHELD_MAX])> {
         let none = [0; WITHHELD_MAX];
         if !self.honours_its_claim(self.me.node) {
             return None;

@@ -20,6 +20,8 @@ impl Node {
     /// As leader with a valid lease: fence whom it must, and propose the next state if one is due.
     pub(super) fn lead(&mut self) {
         if !self.is_established() || self.lease_end() <= self.now || self.shutting_down {
+            // The next leader's own clock says what is due.
+            self.jobs.due.clear();
             return;
         }
         if self.give_up_in_trouble() || self.disk_failed() {
@@ -64,6 +66,7 @@ impl Node {
         self.follow_watchdogs(&mut next, &seen);
         self.release_and_place(&mut next, &seen);
         self.follow_wishes(&mut next, committed);
+        self.follow_jobs(&mut next, &seen);
         next.survivor = self.best_survivor(&next);
         if let Some(why) = self.sync_is_due(committed).filter(|_| next == *committed) {
             next.reason = why;
@@ -345,7 +348,7 @@ impl Node {
     /// The boot with which `node` answered a heartbeat that was sent after this leader was elected, and after it first heard
     /// that boot. Every assignment that names another boot was made before that heartbeat, so that boot is over; a message
     /// that merely arrives could be older than the assignment.
-    fn boot_heard_now(&self, node: NodeId) -> Option<holdfast_proto::ids::BootId> {
+    pub(super) fn boot_heard_now(&self, node: NodeId) -> Option<holdfast_proto::ids::BootId> {
         if node == self.me.node {
             return Some(self.me.boot);
         }
@@ -450,6 +453,7 @@ impl Node {
         }
         self.account_for_releases(old, new);
         self.journal_in_sync(old, new);
+        self.journal_jobs(old, new);
         for (name, entry) in &new.groups {
             let before = old.groups.get(name);
             let failed_before = before.into_iter().flat_map(|before| before.failures.keys());
@@ -527,7 +531,7 @@ fn count_move(loads: &mut Loads, from: Option<NodeId>, to: Option<NodeId>) {
 }
 
 /// Gives out the next epoch.
-fn take_epoch(next: &mut ClusterState) -> Epoch {
+pub(super) fn take_epoch(next: &mut ClusterState) -> Epoch {
     let epoch = next.next_epoch;
     next.next_epoch += 1;
     epoch

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::job::{decode_report, encode_report};
 use super::schema::{
     AcceptedWire, BallotOnly, Body, CopyReportWire, ForwardReplyWire, ForwardWire, GroupReportWire,
     KnownVotersWire, MemberReportWire, MessageWire, PreVoteReplyWire, PrepareWire, PromiseWire, RefuseWire,
@@ -240,6 +241,7 @@ impl From<&NodeReport> for ReportWire {
             version: report.version,
             isolated: report.isolated,
             groups: report.groups.iter().map(group).collect(),
+            jobs: report.jobs.iter().map(encode_report).collect(),
         }
     }
 }
@@ -251,6 +253,7 @@ impl TryFrom<ReportWire> for NodeReport {
             version: wire.version,
             isolated: wire.isolated,
             groups: Default::default(),
+            jobs: Default::default(),
         };
         for bytes in &wire.groups {
             let group: GroupReportWire = bounded(bytes, FIELDS_MAX, "report.group")?;
@@ -273,6 +276,12 @@ impl TryFrom<ReportWire> for NodeReport {
                     "report.groups",
                     format!("{:?} is named twice", group.group),
                 ));
+            }
+        }
+        for bytes in &wire.jobs {
+            let (name, job) = decode_report(bytes)?;
+            if report.jobs.insert(name, job).is_some() {
+                return Err(invalid("report.jobs", "a job is named twice"));
             }
         }
         Ok(report)

@@ -5,6 +5,7 @@
 //! (`bytes`), so that each level is counted and decoded on its own.
 
 mod hello;
+mod job;
 mod message;
 mod operator;
 mod schema;
@@ -22,7 +23,7 @@ pub use hello::{Hello, HelloReply, Purpose, Refusal};
 pub use version::{WIRE_VERSION, common_version};
 
 use crate::MESSAGE_BYTES_MAX;
-use crate::config::GROUPS_MAX;
+use crate::config::{GROUPS_MAX, JOBS_MAX};
 use crate::ids::{Ballot, BootId, NUMBER_MAX, NodeId, VoterSet};
 use crate::peer::Message;
 use crate::state::ClusterState;
@@ -30,7 +31,7 @@ use crate::state::ClusterState;
 /// Fields of one message that is no list of groups.
 const FIELDS_MAX: usize = 64;
 /// Fields of one list of groups: those of the configuration, those still to be stopped that left it, and the rest.
-const LIST_FIELDS_MAX: usize = 2 * GROUPS_MAX + FIELDS_MAX;
+const LIST_FIELDS_MAX: usize = 2 * (GROUPS_MAX + JOBS_MAX) + FIELDS_MAX;
 
 /// Why bytes are not a message.
 #[derive(Debug, thiserror::Error)]

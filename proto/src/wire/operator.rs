@@ -1,6 +1,6 @@
 //! Conversion of operators' requests that are forwarded to the leader.
 
-use super::schema::{CallWire, GroupSwitchWire, MemberWire, NodeSwitchWire, Request, TargetWire};
+use super::schema::{CallWire, GroupSwitchWire, MemberWire, NodeSwitchWire, Request, RunJobWire, TargetWire};
 use super::state::parse_config;
 use super::{WireError, node, required};
 use crate::ids::GroupName;
@@ -51,6 +51,10 @@ impl From<&OperatorRequest> for Request {
             OperatorRequest::Drill { node } => Request::Drill(node.0.into()),
             OperatorRequest::FenceConfirm { node, .. } => Request::FenceConfirm(node.0.into()),
             OperatorRequest::QuorumForce => Request::QuorumForce(true),
+            OperatorRequest::RunJob { job, at } => Request::RunJob(RunJobWire {
+                job: job.to_string(),
+                at: *at,
+            }),
             OperatorRequest::ApplyConfig { config } => Request::ApplyConfig(config.source.clone()),
         }
     }
@@ -111,6 +115,10 @@ impl TryFrom<Request> for OperatorRequest {
             },
             Request::Drill(number) => OperatorRequest::Drill {
                 node: node(Some(number), "drill.node")?,
+            },
+            Request::RunJob(asked) => OperatorRequest::RunJob {
+                job: group(&asked.job, "run_job.job")?,
+                at: asked.at,
             },
             Request::QuorumForce(_) => OperatorRequest::QuorumForce,
             Request::ApplyConfig(text) => OperatorRequest::ApplyConfig {

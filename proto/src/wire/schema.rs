@@ -165,6 +165,24 @@ pub struct ReportWire {
     /// Encoded [`GroupReportWire`]s.
     #[prost(bytes = "vec", repeated, tag = "3")]
     pub groups: Vec<Vec<u8>>,
+    /// Encoded [`JobReportWire`]s.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub jobs: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct JobReportWire {
+    #[prost(string, tag = "1")]
+    pub job: String,
+    #[prost(uint64, tag = "2")]
+    pub run: u64,
+    /// Position in `JobOutcome::ALL`, from 1 on.
+    #[prost(uint32, tag = "3")]
+    pub outcome: u32,
+    #[prost(string, tag = "4")]
+    pub detail: String,
+    #[prost(uint64, tag = "5")]
+    pub took_ms: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -240,7 +258,7 @@ pub struct CallWire {
     pub who: String,
     #[prost(string, tag = "2")]
     pub at: String,
-    #[prost(oneof = "Request", tags = "3,4,5,6,7,8,9,10,11,12,14,15")]
+    #[prost(oneof = "Request", tags = "3,4,5,6,7,8,9,10,11,12,14,15,16")]
     pub request: Option<Request>,
     /// Why, for requests that are recorded with a reason.
     #[prost(string, tag = "13")]
@@ -275,6 +293,16 @@ pub enum Request {
     Drill(u32),
     #[prost(message, tag = "15")]
     MoveAcceptingLoss(TargetWire),
+    #[prost(message, tag = "16")]
+    RunJob(RunJobWire),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RunJobWire {
+    #[prost(string, tag = "1")]
+    pub job: String,
+    #[prost(sint64, tag = "2")]
+    pub at: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -336,6 +364,37 @@ pub struct StateWire {
     pub lease_before_ms: u32,
     #[prost(message, optional, tag = "11")]
     pub register: Option<BootWire>,
+    /// Encoded [`JobWire`]s. A member that does not know this field does not know `[[job]]` either: it refuses the
+    /// configuration, and so never writes a state without it.
+    #[prost(bytes = "vec", repeated, tag = "12")]
+    pub jobs: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct JobWire {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(sint64, tag = "2")]
+    pub due: i64,
+    #[prost(uint64, tag = "3")]
+    pub run: u64,
+    #[prost(sint64, tag = "4")]
+    pub occurrence: i64,
+    #[prost(uint32, tag = "5")]
+    pub attempt: u32,
+    #[prost(string, tag = "6")]
+    pub who: String,
+    #[prost(uint32, optional, tag = "7")]
+    pub node: Option<u32>,
+    #[prost(message, optional, tag = "8")]
+    pub boot: Option<BootWire>,
+    /// Position in `JobPhase::ALL`.
+    #[prost(uint32, tag = "9")]
+    pub phase: u32,
+    #[prost(string, tag = "10")]
+    pub detail: String,
+    #[prost(uint64, tag = "11")]
+    pub took_ms: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
+use super::job::{decode_job, encode_job};
 use super::schema::{FailureWire, GroupWire, InSyncWire, IntentWire, NodeWire, ProofWire, StateWire};
 use super::{FIELDS_MAX, WireError, boot_of, bounded, counted, invalid, node, voters};
 use crate::config::{self, Config};
@@ -67,6 +68,7 @@ impl From<&ClusterState> for StateWire {
             register: state.register.map(Into::into),
             groups: state.groups.iter().map(group).collect(),
             nodes: state.nodes.iter().map(node).collect(),
+            jobs: state.jobs.iter().map(encode_job).collect(),
             reason: state.reason.clone(),
         }
     }
@@ -146,6 +148,7 @@ impl TryFrom<StateWire> for ClusterState {
             register: wire.register.map(boot_of),
             groups: Default::default(),
             nodes: Default::default(),
+            jobs: Default::default(),
             reason: wire.reason,
         };
         for bytes in &wire.groups {
@@ -175,6 +178,12 @@ impl TryFrom<StateWire> for ClusterState {
                 .is_some()
             {
                 return Err(invalid("state.nodes", format_args!("{number} is named twice")));
+            }
+        }
+        for bytes in &wire.jobs {
+            let (name, job) = decode_job(bytes)?;
+            if state.jobs.insert(name, job).is_some() {
+                return Err(invalid("state.jobs", "a job is named twice"));
             }
         }
         Ok(state)

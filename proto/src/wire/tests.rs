@@ -186,7 +186,7 @@ fn a_short_message_cannot_claim_millions_of_entries() {
     };
     let bytes = prost::Message::encode_to_vec(&wire);
     let error = decode_state(&bytes).unwrap_err().to_string();
-    assert_eq!(error, "state has more than 10064 fields");
+    assert_eq!(error, "state has more than 10464 fields");
     let long = vec![0u8; MESSAGE_BYTES_MAX + 1];
     assert_eq!(
         refusal(&long),

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_proto::ids::Epoch;
+use holdfast_proto::job::{JobOutcome, JobReport};
 
 use super::*;
 use crate::effect::{FenceId, FenceStep};
@@ -34,6 +35,8 @@ pub(super) struct Host {
     pub(super) members: BTreeMap<String, MemberReport>,
     /// Latest permits.
     pub(super) permits: BTreeMap<String, (Epoch, Time)>,
+    /// The latest run of each job that the agent process was told of, and how it stands.
+    pub(super) jobs: BTreeMap<String, (Epoch, JobOutcome)>,
     /// Groups whose start fails here.
     pub(super) starts_fail: BTreeSet<String>,
     /// Stops are not confirmed.
@@ -63,6 +66,8 @@ pub(super) struct Cluster {
     pub(super) fences: Vec<FenceAsk>,
     /// Every effect but messages and heartbeats, in order.
     pub(super) done: Vec<(Time, NodeId, Effect)>,
+    /// Every run of a job that began: where, and the occurrence.
+    pub(super) begun: Vec<(NodeId, i64)>,
     /// Every message, in order, also those that were lost.
     pub(super) sent: Vec<(Time, NodeId, NodeId, Message)>,
     queue: BTreeMap<(Time, u64), Happening>,
@@ -94,6 +99,7 @@ impl Cluster {
                 runs: BTreeMap::new(),
                 members: BTreeMap::new(),
                 permits: BTreeMap::new(),
+                jobs: BTreeMap::new(),
                 starts_fail: BTreeSet::new(),
                 stops_hang: false,
                 members_stay: false,
@@ -107,6 +113,7 @@ impl Cluster {
             cut: BTreeSet::new(),
             fences: Vec::new(),
             done: Vec::new(),
+            begun: Vec::new(),
             sent: Vec::new(),
             queue: BTreeMap::new(),
             count: 0,
@@ -160,6 +167,7 @@ impl Cluster {
         host.runs.clear();
         host.members.clear();
         host.permits.clear();
+        host.jobs.clear();
     }
 
     /// `had` ends, and its connections with it; what it ran goes on.
@@ -201,6 +209,52 @@ impl Cluster {
         let groups = host.groups_up();
         let watchdog = host.watchdog;
         self.event(node, Event::Agent(AgentEvent::Attached { groups, watchdog }));
+        for job in self.host(node).jobs.keys().cloned().collect::<Vec<_>>() {
+            self.job_reports(node, &job);
+        }
+    }
+
+    /// The run of `job` on `node` ends, and the agent process says so.
+    pub(super) fn job_ends(&mut self, node: NodeId, job: &str, outcome: JobOutcome) {
+        if let Some((_, stands)) = self.host_mut(node).jobs.get_mut(job) {
+            *stands = outcome;
+        }
+        self.job_reports(node, job);
+    }
+
+    /// The agent process of `node` says how the latest run of `job` stands.
+    fn job_reports(&mut self, node: NodeId, job: &str) {
+        let Some((run, outcome)) = self.host(node).jobs.get(job).copied() else {
+            return;
+        };
+        let report = JobReport {
+            run,
+            outcome,
+            detail: format!("{outcome:?}"),
+            took_ms: 7,
+        };
+        let event = Event::Agent(AgentEvent::Job {
+            job: job.into(),
+            report,
+        });
+        self.later(WORK, Happening::Own(node, event));
+    }
+
+    /// What the agent process does with a run: it begins none twice, and none that is older than one that it saw.
+    fn run_job(&mut self, node: NodeId, job: &str, run: Epoch, begin: Option<i64>) {
+        let known = self.host(node).jobs.get(job).copied();
+        let outcome = match (known, begin) {
+            (Some((latest, _)), _) if latest > run => return,
+            (Some((latest, JobOutcome::Running)), None) if latest == run => JobOutcome::Failed,
+            (Some((latest, outcome)), _) if latest == run => outcome,
+            (_, Some(occurrence)) => {
+                self.begun.push((node, occurrence));
+                JobOutcome::Running
+            }
+            (_, None) => JobOutcome::NotBegun,
+        };
+        self.host_mut(node).jobs.insert(job.into(), (run, outcome));
+        self.job_reports(node, job);
     }
 
     /// What waits for the disk is written.
@@ -348,6 +402,10 @@ impl Cluster {
                 };
                 self.agent_reports(node, &permit.group, permit.epoch, run);
             }
+            Effect::RunJob {
+                job, run, occurrence, ..
+            } => self.run_job(node, &job, run, Some(occurrence)),
+            Effect::EndJob { job, run, .. } => self.run_job(node, &job, run, None),
             Effect::StopGroup { group, epoch, .. } if !self.host(node).stops_hang => {
                 self.agent_reports(node, &group, epoch, RunState::Stopped);
             }

@@ -19,6 +19,7 @@ mod forced_quorum;
 mod grants;
 mod guards;
 mod harness;
+mod jobs;
 mod ledger;
 mod lifecycle;
 mod looks;

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::sample_config;
 use crate::ids::{Ballot, BootId, GroupName, NUMBER_MAX, NodeId, VoterSet};
+use crate::job::{JobOutcome, JobPhase, JobReport, JobState};
 use crate::operator::{OperatorCall, OperatorOutcome, OperatorRequest};
 use crate::peer::{
     CopyReport, GroupReport, KnownVoters, MemberReport, Message, NodeReport, RunState, Verdict,
@@ -128,6 +129,31 @@ fn any_proof() -> impl Strategy<Value = ProofRecord> {
     )
 }
 
+fn any_job() -> impl Strategy<Value = JobState> {
+    let place = proptest::option::of((any_node(), any_boot()));
+    let phase = prop::sample::select(JobPhase::ALL.to_vec());
+    let numbers = (
+        any::<i64>(),
+        0..=NUMBER_MAX,
+        any::<i64>(),
+        any::<u32>(),
+        any::<u64>(),
+    );
+    (numbers, place, phase, ".{0,8}", ".{0,8}").prop_map(
+        |((due, run, occurrence, attempt, took_ms), place, phase, who, detail)| JobState {
+            due,
+            run,
+            occurrence,
+            attempt,
+            who,
+            place,
+            phase,
+            detail,
+            took_ms,
+        },
+    )
+}
+
 pub fn any_state() -> impl Strategy<Value = Arc<ClusterState>> {
     let node = (any::<bool>(), proptest::option::of(any_proof()), any::<u32>()).prop_map(
         |(standby, proof, watchdog_ms)| NodeState {
@@ -145,8 +171,9 @@ pub fn any_state() -> impl Strategy<Value = Arc<ClusterState>> {
         0..=NUMBER_MAX,
         any::<bool>(),
     );
-    (numbers, groups, nodes, ".{0,20}").prop_map(
-        |((version, voters, survivor, next_epoch, maintenance), groups, nodes, reason)| {
+    let jobs = proptest::collection::btree_map("[a-z]{1,8}", any_job(), 0..3);
+    (numbers, groups, nodes, jobs, ".{0,20}").prop_map(
+        |((version, voters, survivor, next_epoch, maintenance), groups, nodes, jobs, reason)| {
             Arc::new(ClusterState {
                 version,
                 config: sample_config(),
@@ -161,6 +188,10 @@ pub fn any_state() -> impl Strategy<Value = Arc<ClusterState>> {
                     .map(|(name, group)| (name.as_str().into(), group))
                     .collect(),
                 nodes,
+                jobs: jobs
+                    .into_iter()
+                    .map(|(name, job)| (name.as_str().into(), job))
+                    .collect(),
                 reason,
             })
         },
@@ -207,8 +238,23 @@ fn any_report() -> impl Strategy<Value = NodeReport> {
         },
     );
     let groups = proptest::collection::btree_map("[a-z]{1,8}", group, 0..4);
-    (any::<u64>(), groups, any::<bool>()).prop_map(|(version, groups, isolated)| NodeReport {
+    let outcome = prop::sample::select(JobOutcome::ALL.to_vec());
+    let job =
+        (0..=NUMBER_MAX, outcome, ".{0,8}", any::<u64>()).prop_map(|(run, outcome, detail, took_ms)| {
+            JobReport {
+                run,
+                outcome,
+                detail,
+                took_ms,
+            }
+        });
+    let jobs = proptest::collection::btree_map("[a-z]{1,8}", job, 0..3);
+    (any::<u64>(), groups, jobs, any::<bool>()).prop_map(|(version, groups, jobs, isolated)| NodeReport {
         version,
+        jobs: jobs
+            .into_iter()
+            .map(|(name, job)| (name.as_str().into(), job))
+            .collect(),
         groups: groups
             .into_iter()
             .map(|(name, group)| (name.as_str().into(), group))
@@ -232,6 +278,10 @@ fn any_request() -> impl Strategy<Value = OperatorRequest> {
         any_node().prop_map(|node| OperatorRequest::Fence { node }),
         any_node().prop_map(|node| OperatorRequest::Drill { node }),
         (any_node(), ".{0,20}").prop_map(|(node, reason)| OperatorRequest::FenceConfirm { node, reason }),
+        ("[a-z]{1,8}", any::<i64>()).prop_map(|(job, at)| OperatorRequest::RunJob {
+            job: job.as_str().into(),
+            at
+        }),
         Just(OperatorRequest::QuorumForce),
         Just(OperatorRequest::ApplyConfig {
             config: sample_config()
