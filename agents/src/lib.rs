@@ -8,6 +8,7 @@
 //! - [`sbd`]: the watch on shared disks.
 //! - [`service_config`]: the running check of the services' own configuration.
 //! - [`leftovers`]: fence agents that outlived the had-agentd before this one.
+//! - [`jobs`]: programs that run at set times.
 //! - [`rt`], [`clock`], [`sys`]: privileges and scheduling, time, system calls.
 
 pub mod agent;
@@ -21,6 +22,7 @@ pub mod fuzzing;
 pub mod galera;
 pub mod group;
 pub mod guard;
+pub mod jobs;
 pub mod leftovers;
 pub mod mysqld;
 pub mod ocf;

@@ -57,6 +57,9 @@ struct Args {
         default_value = "/var/lib/holdfast/config.toml,/etc/holdfast/holdfast.toml"
     )]
     config: Vec<PathBuf>,
+    /// Keep one run of a job: what had-agentd starts for each.
+    #[arg(long, value_name = "FILE", hide = true)]
+    keep_job: Option<PathBuf>,
     /// Timeout asked of the watchdog, in milliseconds; devices count whole seconds.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1000..))]
     watchdog_timeout_ms: u32,
@@ -75,6 +78,9 @@ fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+    if let Some(file) = &args.keep_job {
+        return holdfast_agents::jobs::keep(file);
+    }
     if let Ok(own) = std::env::current_exe() {
         ocf::tools::set_program(own);
     }

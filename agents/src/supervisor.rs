@@ -12,6 +12,7 @@ use crate::agent::PermitView;
 use crate::clock;
 use crate::group::{Group, Handle, Order, Surroundings, store};
 use crate::guard::{Command, Request};
+use crate::jobs::Jobs;
 use crate::register::Register;
 use crate::sbd::keeper::Keeper;
 use holdfast_proto::time::Time;
@@ -58,6 +59,7 @@ pub struct Supervisor {
     groups: BTreeMap<String, Handle>,
     disks: Keeper,
     register: Register,
+    jobs: Jobs,
 }
 
 impl Supervisor {
@@ -70,7 +72,9 @@ impl Supervisor {
         };
         let groups = loaded.into_iter().map(spawn).collect();
         let register = Register::new(around.guard.clone());
+        let jobs = Jobs::new(around.state_dir.clone(), around.guard.clone());
         Supervisor {
+            jobs,
             around,
             groups,
             disks,
@@ -118,6 +122,7 @@ impl Supervisor {
                 self.register.follow(witness);
             }
             Request::Register(call) => self.register.call(call),
+            Request::Job(order) => self.jobs.obey(order),
             Request::Ping => {
                 self.disks.poll();
                 let _ = self.around.guard.send(Command::Alive);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct AgentRequest {
     /// What is asked.
-    #[prost(oneof = "agent_request::Body", tags = "1,2,3,4,5,6,7,8,9")]
+    #[prost(oneof = "agent_request::Body", tags = "1,2,3,4,5,6,7,8,9,20")]
     pub body: Option<agent_request::Body>,
 }
 
@@ -45,6 +45,9 @@ pub mod agent_request {
         /// Run the resources with roles of a group unpromoted, or no longer; and what is committed about them.
         #[prost(message, tag = "9")]
         Roles(super::GroupRoles),
+        /// Begin or end a run of a job.
+        #[prost(message, tag = "20")]
+        Job(super::JobOrder),
     }
 }
 
@@ -379,6 +382,78 @@ pub struct FenceDevice {
     pub boot: String,
 }
 
+/// A run of a job.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct JobOrder {
+    /// The job.
+    #[prost(string, tag = "1")]
+    pub job: String,
+    /// Number of the run, larger than that of every earlier run: one that is not larger than what was seen is not begun.
+    #[prost(uint64, tag = "2")]
+    pub run: u64,
+    /// True to begin it; false to end it, or never to begin it.
+    #[prost(bool, tag = "3")]
+    pub begin: bool,
+    /// What to run, to begin it.
+    #[prost(message, optional, tag = "4")]
+    pub spec: Option<JobSpec>,
+    /// Why it is to end.
+    #[prost(string, tag = "5")]
+    pub reason: String,
+    /// What it is for, in seconds since 1970.
+    #[prost(sint64, tag = "6")]
+    pub occurrence: i64,
+    /// Which try it is.
+    #[prost(uint32, tag = "7")]
+    pub attempt: u32,
+    /// The cluster's identity: numbers of another one say nothing.
+    #[prost(uint64, tag = "8")]
+    pub cluster_id: u64,
+}
+
+/// The program of a job.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct JobSpec {
+    /// The program, then its arguments, joined with newlines.
+    #[prost(string, tag = "1")]
+    pub command: String,
+    /// User; empty for had-agentd's own.
+    #[prost(string, tag = "2")]
+    pub user: String,
+    /// Working folder.
+    #[prost(string, tag = "3")]
+    pub cwd: String,
+    /// Variables, a line each.
+    #[prost(string, tag = "4")]
+    pub env: String,
+    /// How long it may take.
+    #[prost(uint32, tag = "5")]
+    pub timeout_ms: u32,
+    /// The group it belongs to.
+    #[prost(string, tag = "6")]
+    pub group: String,
+}
+
+/// How the latest run of a job stands.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct JobStatus {
+    /// The job.
+    #[prost(string, tag = "1")]
+    pub job: String,
+    /// Number of the run.
+    #[prost(uint64, tag = "2")]
+    pub run: u64,
+    /// `running`, `done`, `failed`, `interrupted` or `not-begun`.
+    #[prost(string, tag = "3")]
+    pub outcome: String,
+    /// One sentence.
+    #[prost(string, tag = "4")]
+    pub detail: String,
+    /// How long it took, once it ended.
+    #[prost(uint64, tag = "5")]
+    pub took_ms: u64,
+}
+
 /// Maintenance mode.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Maintenance {
@@ -391,7 +466,7 @@ pub struct Maintenance {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct AgentReport {
     /// What is reported.
-    #[prost(oneof = "agent_report::Body", tags = "1,2,3,4,5,6")]
+    #[prost(oneof = "agent_report::Body", tags = "1,2,3,4,5,6,20")]
     pub body: Option<agent_report::Body>,
 }
 
@@ -418,6 +493,9 @@ pub mod agent_report {
         /// A call to the register on shared disks ended.
         #[prost(message, tag = "6")]
         Registered(super::RegisterAnswer),
+        /// How the latest run of a job stands. After `Attached` all of them follow.
+        #[prost(message, tag = "20")]
+        Job(super::JobStatus),
     }
 }
 

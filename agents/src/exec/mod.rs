@@ -8,7 +8,7 @@ pub mod fuzzing;
 pub(crate) mod halt;
 pub(crate) mod members;
 mod output;
-mod params;
+pub(crate) mod params;
 pub(crate) mod process;
 
 use std::fs;

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use holdfast_proto::agent::{
-    AgentReport, Alive, Attached, FenceOutcome, GroupStatus, Note, RegisterAnswer, agent_report::Body,
+    AgentReport, Alive, Attached, FenceOutcome, GroupStatus, JobStatus, Note, RegisterAnswer,
+    agent_report::Body,
 };
 
 /// Notes kept; the oldest go first.
@@ -24,6 +25,9 @@ pub struct Book {
     fenced: VecDeque<FenceOutcome>,
     /// Only the newest: `had` has one call under way.
     registered: Option<RegisterAnswer>,
+    /// The newest state of every job.
+    jobs: BTreeMap<String, JobStatus>,
+    jobs_waiting: BTreeSet<String>,
     attach: bool,
     alive: Option<Alive>,
 }
@@ -41,6 +45,8 @@ impl Book {
             notes: VecDeque::new(),
             fenced: VecDeque::new(),
             registered: None,
+            jobs: BTreeMap::new(),
+            jobs_waiting: BTreeSet::new(),
             attach: false,
             alive: None,
         }
@@ -51,6 +57,12 @@ impl Book {
         self.attach = true;
         self.changed.clear();
         self.waiting.clear();
+        self.jobs_waiting = self.jobs.keys().cloned().collect();
+    }
+
+    pub fn job(&mut self, status: JobStatus) {
+        self.jobs_waiting.insert(status.job.clone());
+        self.jobs.insert(status.job.clone(), status);
     }
 
     pub fn status(&mut self, status: GroupStatus) {
@@ -112,6 +124,8 @@ impl Book {
         } else if let Some(group) = self.changed.pop_front() {
             self.waiting.remove(&group);
             Body::Group(self.groups.get(&group)?.clone())
+        } else if let Some(job) = self.jobs_waiting.pop_first() {
+            Body::Job(self.jobs.get(&job)?.clone())
         } else if let Some(alive) = self.alive.take() {
             Body::Alive(alive)
         } else {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use holdfast_proto::agent::{
-    FenceDevice, FenceOutcome, GroupSpec, GroupStatus, Note, Permit, RegisterAnswer, RegisterCall,
+    FenceDevice, FenceOutcome, GroupSpec, GroupStatus, JobOrder, JobStatus, Note, Permit, RegisterAnswer,
+    RegisterCall,
 };
 use tokio::sync::oneshot;
 
@@ -30,6 +31,8 @@ pub enum Command {
     Fenced(FenceOutcome),
     /// A call to the register on shared disks ended.
     Registered(RegisterAnswer),
+    /// How the latest run of a job stands.
+    Job(JobStatus),
     /// Answered at once: shows that this thread lives.
     Ping(oneshot::Sender<()>),
     /// The answer to [`Request::Ping`].
@@ -65,6 +68,8 @@ pub enum Request {
     Disks(Option<sbd::Settings>, Option<register::Settings>),
     /// A call to the register of that witness.
     Register(RegisterCall),
+    /// Begin or end a run of a job.
+    Job(JobOrder),
     /// Maintenance.
     Maintenance(bool),
     /// To be answered with [`Command::Alive`].

@@ -284,6 +284,7 @@ impl Guard {
             Command::Note(note) => self.book.note(note),
             Command::Fenced(outcome) => self.book.fenced(outcome),
             Command::Registered(answer) => self.book.registered(answer),
+            Command::Job(status) => self.book.job(status),
             Command::Ping(answer) => drop(answer.send(())),
             Command::Alive => self.pulse.answered(clock::now()),
             Command::Shutdown(_) => {}
@@ -414,6 +415,7 @@ impl Guard {
                     own: self.node.clone(),
                 },
                 Some(Body::Register(call)) => Request::Register(call),
+                Some(Body::Job(order)) => Request::Job(order),
                 Some(Body::Maintenance(maintenance)) => {
                     self.permits.set_maintenance(maintenance.on);
                     self.wake_gate();
