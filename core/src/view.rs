@@ -1,9 +1,10 @@
 //! A node's picture of the cluster, for status output. Nothing decides by it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_proto::ids::{Ballot, BootId, Epoch, GroupName, NodeId};
+use holdfast_proto::ids::{Ballot, BootId, Epoch, GroupName, JobName, NodeId};
 use holdfast_proto::peer::{MemberReport, RunState};
 use holdfast_proto::state::ClusterState;
 use holdfast_proto::time::Time;
@@ -29,6 +30,8 @@ pub struct View {
     pub peers: Vec<PeerView>,
     /// Groups.
     pub groups: Vec<GroupView>,
+    /// On the leader: jobs that are due and wait, each with what it waits for.
+    pub waiting_jobs: BTreeMap<JobName, String>,
     /// The next deadline and its reason.
     pub next: Option<(Time, &'static str)>,
     /// Standing conditions worth an operator's attention.

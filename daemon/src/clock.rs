@@ -38,6 +38,12 @@ pub fn wall_us() -> u64 {
     u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0)
 }
 
+/// The wall clock in seconds since 1970.
+#[must_use]
+pub fn wall_seconds() -> i64 {
+    Timestamp::now().as_second()
+}
+
 /// A timer on CLOCK_BOOTTIME that is set to instants. Unlike a tokio sleep it is exact to microseconds and is due at
 /// once after a suspend that went past it.
 pub struct Alarm {

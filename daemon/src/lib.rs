@@ -15,6 +15,7 @@ pub mod fence_tests;
 pub mod fuzzing;
 mod in_force;
 pub mod init;
+pub mod jobs;
 pub mod join;
 pub mod journal;
 pub mod keys;

@@ -17,7 +17,7 @@ use crate::journal::Record;
 use crate::notify::Notifier;
 use crate::rt::STACK_BYTES;
 use crate::shell::api::Chore;
-use crate::{status, store};
+use crate::{jobs, status, store};
 
 /// Name of the copy of the configuration in force, in the state directory.
 pub const CONFIG_COPY: &str = "config.toml";
@@ -87,6 +87,7 @@ async fn run(mut office: Office) {
         }
     }
     tokio::spawn(status_line(Arc::clone(&office.control)));
+    tokio::spawn(jobs::follow(Arc::clone(&office.control)));
     while let Some(chore) = office.chores.recv().await {
         match chore {
             Chore::Record(record) => office.control.journal().record(record),

@@ -3,6 +3,7 @@
 mod cluster;
 mod drbd;
 mod galera;
+mod job;
 mod sbd;
 mod window;
 
@@ -14,6 +15,7 @@ use clap_complete::Shell;
 pub use self::cluster::{ClusterCommand, InitArgs, JoinArgs, Places, ProfileName};
 pub use self::drbd::{DrbdArgs, DrbdCommand, ResolveArgs};
 pub use self::galera::{BootstrapArgs, GaleraCommand};
+pub use self::job::JobCommand;
 pub use self::sbd::{CreateArgs, CreateWitnessArgs, DiskArgs, MessageArgs, SbdArgs, SbdCommand};
 pub use self::window::Window;
 use crate::demo::DemoArgs;
@@ -127,6 +129,9 @@ keeps them.")]
     /// Bring a cluster without a majority back
     #[command(subcommand)]
     Quorum(QuorumCommand),
+    /// Programs that run at set times: what is due, what became of it, run one now
+    #[command(subcommand)]
+    Job(JobCommand),
     /// Look at shared disks in the format of SBD, make them, write messages; needs root, but no cluster
     Sbd(SbdArgs),
     /// What DRBD calls when it lost or found its peer, and the word on a split brain; needs root

@@ -7,8 +7,8 @@
 mod views;
 
 pub use views::{
-    ErrorView, EventView, FenceDeviceView, FenceTestView, GroupView, LinkView, MemberView, NodeView,
-    ProofView, ResourceView, StatusView, TimerRow, TimersView, WhyView,
+    ErrorView, EventView, FenceDeviceView, FenceTestView, GroupView, JobRunView, JobView, JobsView, LinkView,
+    MemberView, NodeView, ProofView, ResourceView, StatusView, TimerRow, TimersView, WhyView,
 };
 
 /// From `hactl`.
@@ -17,7 +17,7 @@ pub struct ControlRequest {
     /// What is asked.
     #[prost(
         oneof = "control_request::Body",
-        tags = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18"
+        tags = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,30,31,32"
     )]
     pub body: Option<control_request::Body>,
 }
@@ -81,6 +81,15 @@ pub mod control_request {
         /// Fence a node that runs nothing, to see that it works.
         #[prost(message, tag = "18")]
         Drill(super::NodeRequest),
+        /// A [`super::JobsView`].
+        #[prost(message, tag = "30")]
+        Jobs(super::Empty),
+        /// What became of runs of jobs: [`super::EventView`]s.
+        #[prost(message, tag = "31")]
+        JobHistory(super::JobHistoryRequest),
+        /// Run a job now.
+        #[prost(message, tag = "32")]
+        JobRun(super::JobRequest),
     }
 }
 
@@ -116,6 +125,25 @@ pub struct GroupRequest {
     /// Its name.
     #[prost(string, tag = "1")]
     pub group: String,
+}
+
+/// Parameters of `JobHistory`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct JobHistoryRequest {
+    /// Only what is about this job; empty for all.
+    #[prost(string, tag = "1")]
+    pub job: String,
+    /// Number of past entries.
+    #[prost(uint32, tag = "2")]
+    pub last: u32,
+}
+
+/// A job.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct JobRequest {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub job: String,
 }
 
 /// A group and where to.
@@ -199,7 +227,7 @@ pub struct JoinTokenRequest {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ControlReply {
     /// The answer.
-    #[prost(oneof = "control_reply::Body", tags = "1,2,3,4,5,6,7,8")]
+    #[prost(oneof = "control_reply::Body", tags = "1,2,3,4,5,6,7,8,30")]
     pub body: Option<control_reply::Body>,
 }
 
@@ -236,5 +264,8 @@ pub mod control_reply {
         /// What fence devices showed.
         #[prost(message, tag = "8")]
         FenceTest(super::FenceTestView),
+        /// Jobs.
+        #[prost(message, tag = "30")]
+        Jobs(super::JobsView),
     }
 }

@@ -31,6 +31,7 @@ impl Node {
                 .map(|node| self.peer_view(node))
                 .collect(),
             groups: state.iter().flat_map(|state| self.group_views(state)).collect(),
+            waiting_jobs: self.jobs.waiting.clone(),
             next: self.poll_timeout(),
             warnings: self.warnings(state.as_deref()),
             state,

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use holdfast_proto::agent::{
-    AgentReport, AgentRequest, Attach, Attached, FenceOutcome, GroupStatus, Note, RegisterAnswer,
+    AgentReport, AgentRequest, Attach, Attached, FenceOutcome, GroupStatus, JobStatus, Note, RegisterAnswer,
     agent_report, agent_request,
 };
 use holdfast_proto::stream::{Deframer, frame_message};
@@ -47,6 +47,8 @@ pub enum LinkEvent {
     Note(Note),
     /// A call to the register on shared disks ended.
     Registered(RegisterAnswer),
+    /// How the latest run of a job stands.
+    Job(JobStatus),
 }
 
 /// The deciding thread's end of the link.

@@ -143,6 +143,7 @@ impl Pulse {
             agent_report::Body::Group(status) => Some(LinkEvent::Group(status)),
             agent_report::Body::Fenced(outcome) => Some(LinkEvent::Fenced(outcome)),
             agent_report::Body::Note(note) => Some(LinkEvent::Note(note)),
+            agent_report::Body::Job(status) => Some(LinkEvent::Job(status)),
             agent_report::Body::Registered(answer) => Some(LinkEvent::Registered(answer)),
             agent_report::Body::Alive(alive) => {
                 (self.answers, self.asked) = (true, None);

@@ -8,11 +8,15 @@ use holdfast_proto::agent;
 use holdfast_proto::config::{
     Config, FenceAction, FenceKind, FenceSection, GroupSection, ProbeKind, ProbeSection,
 };
-use holdfast_proto::ids::{BootId, NodeId};
+use holdfast_proto::ids::{BootId, JobName, NUMBER_MAX, NodeId};
+use holdfast_proto::job::{JobOutcome, JobReport, RunNumber};
 use holdfast_proto::peer::RunState;
 use holdfast_proto::time::Time;
 
 use super::roles;
+
+/// Longest sentence about a run that is committed: every copy of the state holds it.
+const JOB_DETAIL_CHARS: usize = 400;
 
 /// What `Attach` says about this node under `config`.
 #[must_use]
@@ -126,6 +130,49 @@ pub fn fence_test(id: u64, node: &str, device: &FenceSection) -> agent::FenceDev
         action: "test".into(),
         ..fence(id, node, device, FenceStep::ReadBack)
     }
+}
+
+/// An order to begin a run of a job; `None` when the configuration has no such job.
+#[must_use]
+pub fn begin_job(
+    job: &str,
+    (run, occurrence, attempt): (RunNumber, i64, u32),
+    config: &Config,
+) -> Option<agent::JobOrder> {
+    let section = config.job(job)?;
+    Some(agent::JobOrder {
+        job: job.into(),
+        run,
+        begin: true,
+        spec: Some(agent::JobSpec {
+            command: section.command.clone(),
+            user: section.user.clone(),
+            cwd: section.cwd.clone(),
+            env: section.env.clone(),
+            timeout_ms: section.timeout_ms,
+            group: section.group.to_string(),
+        }),
+        reason: String::new(),
+        occurrence,
+        attempt,
+        cluster_id: config.cluster.id.0,
+    })
+}
+
+/// How the latest run of a job stands; `None` for a word that this version does not know, or without a name.
+#[must_use]
+pub fn job_report(status: &agent::JobStatus) -> Option<(JobName, JobReport)> {
+    let outcome = JobOutcome::ALL
+        .into_iter()
+        .find(|outcome| outcome.as_str() == status.outcome)?;
+    let report = JobReport {
+        run: status.run,
+        outcome,
+        detail: status.detail.chars().take(JOB_DETAIL_CHARS).collect(),
+        took_ms: status.took_ms,
+    };
+    let known = !status.job.is_empty() && status.run <= NUMBER_MAX;
+    known.then(|| (status.job.as_str().into(), report))
 }
 
 /// What the agent process reported at `Attach`.

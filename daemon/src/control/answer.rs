@@ -1,11 +1,11 @@
 //! One request, one answer.
 
 use holdfast_proto::control::control_request::Body;
-use holdfast_proto::control::{ControlRequest, FenceHistoryRequest, control_reply};
+use holdfast_proto::control::{ControlRequest, FenceHistoryRequest, JobHistoryRequest, control_reply};
 use holdfast_proto::operator::OperatorRequest;
 
 use super::{Client, Control, Refusal, apply, fence_test, force, operate, refusal, watch};
-use crate::status;
+use crate::{clock, jobs, status};
 
 /// Events that explain a group.
 const HISTORY: usize = 30;
@@ -45,6 +45,12 @@ pub async fn answer(
             Ok(String::new())
         }
         Body::FenceHistory(request) => fence_history(control, client, &request).await,
+        Body::Jobs(_) => {
+            let view = jobs::view(&control.snapshot().await?, clock::wall_seconds());
+            client.send(control_reply::Body::Jobs(view)).await;
+            Ok(String::new())
+        }
+        Body::JobHistory(request) => job_history(control, client, &request).await,
         Body::FenceTest(request) => fence_test::fence_test(control, client, &request.node).await,
         Body::ConfigShow(_) => Ok(control.snapshot().await?.config.source.clone()),
         Body::ConfigApply(request) => apply::apply(control, client, who, &request).await,
@@ -77,6 +83,24 @@ async fn fence_history(
     }
     let count = usize::try_from(request.last).unwrap_or(usize::MAX);
     let entries = control.journal().ledger(&request.node, count);
+    for entry in entries {
+        if !client.send(control_reply::Body::Event(entry)).await {
+            break;
+        }
+    }
+    Ok(String::new())
+}
+
+async fn job_history(
+    control: &Control,
+    client: &mut Client,
+    request: &JobHistoryRequest,
+) -> Result<String, Refusal> {
+    let count = usize::try_from(request.last).unwrap_or(usize::MAX);
+    let entries = control.journal().job_history(&request.job, count);
+    if entries.is_empty() && !request.job.is_empty() {
+        operate::job(&control.snapshot().await?.config, &request.job)?;
+    }
     for entry in entries {
         if !client.send(control_reply::Body::Event(entry)).await {
             break;

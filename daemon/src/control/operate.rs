@@ -5,7 +5,7 @@ use std::time::Duration;
 use holdfast_proto::config::Config;
 use holdfast_proto::control::control_reply;
 use holdfast_proto::control::control_request::Body;
-use holdfast_proto::ids::{GroupName, NodeId};
+use holdfast_proto::ids::{GroupName, JobName, NodeId};
 use holdfast_proto::operator::{OperatorCall, OperatorOutcome, OperatorRequest};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -166,6 +166,10 @@ pub fn translate(config: &Config, body: Body) -> Result<OperatorRequest, Refusal
             node: data_node(config, &request.node)?,
             reason: reason(&request.reason)?,
         },
+        Body::JobRun(request) => OperatorRequest::RunJob {
+            job: job(config, &request.job)?,
+            at: clock::wall_seconds(),
+        },
         Body::Resource(request) => {
             let all = request.action == "cleanup" && request.group.is_empty();
             let name = if all {
@@ -182,6 +186,20 @@ pub fn translate(config: &Config, body: Body) -> Result<OperatorRequest, Refusal
             ));
         }
     })
+}
+
+/// The job of that name.
+pub(super) fn job(config: &Config, name: &str) -> Result<JobName, Refusal> {
+    if let Some(section) = config.job(name) {
+        return Ok(section.name.clone());
+    }
+    let names: Vec<&str> = config.jobs.iter().map(|job| &*job.name).collect();
+    let name = name.escape_debug();
+    let text = match names.as_slice() {
+        [] => format!("there is no job {name}: the configuration has no [[job]]"),
+        names => format!("there is no job {name}; there are: {}", names.join(", ")),
+    };
+    Err(refusal("not-found", text))
 }
 
 /// The operator's own words, which go into the journal and every copy of the state.

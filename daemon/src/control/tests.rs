@@ -40,6 +40,7 @@ impl Bench {
                         tests.retain(|test| test.section.node == node);
                         drop(reply.send(tests));
                     }
+                    Ask::Due(_) => {}
                     Ask::Operator { call, reply } => drop(reply.send(match call.request {
                         OperatorRequest::Move { .. } => OperatorOutcome::Refused("db2 is in standby".into()),
                         _ => OperatorOutcome::Done(format!("done for {}", call.who)),

@@ -22,6 +22,8 @@ pub use record::Record;
 pub const RING_ENTRIES: usize = 2000;
 /// Entries of the ledger kept in memory.
 const LEDGER_ENTRIES: usize = 500;
+/// Entries of the history of jobs kept in memory.
+const JOB_ENTRIES: usize = 2000;
 /// Entries a follower may lag behind before it is dropped.
 const FOLLOWER_ENTRIES: usize = 256;
 /// Longest sentence kept: an agent's note is not trusted to be short.
@@ -35,6 +37,8 @@ pub struct Journal {
     disk: Disk,
     ledger: VecDeque<EventView>,
     ledger_disk: Disk,
+    jobs: VecDeque<EventView>,
+    jobs_disk: Disk,
     followers: broadcast::Sender<EventView>,
 }
 
@@ -51,6 +55,8 @@ impl Journal {
             disk: Disk::new(state_dir.join("events.jsonl")),
             ledger: VecDeque::new(),
             ledger_disk: Disk::new(state_dir.join("fences.jsonl")),
+            jobs: VecDeque::new(),
+            jobs_disk: Disk::new(state_dir.join("jobs.jsonl")),
             followers,
         }
     }
@@ -60,6 +66,7 @@ impl Journal {
     pub fn read_back(&mut self) {
         self.disk.read_back(&mut self.ring, RING_ENTRIES);
         self.ledger_disk.read_back(&mut self.ledger, LEDGER_ENTRIES);
+        self.jobs_disk.read_back(&mut self.jobs, JOB_ENTRIES);
         self.next_id = next_id(&self.ring);
     }
 
@@ -83,6 +90,7 @@ impl Journal {
             group: record.group,
             epoch: record.epoch,
             proof,
+            job: record.job,
         };
         self.next_id = self.next_id.saturating_add(1);
         self.disk.append(&event);
@@ -90,6 +98,10 @@ impl Journal {
         if belongs_to_ledger(&event) {
             self.ledger_disk.append(&event);
             push(&mut self.ledger, event.clone(), LEDGER_ENTRIES);
+        }
+        if event.job.is_some() {
+            self.jobs_disk.append(&event);
+            push(&mut self.jobs, event.clone(), JOB_ENTRIES);
         }
         // No follower is no error.
         let _ = self.followers.send(event);
@@ -127,6 +139,20 @@ impl Journal {
             .take(count)
             .cloned()
             .collect();
+        entries.reverse();
+        entries
+    }
+
+    /// The last `count` entries of the history of jobs, oldest first: those about the job of this name, or all. It has a file
+    /// of its own, as the ledger has.
+    #[must_use]
+    pub fn job_history(&self, job: &str, count: usize) -> Vec<EventView> {
+        let about = |event: &&EventView| {
+            let run = event.job.as_ref();
+            job.is_empty() || run.is_some_and(|run| run.job == job)
+        };
+        let newest = self.jobs.iter().rev().filter(about).take(count);
+        let mut entries: Vec<EventView> = newest.cloned().collect();
         entries.reverse();
         entries
     }

@@ -2,7 +2,7 @@
 
 use holdfast_core::journal::Entry;
 use holdfast_proto::agent::Note;
-use holdfast_proto::control::ProofView;
+use holdfast_proto::control::{JobRunView, ProofView};
 use holdfast_proto::ids::NodeId;
 use holdfast_proto::time::Time;
 
@@ -25,6 +25,8 @@ pub struct Record {
     pub epoch: u64,
     /// What the ledger of proofs is to hold about it.
     pub proof: Option<ProofView>,
+    /// What the history of jobs is to hold about it.
+    pub job: Option<JobRunView>,
 }
 
 impl Record {
@@ -39,6 +41,7 @@ impl Record {
             group: String::new(),
             epoch: 0,
             proof: None,
+            job: None,
         }
     }
 
@@ -56,6 +59,9 @@ impl Record {
             took_ms: account.took.map(|took| took.as_millis() as u64),
             version: account.version,
         });
+        let job = entry
+            .job
+            .map(|(job, state)| crate::jobs::run_view(&job, &state, &name));
         Record {
             at: entry.at,
             kind: entry.kind.into(),
@@ -64,6 +70,7 @@ impl Record {
             group: entry.group.map(|group| group.to_string()).unwrap_or_default(),
             epoch: entry.epoch,
             proof,
+            job,
         }
     }
 }
@@ -88,6 +95,7 @@ impl From<Note> for Record {
             group: note.group,
             epoch: 0,
             proof: None,
+            job: None,
         }
     }
 }

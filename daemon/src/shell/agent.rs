@@ -28,6 +28,13 @@ impl Shell {
                 }
             }
             LinkEvent::Note(note) => self.record(note.into()),
+            LinkEvent::Job(status) => match translate::job_report(&status) {
+                Some((job, report)) => self.feed(Event::Agent(AgentEvent::Job { job, report })),
+                None => tracing::warn!(
+                    "had-agentd says of job {} what this version does not know",
+                    status.job
+                ),
+            },
             LinkEvent::Registered(answer) => self.registered_on_disks(answer),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use holdfast_core::event::Due;
 use holdfast_core::view::View;
 use holdfast_proto::agent::GroupStatus;
 use holdfast_proto::config::Config;
@@ -28,6 +29,8 @@ pub enum Ask {
         /// Where the answer goes.
         reply: oneshot::Sender<Vec<DeviceTest>>,
     },
+    /// Occurrences of jobs that are due by the wall clock.
+    Due(Vec<Due>),
     /// A request of an operator; dropped unanswered when the core never answers.
     Operator {
         /// The call.

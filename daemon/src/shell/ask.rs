@@ -15,6 +15,7 @@ impl Shell {
                 let _ = reply.send(self.snapshot());
             }
             Ask::FenceTest { node, reply } => self.test_fences_of(node, reply),
+            Ask::Due(all) => all.into_iter().for_each(|due| self.feed(Event::Due(due))),
             Ask::Operator { call, reply } => {
                 // Of requests that were given up, the core may answer late or never.
                 self.replies.retain(|_, reply| !reply.is_closed());

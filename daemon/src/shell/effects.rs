@@ -84,6 +84,26 @@ impl Shell {
                     resource,
                 }));
             }
+            Effect::RunJob {
+                job,
+                run,
+                occurrence,
+                attempt,
+                config,
+            } => match translate::begin_job(&job, (run, occurrence, attempt), &config) {
+                Some(order) => self.to_agentd(Body::Job(order)),
+                None => {
+                    let text = format!("job {job} was to begin, but the configuration has no such job");
+                    self.record(Record::new("job-impossible", "alert", text));
+                }
+            },
+            Effect::EndJob { job, run, reason } => self.to_agentd(Body::Job(agent::JobOrder {
+                job: job.to_string(),
+                run,
+                reason,
+                cluster_id: self.parts.node.config().cluster.id.0,
+                ..agent::JobOrder::default()
+            })),
             Effect::Maintenance(on) => self.to_agentd(Body::Maintenance(agent::Maintenance { on })),
             Effect::Fence {
                 id,

@@ -68,6 +68,7 @@ pub fn healthy() -> Snapshot {
         lease_before_ms: 0,
         register: None,
         groups: BTreeMap::from([("mysql".into(), group)]),
+        jobs: BTreeMap::new(),
         nodes: BTreeMap::from([
             (NodeId(1), NodeState::default()),
             (NodeId(2), NodeState::default()),
@@ -109,6 +110,7 @@ pub fn healthy() -> Snapshot {
             ],
         }],
         next: None,
+        waiting_jobs: BTreeMap::new(),
         warnings: Vec::new(),
     };
     Snapshot {

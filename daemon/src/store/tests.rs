@@ -25,6 +25,7 @@ fn record(round: u64) -> Durable {
         register: None,
         groups: Default::default(),
         nodes: Default::default(),
+        jobs: Default::default(),
         reason: format!("state {round}"),
     });
     Durable {

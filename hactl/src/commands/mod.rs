@@ -12,6 +12,7 @@ pub mod fence_test;
 mod galera;
 mod guards;
 pub mod init;
+pub mod job;
 pub mod join;
 mod ocf;
 pub mod sbd;
@@ -57,6 +58,7 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Quorum(command) => fence::quorum(&had, command, ui)?,
         Command::Drbd(args) => return drbd::run(args, ui),
         Command::Galera(command) => galera::run(&had, command, ui)?,
+        Command::Job(command) => job::run(&had, command, ui)?,
         Command::Sbd(args) => sbd::run(args, ui)?,
         Command::Config(command) => config::run(&had, command, ui)?,
         Command::Why(args) => why::run(&had, &args.group, ui)?,

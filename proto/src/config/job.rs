@@ -88,7 +88,7 @@ fn read_job(table: &Table) -> Option<JobDraft> {
             table.problems.add(Problem::new(span.clone(), message));
         }
     }
-    let calendar = read_calendar(table);
+    let calendar = read_calendar(table).unzip();
     let command = table
         .span_of("command")
         .map(|_| read_command("command", table))
@@ -129,7 +129,8 @@ fn read_job(table: &Table) -> Option<JobDraft> {
         )
         .map(|word| word.value)
         .unwrap_or_default(),
-        calendar: calendar?,
+        calendar: calendar.0?,
+        calendar_text: calendar.1?,
         command: command?,
     };
     Some(JobDraft {
@@ -140,12 +141,13 @@ fn read_job(table: &Table) -> Option<JobDraft> {
     })
 }
 
-fn read_calendar(table: &Table) -> Option<Calendar> {
+fn read_calendar(table: &Table) -> Option<(Calendar, String)> {
     let text = table.needed_text(
         "calendar",
         "such as calendar = \"30 2 * * *\", for 02:30 on every day",
     )?;
     Calendar::parse(text.value)
+        .map(|calendar| (calendar, text.value.trim().to_string()))
         .map_err(|fault| {
             let message = format!("`calendar` is wrong: {}", fault.what);
             table

@@ -71,6 +71,8 @@ pub struct JobSection {
     pub on: JobWhere,
     /// When.
     pub calendar: Calendar,
+    /// The calendar as it is written.
+    pub calendar_text: String,
     /// IANA name of the zone that the calendar is read in (default UTC).
     pub timezone: String,
     /// The program, then its arguments, joined with newlines.

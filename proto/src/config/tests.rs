@@ -124,8 +124,9 @@ fn the_documentation_names_every_key() {
 #[test]
 fn the_examples_of_the_agents_pages_are_accepted() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/agents");
-    for page in std::fs::read_dir(folder).unwrap() {
-        let path = page.unwrap().path();
+    let pages = std::fs::read_dir(folder).unwrap();
+    let jobs = std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/jobs.md"));
+    for path in pages.map(|page| page.unwrap().path()).chain([jobs]) {
         let text = std::fs::read_to_string(&path).unwrap();
         let examples = text
             .split("```toml\n")

@@ -322,6 +322,79 @@ pub struct EventView {
     #[prost(message, optional, tag = "10")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<ProofView>,
+    /// What the history of jobs holds about it.
+    #[prost(message, optional, tag = "11")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobRunView>,
+}
+
+/// How a run of a job stood.
+#[derive(Clone, PartialEq, Eq, prost::Message, Serialize, Deserialize)]
+pub struct JobRunView {
+    /// The job.
+    #[prost(string, tag = "1")]
+    pub job: String,
+    /// Number of the run; larger ones are later.
+    #[prost(uint64, tag = "2")]
+    pub run: u64,
+    /// `new`, `running`, `done`, `failed`, `interrupted` or `skipped`.
+    #[prost(string, tag = "3")]
+    pub state: String,
+    /// Node that it was given to; empty for none.
+    #[prost(string, tag = "4")]
+    pub node: String,
+    /// What it was for, RFC 3339; empty for nothing yet.
+    #[prost(string, tag = "5")]
+    pub occurrence: String,
+    /// Which try of that occurrence it is.
+    #[prost(uint32, tag = "6")]
+    pub attempt: u32,
+    /// Who asked for it; empty for the calendar.
+    #[prost(string, tag = "7")]
+    pub who: String,
+    /// One sentence.
+    #[prost(string, tag = "8")]
+    pub detail: String,
+    /// How long it took, once it ended.
+    #[prost(uint64, tag = "9")]
+    pub took_ms: u64,
+}
+
+/// All jobs.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+pub struct JobsView {
+    /// In the order of the configuration.
+    #[prost(message, repeated, tag = "1")]
+    pub jobs: Vec<JobView>,
+}
+
+/// A job.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+pub struct JobView {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Its group.
+    #[prost(string, tag = "2")]
+    pub group: String,
+    /// `primary`, `replica` or `any`.
+    #[prost(string, tag = "3")]
+    pub on: String,
+    /// Its calendar, as it is written.
+    #[prost(string, tag = "4")]
+    pub calendar: String,
+    /// Its time zone.
+    #[prost(string, tag = "5")]
+    pub timezone: String,
+    /// When it is due next, RFC 3339; empty when that is not known.
+    #[prost(string, tag = "6")]
+    pub next: String,
+    /// Its latest run; absent before its calendar was followed.
+    #[prost(message, optional, tag = "7")]
+    pub latest: Option<JobRunView>,
+    /// What is wrong, or waited for, one sentence; empty for nothing.
+    #[prost(string, tag = "8")]
+    pub trouble: String,
 }
 
 /// What was seen of a node that had to be ended, and what that proves.

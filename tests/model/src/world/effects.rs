@@ -136,9 +136,11 @@ impl World {
                 let node = self.machines[number].id;
                 self.tell(Some(node), || format!("answers the operator: {outcome:?}"));
             }
-            // Nothing in these configurations restarts in place, is in maintenance, changes its configuration or has members.
+            // Nothing in these configurations restarts in place, is in maintenance, changes its configuration, has members or jobs.
             Effect::RestartResource { .. }
             | Effect::GroupRoles(_)
+            | Effect::RunJob { .. }
+            | Effect::EndJob { .. }
             | Effect::Maintenance(_)
             | Effect::ConfigChanged(_)
             | Effect::ShutdownReady => {}

@@ -255,7 +255,9 @@ impl World {
             Effect::RestartResource { group, epoch, .. } => self.restart_group(node, &group, epoch),
             Effect::Quorum(since) => self.has_quorum(node, since),
             Effect::GroupRoles(roles) => self.roles_told(node, *roles),
-            Effect::Maintenance(_)
+            Effect::RunJob { .. }
+            | Effect::EndJob { .. }
+            | Effect::Maintenance(_)
             | Effect::Reply { .. }
             | Effect::ConfigChanged(_)
             | Effect::ShutdownReady => {}
