@@ -77,10 +77,7 @@ impl Node {
         to.instant(now, Some(*started_at), spans.startup_grace);
         let flags = [*resumed, *synced, *shutting_down];
         flags.into_iter().for_each(|flag| to.flag(flag));
-        to.flag(durable.is_some());
-        if let Some(durable) = durable {
-            encode_durable(durable, to);
-        }
+        encode_durable(durable.as_ref(), to);
         encode_persistence(persistence, to);
         encode_acked(*acked, to);
         encode_bound(now, bound.as_ref(), *lease_until, to);
@@ -146,13 +143,17 @@ fn encode_pending(pending: Option<&PendingAccept>, to: &mut Encoder) {
     }
 }
 
-fn encode_durable(durable: &Durable, to: &mut Encoder) {
-    let Durable {
+fn encode_durable(durable: Option<&Durable>, to: &mut Encoder) {
+    to.flag(durable.is_some());
+    let Some(Durable {
         promised,
         accepted_ballot,
         accepted,
         committed,
-    } = durable;
+    }) = durable
+    else {
+        return;
+    };
     to.ballot(*promised);
     to.ballot(*accepted_ballot);
     to.state(accepted);

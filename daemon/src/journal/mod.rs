@@ -90,7 +90,7 @@ impl Journal {
             group: record.group,
             epoch: record.epoch,
             proof,
-            job: record.job,
+            job: record.job.map(|job| *job),
         };
         self.next_id = self.next_id.saturating_add(1);
         self.disk.append(&event);

@@ -26,7 +26,7 @@ pub struct Record {
     /// What the ledger of proofs is to hold about it.
     pub proof: Option<ProofView>,
     /// What the history of jobs is to hold about it.
-    pub job: Option<JobRunView>,
+    pub job: Option<Box<JobRunView>>,
 }
 
 impl Record {
@@ -61,7 +61,7 @@ impl Record {
         });
         let job = entry
             .job
-            .map(|(job, state)| crate::jobs::run_view(&job, &state, &name));
+            .map(|(job, state)| Box::new(crate::jobs::run_view(&job, &state, &name)));
         Record {
             at: entry.at,
             kind: entry.kind.into(),

@@ -9,6 +9,7 @@ use holdfast_core::witness::Input;
 use holdfast_proto::agent::{self, agent_request::Body};
 use holdfast_proto::config::Config;
 use holdfast_proto::ids::{BootId, NodeId};
+use holdfast_proto::job::RunNumber;
 use holdfast_proto::time::Time;
 
 use super::Shell;
@@ -90,20 +91,8 @@ impl Shell {
                 occurrence,
                 attempt,
                 config,
-            } => match translate::begin_job(&job, (run, occurrence, attempt), &config) {
-                Some(order) => self.to_agentd(Body::Job(order)),
-                None => {
-                    let text = format!("job {job} was to begin, but the configuration has no such job");
-                    self.record(Record::new("job-impossible", "alert", text));
-                }
-            },
-            Effect::EndJob { job, run, reason } => self.to_agentd(Body::Job(agent::JobOrder {
-                job: job.to_string(),
-                run,
-                reason,
-                cluster_id: self.parts.node.config().cluster.id.0,
-                ..agent::JobOrder::default()
-            })),
+            } => self.begin_job(&job, (run, occurrence, attempt), &config),
+            Effect::EndJob { job, run, reason } => self.end_job(&job, run, reason),
             Effect::Maintenance(on) => self.to_agentd(Body::Maintenance(agent::Maintenance { on })),
             Effect::Fence {
                 id,
@@ -123,6 +112,26 @@ impl Shell {
             Effect::ConfigChanged(config) => self.follow_config(config),
             Effect::ShutdownReady => self.ended = true,
         }
+    }
+
+    fn begin_job(&mut self, job: &str, run: (RunNumber, i64, u32), config: &Config) {
+        match translate::begin_job(job, run, config) {
+            Some(order) => self.to_agentd(Body::Job(order)),
+            None => {
+                let text = format!("job {job} was to begin, but the configuration has no such job");
+                self.record(Record::new("job-impossible", "alert", text));
+            }
+        }
+    }
+
+    fn end_job(&mut self, job: &str, run: RunNumber, reason: String) {
+        self.to_agentd(Body::Job(agent::JobOrder {
+            job: job.into(),
+            run,
+            reason,
+            cluster_id: self.parts.node.config().cluster.id.0,
+            ..agent::JobOrder::default()
+        }));
     }
 
     /// The core does not know why the agent process is away; this does.

@@ -255,6 +255,7 @@ impl World {
             Effect::RestartResource { group, epoch, .. } => self.restart_group(node, &group, epoch),
             Effect::Quorum(since) => self.has_quorum(node, since),
             Effect::GroupRoles(roles) => self.roles_told(node, *roles),
+            // There are no jobs here.
             Effect::RunJob { .. }
             | Effect::EndJob { .. }
             | Effect::Maintenance(_)
