@@ -43,6 +43,11 @@ impl Fault {
         matches!(self, Fault::Kill | Fault::Full)
     }
 
+    /// True for what has to last for some time before it is a fault at all: a server may have room left in its last block.
+    pub fn lasts(self) -> bool {
+        matches!(self, Fault::Hang | Fault::Full)
+    }
+
     /// Does it to `machine`.
     pub fn strike(self, machine: &Machine, net: &Net, service: &Service) -> Result<()> {
         match self {

@@ -34,7 +34,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let played = play(options, &stage, &mut report);
     if let Some(dir) = &options.keep {
         std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
-        std::fs::write(dir.join("nodes.txt"), stage.cluster.report())?;
+        std::fs::write(dir.join("nodes.txt"), stage.report())?;
         report.keep(dir)?;
     }
     if let Err(error) = &played {
@@ -43,7 +43,7 @@ pub fn run(options: &Options) -> Result<bool> {
             let dir = stage.lab.source.join("target/lab/logs");
             std::fs::create_dir_all(&dir)?;
             let file = dir.join(format!("failovers-{}.txt", options.service.name));
-            std::fs::write(&file, stage.cluster.report())?;
+            std::fs::write(&file, stage.report())?;
             eprintln!("lab: what the nodes say is in {}", file.display());
         }
     }

@@ -12,8 +12,8 @@ use super::writer::{Target, Writer};
 use crate::sh;
 use crate::torture::history::Clock;
 
-/// How long a hang lasts.
-const HANG: Duration = Duration::from_secs(8);
+/// How long a fault lasts that would otherwise be mended before it was felt.
+const HELD: Duration = Duration::from_secs(8);
 /// How long the clients write before a strike, and after it is mended.
 const CALM: Duration = Duration::from_millis(700);
 
@@ -90,8 +90,8 @@ impl<'a> Rounds<'a> {
         fault
             .strike(machine, &stage.lab.net, service)
             .with_context(|| format!("{fault} at {owner}"))?;
-        if fault == Fault::Hang {
-            std::thread::sleep(HANG);
+        if fault.lasts() {
+            std::thread::sleep(HELD);
         }
         let gone_on = self.writes_go_on(struck_ms + CALM.as_millis() as u64);
         fault

@@ -19,6 +19,8 @@ pub struct Service {
     pub data: &'static str,
     /// What prepares a node for it, below tests/lab/files.
     pub prepare: &'static str,
+    /// Shows the server's own log, as a shell command.
+    pub log: &'static str,
     /// The resource in the configuration, without the virtual address.
     pub resource: &'static str,
     /// What the clients need, as a shell command on the primary; empty for nothing.
@@ -42,6 +44,7 @@ const SERVICES: &[Service] = &[
         process: "redis-server",
         data: "/var/lib/redis",
         prepare: "failovers-redis",
+        log: "tail -n 60 /var/log/redis/redis-server.log",
         resource: "type = \"redis\"\nunit = \"redis-server.service\"\n",
         create: "",
         // What no replica had yet was promised to nobody.
@@ -54,7 +57,8 @@ const SERVICES: &[Service] = &[
         process: "mariadbd",
         data: "/var/lib/mysql",
         prepare: "failovers-mariadb",
-        resource: "type = \"mysqld\"\nmode = \"replication\"\nunit = \"mariadb.service\"\n",
+        log: "journalctl -b --no-pager -n 80 -u mariadb",
+        resource: "type = \"mysqld\"\nmode = \"replication\"\nunit = \"mariadb.service\"\nprivate_link = true\n",
         create: MARIADB_CREATE,
         binds: |_| true,
         store: |at| Box::new(mariadb::MariaDb::new(at)),

@@ -156,6 +156,19 @@ impl Stage {
         Ok(primary)
     }
 
+    /// What an engineer wants to read after a run that went wrong.
+    pub fn report(&self) -> String {
+        let log = |machine: &Arc<Machine>| {
+            format!(
+                "### log of {}\n{}\n",
+                machine.name,
+                machine.look(self.service.log)
+            )
+        };
+        let logs: String = self.data().iter().map(log).collect();
+        format!("{}{logs}", self.cluster.report())
+    }
+
     /// The data nodes.
     pub fn data(&self) -> &[Arc<Machine>] {
         self.cluster.data()
