@@ -122,6 +122,11 @@ async fn settings(client: &mut Client, site: &Site) -> Result<(), SqlError> {
     }
     if server.mariadb {
         client.run("SET GLOBAL gtid_strict_mode=ON").await?;
+        // A replica that stops connects with its primary once more, to end its connection there. A primary without power does
+        // not answer, and a promotion waits for that: five seconds by itself.
+        client
+            .run("SET GLOBAL rpl_semi_sync_slave_kill_conn_timeout=1")
+            .await?;
     }
     client
         .run(&format!(
