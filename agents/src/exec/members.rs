@@ -84,7 +84,7 @@ impl Members {
         let leader = if other { 0 } else { self.leader };
         let is_member = |pid: &i32| {
             // The first look is the cheap one, and spares most processes the second.
-            let stat = process::stat(*pid).filter(|stat| !matches!(stat.state, 'Z' | 'X'));
+            let stat = process::stat(*pid).filter(|stat| !stat.is_over());
             let Some(stat) = stat.filter(|stat| stat.start_ticks >= self.leader_ticks) else {
                 return false;
             };
@@ -157,7 +157,7 @@ impl Members {
 }
 
 fn lives(pid: i32) -> bool {
-    process::stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+    process::stat(pid).is_some_and(|stat| !stat.is_over())
 }
 
 fn read_pids(path: &Path) -> Option<Vec<i32>> {

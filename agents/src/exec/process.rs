@@ -30,7 +30,7 @@ impl Process {
         let pidfd = sys::pidfd_open(pid).ok()?;
         // Looked at after the descriptor was opened: it is this process that has the start time.
         let stat = stat(pid)?;
-        (stat.start_ticks == start_ticks && stat.state != 'Z').then_some(Process { start_ticks, pidfd })
+        (stat.start_ticks == start_ticks && !stat.is_over()).then_some(Process { start_ticks, pidfd })
     }
 
     /// Begins to wait for its end.
@@ -90,9 +90,18 @@ pub fn has_variable(pid: i32, wanted: &[u8]) -> bool {
 /// What /proc/PID/stat says.
 pub struct Stat {
     pub state: char,
+    pub threads: u32,
     pub group: i32,
     pub session: i32,
     pub start_ticks: u64,
+}
+
+impl Stat {
+    /// Nothing of it runs any more. A process whose first thread has ended is shown as a zombie while its other threads go on:
+    /// a large one that was killed may be so for a while, and still finish what it was writing.
+    pub fn is_over(&self) -> bool {
+        self.state == 'X' || (self.state == 'Z' && self.threads <= 1)
+    }
 }
 
 /// Reads /proc/PID/stat. None when there is no such process.
@@ -113,6 +122,7 @@ pub(super) fn parse_stat(text: &str) -> Option<Stat> {
         state: fields.first()?.chars().next()?,
         group: fields.get(2)?.parse().ok()?,
         session: fields.get(3)?.parse().ok()?,
+        threads: fields.get(17)?.parse().ok()?,
         start_ticks: fields.get(19)?.parse().ok()?,
     })
 }
@@ -129,6 +139,31 @@ mod tests {
             (stat.state, stat.group, stat.session, stat.start_ticks),
             ('S', 70, 60, 987)
         );
+        assert_eq!(stat.threads, 1);
+    }
+
+    #[test]
+    fn a_process_is_over_with_its_last_thread_and_not_with_its_first() {
+        let script = "import ctypes, threading, time\n\
+                      threading.Thread(target=time.sleep, args=(60,)).start()\n\
+                      ctypes.CDLL(None).syscall(60, 0)";
+        let mut child = std::process::Command::new("python3")
+            .args(["-c", script])
+            .spawn()
+            .unwrap();
+        let pid = child.id() as i32;
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while stat(pid).unwrap().state != 'Z' {
+            assert!(std::time::Instant::now() < deadline, "its first thread goes on");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert!(!stat(pid).unwrap().is_over());
+        child.kill().unwrap();
+        while !stat(pid).unwrap().is_over() {
+            assert!(std::time::Instant::now() < deadline, "it was killed");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        child.wait().unwrap();
     }
 
     #[test]
