@@ -97,8 +97,7 @@ async fn run(spec: &Spec, begun: Instant, lines: &mut Lines) -> Result<(bool, St
     };
     let _ = tokio::time::timeout(PIPE_GRACE, rest).await;
     lines.flush();
-    // What is left of its process group goes with it.
-    let _ = killpg(group, Signal::SIGKILL);
+    // What it left behind is had-agentd's to end, which counts it: some of it may have left the process group.
     Ok(match (why, status) {
         (Some(why), _) => (false, why),
         (None, Some(status)) => (status.success(), describe(status)),
