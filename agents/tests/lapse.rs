@@ -91,7 +91,8 @@ fn the_guard_ends_programs_while_the_agents_thread_hangs() {
                 "trap '' TERM; setsid sh -c 'while :; do sleep 0.02; done' & while :; do sleep 0.02; done",
             )
         };
-        let pid = pid_of(&had.run_until_lapse(Duration::from_secs(1), &spec));
+        // Time enough for a busy machine to set the trap before the permit ends.
+        let pid = pid_of(&had.run_until_lapse(Duration::from_secs(4), &spec));
         // The agents' thread saves the group's state before it stops it, and hangs on a pipe that nobody reads.
         let trap = agentd.state_file("web.new");
         nix::unistd::mkfifo(&trap, nix::sys::stat::Mode::S_IRWXU).unwrap();
