@@ -1,11 +1,12 @@
 //! The operators' socket, both ways: requests as `had` takes them, replies as `hactl` shows them.
 
 use holdfast_daemon::fuzzing as had;
-use holdfast_hactl::commands::{config, events, fence_test, status, why};
+use holdfast_hactl::commands::{config, events, fence_test, job, status, why};
 use holdfast_hactl::outcome::{Exit, Failure};
 use holdfast_hactl::ui::paint::Paint;
 use holdfast_proto::control::control_reply::Body as Reply;
 use holdfast_proto::control::{ControlReply, ControlRequest, StatusView};
+use jiff::tz::TimeZone;
 
 use crate::memory::bounded;
 use crate::sameness::settled_prost;
@@ -51,6 +52,7 @@ fn answered(reply: ControlReply, columns: usize) {
         Some(Reply::Event(event)) => events::render(&event, plain, columns),
         Some(Reply::Why(view)) => why::render(&view, plain, columns),
         Some(Reply::FenceTest(view)) => fence_test::render(&view, plain, columns),
+        Some(Reply::Jobs(view)) => job::render(&view.jobs, &TimeZone::UTC, plain, columns),
         Some(Reply::Timers(view)) => config::render_timers(&view, plain, columns),
         Some(Reply::Error(view)) => {
             let exit = Exit::of_error(&view);
