@@ -5,8 +5,8 @@ use holdfast_daemon::agentd_link::translate;
 use holdfast_proto::agent::{AgentReport, AgentRequest, StartGroup, agent_report, agent_request};
 
 use crate::memory::bounded;
-use crate::samples::config;
 use crate::sameness::settled_prost;
+use crate::samples::config;
 use crate::text::one_line;
 
 /// Memory for each byte of a message: an empty entry of a list takes two bytes on the wire.

@@ -79,7 +79,7 @@ pub fn control() -> Seeds {
     use control_request::Body;
     let asked = [
         Body::Move(MoveRequest {
-accept_loss: false,
+            accept_loss: false,
             group: "web".into(),
             to: "db2".into(),
         }),
@@ -355,7 +355,10 @@ pub fn redis() -> Seeds {
                 db0:keys=3,expires=0\r\n";
     let role = "*3\r\n$6\r\nmaster\r\n:9\r\n*1\r\n*3\r\n$8\r\n10.0.0.2\r\n$4\r\n6379\r\n$1\r\n9\r\n";
     let client = |words: &[&str]| {
-        let bulks: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+        let bulks: String = words
+            .iter()
+            .map(|word| format!("${}\r\n{word}\r\n", word.len()))
+            .collect();
         format!("*{}\r\n{bulks}", words.len())
     };
     vec![
@@ -363,7 +366,10 @@ pub fn redis() -> Seeds {
         after(&[0], format!("${}\r\n{info}\r\n", info.len()).as_bytes()),
         after(&[0], role.as_bytes()),
         after(&[0], b"-NOAUTH Authentication required.\r\n"),
-        after(&[1], client(&["SENTINEL", "get-master-addr-by-name", "shop"]).as_bytes()),
+        after(
+            &[1],
+            client(&["SENTINEL", "get-master-addr-by-name", "shop"]).as_bytes(),
+        ),
         after(&[1], client(&["SUBSCRIBE", "+switch-master"]).as_bytes()),
         after(&[1], client(&["PUNSUBSCRIBE"]).as_bytes()),
         after(&[1], client(&["HELLO", "3", "AUTH", "a", "b"]).as_bytes()),
