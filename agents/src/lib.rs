@@ -26,6 +26,7 @@ pub mod jobs;
 pub mod leftovers;
 pub mod mysqld;
 pub mod ocf;
+pub mod params;
 pub mod permits;
 pub mod probe;
 pub mod program;

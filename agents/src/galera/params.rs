@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::agent::{AgentError, AgentMeta, ParamMeta};
 use crate::mysqld::params as mysqld;
+use crate::params::Reader;
 
 const fn param(name: &'static str, help: &'static str) -> ParamMeta {
     ParamMeta {
@@ -74,63 +75,33 @@ impl Params {
     /// The first that is wrong.
     pub fn read(given: &BTreeMap<String, String>) -> Result<Params, AgentError> {
         META.check_keys(given)?;
-        let text = |key: &str, default: &str| {
-            let value = given
-                .get(key)
-                .map(|value| value.trim())
-                .filter(|value| !value.is_empty());
-            value.unwrap_or(default).to_owned()
-        };
-        let path = |key: &str, default: &str| {
-            let path = PathBuf::from(text(key, default));
-            let wrong = || {
-                AgentError(format!(
-                    "agent galera: {key} {:?} is not an absolute path",
-                    path.display()
-                ))
-            };
-            path.is_absolute().then(|| path.clone()).ok_or_else(wrong)
-        };
-        let number = |key: &str, default: &str, most: u64| {
-            let value = text(key, default);
-            let number = value
-                .parse::<u64>()
-                .ok()
-                .filter(|number| (1..=most).contains(number));
-            number.ok_or_else(|| {
-                AgentError(format!(
-                    "agent galera: {key} {value:?} is not a number from 1 to {most}"
-                ))
-            })
-        };
-        let command: Vec<String> = text("command", "/usr/sbin/mariadbd")
-            .lines()
-            .map(str::to_owned)
-            .collect();
+        let read = Reader::new(META.kind, given);
+        let path =
+            |key: &str, default: &str| Ok::<_, AgentError>(read.path(key)?.unwrap_or_else(|| default.into()));
+        let command = read.text("command").unwrap_or("/usr/sbin/mariadbd");
+        let command: Vec<String> = command.lines().map(str::to_owned).collect();
         if !command.first().is_some_and(|program| program.starts_with('/')) {
-            return Err(AgentError::new(
-                "agent galera: the command does not begin with an absolute path",
-            ));
+            return Err(read.wrong("the command does not begin with an absolute path"));
         }
         // What decides who founds a cluster is the agent's: an argument of the operator's would come in between.
         for word in &command[1..] {
             let name = word.replace('_', "-");
             if name.starts_with("--wsrep-cluster-address") || name.starts_with("--wsrep-new-cluster") {
-                return Err(AgentError(format!(
-                    "agent galera: {word} does not belong into the command: the agent says where to join, and founding a \
+                return Err(read.wrong(format_args!(
+                    "{word} does not belong into the command: the agent says where to join, and founding a \
                      cluster is decided in the register"
                 )));
             }
         }
         Ok(Params {
             command,
-            user: text("user", "mysql"),
+            user: read.text("user").unwrap_or("mysql").to_owned(),
             socket: path("socket", "/run/mysqld/mysqld.sock")?,
             datadir: path("datadir", "/var/lib/mysql")?,
-            port: u16::try_from(number("port", "4567", 65_535)?).unwrap_or(u16::MAX),
-            link: usize::try_from(number("link", "1", 8)?).unwrap_or(1) - 1,
-            interval: Duration::from_millis(number("probe_interval_ms", "500", 60_000)?),
-            timeout: Duration::from_millis(number("probe_timeout_ms", "5000", 60_000)?),
+            port: read.port("port")?.unwrap_or(4567),
+            link: read.number("link", 1..=8)?.unwrap_or(1usize) - 1,
+            interval: read.millis("probe_interval_ms", 1..=60_000, 500)?,
+            timeout: read.millis("probe_timeout_ms", 1..=60_000, 5000)?,
         })
     }
 

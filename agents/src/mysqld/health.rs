@@ -36,8 +36,8 @@ impl Window {
 
     /// Takes an outcome in. True: it counts as failed.
     pub fn push(&mut self, good: bool, loaded: bool) -> bool {
-        let of = self.probing.of as usize;
-        let failures = self.probing.failures as usize;
+        let of = self.probing.looks.of as usize;
+        let failures = self.probing.looks.failures as usize;
         self.outcomes.push_back(good);
         while self.outcomes.len() > of * PATIENCE_UNDER_LOAD {
             self.outcomes.pop_front();
@@ -99,13 +99,13 @@ pub async fn storage_fault(folder: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::params::Looks;
 
     fn window() -> Window {
         Window::new(Probing {
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
-            failures: 2,
-            of: 3,
+            looks: Looks { failures: 2, of: 3 },
         })
     }
 

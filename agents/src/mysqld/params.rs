@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::agent::{AgentError, AgentMeta, ParamMeta};
+use crate::params::{Looks, Reader};
 
 /// Where units are, the first that counts first.
 const UNIT_FOLDERS: [&str; 4] = [
@@ -123,17 +123,15 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// How often is looked, and what counts as failed.
+/// How it is looked at.
 #[derive(Clone, Copy, Debug)]
 pub struct Probing {
     /// Pause.
     pub interval: Duration,
     /// Longest probe.
     pub timeout: Duration,
-    /// This many failures ...
-    pub failures: u32,
-    /// ... of the last so many.
-    pub of: u32,
+    /// What counts as failed.
+    pub looks: Looks,
 }
 
 /// Checked parameters.
@@ -165,73 +163,22 @@ pub struct Params {
     pub probing: Probing,
 }
 
-struct Given<'a>(&'a BTreeMap<String, String>);
-
-impl Given<'_> {
-    fn text(&self, key: &str) -> Option<&str> {
-        self.0
-            .get(key)
-            .map(|value| value.trim())
-            .filter(|value| !value.is_empty())
-    }
-
-    fn path(&self, key: &str) -> Result<Option<PathBuf>, AgentError> {
-        match self.text(key) {
-            Some(text) if Path::new(text).is_absolute() => Ok(Some(text.into())),
-            Some(text) => Err(wrong(key, text, "it is not an absolute path")),
-            None => Ok(None),
-        }
-    }
-
-    fn number<T: FromStr + Default + PartialEq>(&self, key: &str, default: T) -> Result<T, AgentError> {
-        let Some(text) = self.text(key) else {
-            return Ok(default);
-        };
-        text.parse()
-            .ok()
-            .filter(|number| *number != T::default())
-            .ok_or_else(|| wrong(key, text, "it is not a number in its range"))
-    }
-
-    fn millis(&self, key: &str, default: u64) -> Result<Duration, AgentError> {
-        self.number(key, default).map(Duration::from_millis)
-    }
-
-    fn choice<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Result<T, AgentError> {
-        let text = self.text(key).unwrap_or(words[0].0);
-        let found = words.iter().find(|(word, _)| *word == text);
-        found.map(|(_, value)| *value).ok_or_else(|| {
-            let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-            wrong(key, text, &format!("it is one of {}", known.join(", ")))
-        })
-    }
-}
-
-fn wrong(key: &str, value: &str, what: &str) -> AgentError {
-    AgentError(format!("agent mysqld: {key} = {value:?}: {what}"))
-}
-
 impl Params {
     /// Checks what was given.
     ///
     /// # Errors
     /// The first parameter that is wrong.
     pub fn read(params: &BTreeMap<String, String>) -> Result<Params, AgentError> {
-        let given = Given(params);
+        let given = Reader::new(META.kind, params);
         let mode = given.choice(
             "mode",
             &[("storage", Mode::Storage), ("replication", Mode::Replication)],
         )?;
         let probing = Probing {
-            interval: given.millis("probe_interval_ms", 1000)?,
-            timeout: given.millis("probe_timeout_ms", 2000)?,
-            failures: given.number("probe_failures", 3)?,
-            of: given.number("probe_of", 5)?,
+            interval: given.millis("probe_interval_ms", 1..=u32::MAX, 1000)?,
+            timeout: given.millis("probe_timeout_ms", 1..=u32::MAX, 2000)?,
+            looks: given.looks()?,
         };
-        if probing.failures > probing.of {
-            let text = "agent mysqld: probe_failures is above probe_of: it could never be reached";
-            return Err(AgentError::new(text));
-        }
         let rejoin = [
             ("automatic", Rejoin::Automatic),
             ("reclone", Rejoin::Reclone),
@@ -240,8 +187,9 @@ impl Params {
         let user = given.text("replication_user").unwrap_or("holdfast");
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if user.len() > 32 || !user.chars().all(plain) {
-            let what = "an account has up to 32 letters, digits, `-`, `_` and `.`";
-            return Err(wrong("replication_user", user, what));
+            return Err(given.wrong(format_args!(
+                "replication_user {user:?}: an account has up to 32 letters, digits, `-`, `_` and `.`"
+            )));
         }
         Ok(Params {
             mode,
@@ -250,32 +198,28 @@ impl Params {
                 .path("socket")?
                 .unwrap_or_else(|| "/run/mysqld/mysqld.sock".into()),
             datadir: given.path("datadir")?.unwrap_or_else(|| "/var/lib/mysql".into()),
-            port: given.number("port", 3306)?,
-            link: given.number("link", 1usize)? - 1,
+            port: given.port("port")?.unwrap_or(3306),
+            link: given.number("link", 1..=8)?.unwrap_or(1usize) - 1,
             replication_user: user.to_owned(),
             tls: tls(&given, mode)?,
             durable: given.choice("durability", &[("full", true), ("as-configured", false)])?,
             rejoin: given.choice("rejoin", &rejoin)?,
-            lag_alarm: Duration::from_secs(given.number("lag_alarm_s", 60)?),
+            lag_alarm: Duration::from_secs(given.number("lag_alarm_s", 1..=u32::MAX)?.unwrap_or(60)),
             probing,
         })
     }
 }
 
-fn runner(given: &Given) -> Result<Runner, AgentError> {
+fn runner(given: &Reader) -> Result<Runner, AgentError> {
     let user = given.text("user").map(str::to_owned);
     match (given.text("unit"), given.text("command")) {
-        (Some(_), Some(_)) => Err(AgentError::new(
-            "agent mysqld: it takes a unit or a command, not both",
-        )),
+        (Some(_), Some(_)) => Err(given.wrong("it takes a unit or a command, not both")),
         (None, Some(command)) => Ok(Runner::Command(
             command.split('\n').map(str::to_owned).collect(),
             user,
         )),
         (unit, None) if user.is_none() => Ok(Runner::Unit(unit.map_or_else(unit_of_package, str::to_owned))),
-        _ => Err(AgentError::new(
-            "agent mysqld: `user` is for `command` only; a unit names its user itself",
-        )),
+        _ => Err(given.wrong("`user` is for `command` only; a unit names its user itself")),
     }
 }
 
@@ -289,7 +233,7 @@ fn unit_of_package() -> String {
     UNITS.into_iter().find(installed).unwrap_or(UNITS[0]).to_owned()
 }
 
-fn tls(given: &Given, mode: Mode) -> Result<Option<TlsFiles>, AgentError> {
+fn tls(given: &Reader, mode: Mode) -> Result<Option<TlsFiles>, AgentError> {
     let private = given.choice("private_link", &[("false", false), ("true", true)])?;
     let files = (
         given.path("tls_ca")?,
@@ -300,11 +244,11 @@ fn tls(given: &Given, mode: Mode) -> Result<Option<TlsFiles>, AgentError> {
         ((Some(ca), Some(cert), Some(key)), false) => Ok(Some(TlsFiles { ca, cert, key })),
         ((None, None, None), true) => Ok(None),
         ((None, None, None), false) if mode == Mode::Storage => Ok(None),
-        (_, true) => Err(AgentError::new(
-            "agent mysqld: private_link = true means no TLS: leave out tls_ca, tls_cert and tls_key",
-        )),
-        _ => Err(AgentError::new(
-            "agent mysqld: replication needs tls_ca, tls_cert and tls_key; on a link that only the nodes share, \
+        (_, true) => {
+            Err(given.wrong("private_link = true means no TLS: leave out tls_ca, tls_cert and tls_key"))
+        }
+        _ => Err(given.wrong(
+            "replication needs tls_ca, tls_cert and tls_key; on a link that only the nodes share, \
              private_link = true does without",
         )),
     }
@@ -346,7 +290,7 @@ mod tests {
         assert!(error(&[("port", "70000")]).contains("port"));
         assert!(error(&[("link", "0")]).contains("link"));
         assert!(error(&[("socket", "x.sock")]).contains("absolute"));
-        assert!(error(&[("probe_failures", "6")]).contains("never"));
+        assert!(error(&[("probe_failures", "6"), ("probe_of", "5")]).contains("larger"));
         assert!(error(&[("unit", "a.service"), ("command", "/x")]).contains("not both"));
         assert!(error(&[("unit", "a.service"), ("user", "mysql")]).contains("for `command` only"));
         assert!(error(&[("replication_user", "a b")]).contains("account"));

@@ -31,7 +31,7 @@ pub async fn look(params: &Params, account: Option<&Account>) -> Result<(), Stri
 
 /// Until too many looks failed, which is told.
 pub async fn keep(params: Arc<Params>, account: Option<Account>, events: EventSink) {
-    let mut window = Window::new(params.probe_failures, params.probe_of);
+    let mut window = Window::new(params.looks.failures, params.looks.of);
     loop {
         let due = clock::now() + params.probe_interval;
         tokio::time::sleep(params.probe_interval).await;
@@ -41,7 +41,7 @@ pub async fn keep(params: Arc<Params>, account: Option<Account>, events: EventSi
             continue;
         }
         if window.push(seen.is_ok()) {
-            let (failed, of) = (params.probe_failures, params.probe_of);
+            let (failed, of) = (params.looks.failures, params.looks.of);
             let reason = seen.err().unwrap_or_default();
             events.failed(format!(
                 "rabbitmq failed {failed} of its last {of} looks: {reason}"

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::amqp::Account;
 use crate::agent::{AgentError, AgentMeta, ParamMeta};
+use crate::params::{Looks, Reader, password};
 
 /// Stands for the name of the node in `node_name`.
 const NODE: &str = "{node}";
@@ -92,43 +93,28 @@ pub struct Params {
     vhost: String,
     pub probe_interval: Duration,
     pub probe_timeout: Duration,
-    pub probe_failures: u32,
-    pub probe_of: u32,
+    pub looks: Looks,
 }
 
 impl Params {
     pub fn read(params: &BTreeMap<String, String>) -> Result<Params, AgentError> {
-        let read = Reader(params);
-        let runner = read.runner()?;
+        let read = Reader::new(META.kind, params);
+        let runner = runner(&read)?;
         let node_name = read.text("node_name").unwrap_or_default().to_owned();
-        check_node_name(&node_name)?;
+        check_node_name(&read, &node_name)?;
         let (username, password_file) = (read.text("username"), read.path("password_file")?);
         if username.is_some() != password_file.is_some() {
-            return Err(wrong("`username` and `password_file` go together".into()));
+            return Err(read.wrong("`username` and `password_file` go together"));
         }
         let vhost = read.text("vhost").unwrap_or("/");
         if vhost.len() > 255 {
-            return Err(wrong("`vhost` has more than 255 bytes".into()));
+            return Err(read.wrong("`vhost` has more than 255 bytes"));
         }
         let address = read.text("address").unwrap_or("127.0.0.1");
         let address = address
             .parse()
-            .map_err(|_| wrong(format!("address {address:?} is no IP address")))?;
-        let port = |key| {
-            read.number(key, 1, 65535)
-                .map(|port| port.and_then(|n| u16::try_from(n).ok()))
-        };
-        let millis = |key, default| {
-            let number = read.number(key, 100, 600_000)?.unwrap_or(default);
-            Ok::<_, AgentError>(Duration::from_millis(number.into()))
-        };
-        let probe_failures = read.number("probe_failures", 1, 100)?.unwrap_or(3);
-        let probe_of = read.number("probe_of", 1, 100)?.unwrap_or(5.max(probe_failures));
-        if probe_of < probe_failures {
-            return Err(wrong(format!(
-                "{probe_failures} of {probe_of} looks cannot fail: probe_of is the larger number"
-            )));
-        }
+            .map_err(|_| read.wrong(format!("address {address:?} is no IP address")))?;
+        let millis = |key, default| read.millis(key, 100..=600_000, default);
         Ok(Params {
             runner,
             node_name,
@@ -136,15 +122,14 @@ impl Params {
                 .path("data_dir")?
                 .unwrap_or_else(|| "/var/lib/rabbitmq/mnesia".into()),
             address,
-            port: port("port")?.unwrap_or(5672),
-            management_port: port("management_port")?,
+            port: read.port("port")?.unwrap_or(5672),
+            management_port: read.port("management_port")?,
             username: username.map(str::to_owned),
             password_file,
             vhost: vhost.to_owned(),
             probe_interval: millis("probe_interval_ms", 5000)?,
             probe_timeout: millis("probe_timeout_ms", 5000)?,
-            probe_failures,
-            probe_of,
+            looks: read.looks()?,
         })
     }
 
@@ -158,29 +143,16 @@ impl Params {
         let (Some(user), Some(file)) = (&self.username, &self.password_file) else {
             return Ok(None);
         };
-        let told = |error| AgentError(format!("cannot read the password in {}: {error}", file.display()));
-        // A device would never end.
-        if !tokio::fs::metadata(file).await.map_err(told)?.is_file() {
-            return Err(AgentError(format!("{} is not a regular file", file.display())));
-        }
-        let text = tokio::fs::read_to_string(file).await.map_err(told)?;
-        let password = text.trim();
-        if password.is_empty() || password.len() > 512 {
-            return Err(AgentError(format!(
-                "{} must hold a password of 1 to 512 bytes, on one line",
-                file.display()
-            )));
-        }
         Ok(Some(Account {
             user: user.clone(),
-            password: password.to_owned(),
+            password: password(file).await?,
             vhost: self.vhost.clone(),
         }))
     }
 }
 
 /// One name for all nodes: the database is found by it.
-fn check_node_name(name: &str) -> Result<(), AgentError> {
+fn check_node_name(read: &Reader, name: &str) -> Result<(), AgentError> {
     let plain = |text: &str, more: &str| {
         !text.is_empty()
             && text
@@ -188,71 +160,34 @@ fn check_node_name(name: &str) -> Result<(), AgentError> {
                 .all(|c| c.is_ascii_alphanumeric() || more.contains(c))
     };
     match name.split_once('@') {
-        Some(_) if name.contains(NODE) => Err(wrong(format!(
+        Some(_) if name.contains(NODE) => Err(read.wrong(format!(
             "node_name {name:?} must be the same on every node: the broker finds its database by it"
         ))),
         Some((own, host)) if plain(own, "_-") && plain(host, "_-.") && name.len() <= 255 => Ok(()),
-        _ => Err(wrong(format!(
-            "node_name {name:?} is not of the form rabbit@NAME"
-        ))),
+        _ => Err(read.wrong(format!("node_name {name:?} is not of the form rabbit@NAME"))),
     }
 }
 
-fn wrong(text: String) -> AgentError {
-    AgentError(format!("agent rabbitmq: {text}"))
-}
-
-struct Reader<'a>(&'a BTreeMap<String, String>);
-
-impl<'a> Reader<'a> {
-    fn text(&self, key: &str) -> Option<&'a str> {
-        self.0
-            .get(key)
-            .map(|value| value.trim())
-            .filter(|value| !value.is_empty())
-    }
-
-    fn runner(&self) -> Result<Runner, AgentError> {
-        let only_with = |keys: &[&str], what: &str| match keys.iter().find(|key| self.text(key).is_some()) {
-            Some(key) => Err(wrong(format!("`{key}` goes with {what}"))),
-            None => Ok(()),
-        };
-        match (self.text("unit"), self.text("command")) {
-            (Some(_), Some(_)) => Err(wrong("give `unit` or `command`, not both".into())),
-            (None, Some(_)) => {
-                only_with(&["env_file"], "a unit; set the environment with `env`")?;
-                Ok(Runner::Command)
-            }
-            (unit, None) => {
-                only_with(&["user", "cwd", "env"], "`command`; the unit has its own")?;
-                let file = self.path("env_file")?;
-                let file = file.unwrap_or_else(|| "/etc/rabbitmq/rabbitmq-env.conf".into());
-                Ok(Runner::Unit(
-                    unit.unwrap_or("rabbitmq-server.service").to_owned(),
-                    file,
-                ))
-            }
+fn runner(read: &Reader) -> Result<Runner, AgentError> {
+    let only_with = |keys: &[&str], what: &str| match keys.iter().find(|key| read.text(key).is_some()) {
+        Some(key) => Err(read.wrong(format!("`{key}` goes with {what}"))),
+        None => Ok(()),
+    };
+    match (read.text("unit"), read.text("command")) {
+        (Some(_), Some(_)) => Err(read.wrong("give `unit` or `command`, not both")),
+        (None, Some(_)) => {
+            only_with(&["env_file"], "a unit; set the environment with `env`")?;
+            Ok(Runner::Command)
         }
-    }
-
-    fn path(&self, key: &str) -> Result<Option<PathBuf>, AgentError> {
-        match self.text(key) {
-            Some(path) if !path.starts_with('/') => {
-                Err(wrong(format!("{key} {path:?} is not an absolute path")))
-            }
-            path => Ok(path.map(PathBuf::from)),
+        (unit, None) => {
+            only_with(&["user", "cwd", "env"], "`command`; the unit has its own")?;
+            let file = read.path("env_file")?;
+            let file = file.unwrap_or_else(|| "/etc/rabbitmq/rabbitmq-env.conf".into());
+            Ok(Runner::Unit(
+                unit.unwrap_or("rabbitmq-server.service").to_owned(),
+                file,
+            ))
         }
-    }
-
-    fn number(&self, key: &str, least: u32, most: u32) -> Result<Option<u32>, AgentError> {
-        let Some(text) = self.text(key) else {
-            return Ok(None);
-        };
-        text.parse()
-            .ok()
-            .filter(|number| (least..=most).contains(number))
-            .map(Some)
-            .ok_or_else(|| wrong(format!("{key} {text:?} is no number from {least} to {most}")))
     }
 }
 
@@ -279,7 +214,7 @@ mod tests {
             (params.port, params.host(), params.vhost.as_str()),
             (5672, "shop", "/")
         );
-        assert_eq!((params.probe_failures, params.probe_of), (3, 5));
+        assert_eq!((params.looks.failures, params.looks.of), (3, 5));
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub struct Keeper {
 impl Keeper {
     /// One for the Redis of `state`, whose copy was whole if the memo says so.
     pub fn new(state: Arc<State>, context: &AgentContext, memo: Memo) -> Keeper {
-        let probes = Window::new(state.params.probe_failures, state.params.probe_of);
+        let probes = Window::new(state.params.looks.failures, state.params.looks.of);
         Keeper {
             remotes: Remotes::new(Arc::clone(&state)),
             events: context.events.clone(),
@@ -151,7 +151,7 @@ impl Keeper {
     fn unanswered(&mut self, fault: &Fault) -> Result<(), Failed> {
         // One that says what is wrong is there, and busy ("BUSY", "LOADING") or not configured for us ("NOAUTH").
         if self.count_probe(fault.is_answer()) {
-            let (failed, of) = (self.state.params.probe_failures, self.state.params.probe_of);
+            let (failed, of) = (self.state.params.looks.failures, self.state.params.looks.of);
             let place = self.state.params.place();
             return Err(Failed(format!(
                 "redis at {place} failed {failed} of its last {of} looks: {fault}"

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::client::{Login, Place};
 use crate::agent::{AgentError, AgentMeta, ParamMeta};
+use crate::params::{Looks, Reader, password};
 
 const fn optional(name: &'static str, help: &'static str) -> ParamMeta {
     ParamMeta {
@@ -105,78 +106,49 @@ pub struct Params {
     pub sentinel_port: Option<u16>,
     pub sentinel_name: String,
     pub probe_timeout: Duration,
-    pub probe_failures: u32,
-    pub probe_of: u32,
+    pub looks: Looks,
 }
 
 impl Params {
     pub fn read(params: &BTreeMap<String, String>) -> Result<Params, AgentError> {
-        let read = Reader(params);
+        let read = Reader::new(META.kind, params);
         let runner = match (read.text("unit"), read.text("command")) {
             (Some(_), None) => {
                 let only = ["user", "cwd", "env"]
                     .into_iter()
                     .find(|key| read.text(key).is_some());
                 if let Some(key) = only {
-                    return Err(wrong(format!(
-                        "`{key}` goes with `command`; the unit has its own"
-                    )));
+                    return Err(read.wrong(format!("`{key}` goes with `command`; the unit has its own")));
                 }
                 let config = read.path("config")?;
                 Runner::Unit(config.unwrap_or_else(|| "/etc/redis/redis.conf".into()))
             }
             (None, Some(_)) if read.text("config").is_some() => {
-                return Err(wrong(
-                    "`config` goes with `unit`; name the file in `command`".into(),
-                ));
+                return Err(read.wrong("`config` goes with `unit`; name the file in `command`"));
             }
             (None, Some(_)) => Runner::Command,
-            _ => return Err(wrong("give `unit` or `command`, one of them".into())),
+            _ => return Err(read.wrong("give `unit` or `command`, one of them")),
         };
-        let waits = match read.text("min_replicas") {
-            None | Some("in_sync") => true,
-            Some("off") => false,
-            Some(other) => {
-                return Err(wrong(format!(
-                    "min_replicas {other:?} is neither in_sync nor off"
-                )));
-            }
-        };
+        let waits = read.choice("min_replicas", &[("in_sync", true), ("off", false)])?;
         let sentinel_name = read.text("sentinel_name").unwrap_or("mymaster");
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
         if sentinel_name.len() > 64 || !sentinel_name.chars().all(plain) {
-            return Err(wrong(format!(
+            return Err(read.wrong(format!(
                 "sentinel_name {sentinel_name:?}: up to 64 letters, digits, dots, dashes and underscores"
-            )));
-        }
-        let port = |key| {
-            read.number(key, 1, 65535)
-                .map(|port| port.and_then(|n| u16::try_from(n).ok()))
-        };
-        let probe_failures = read.number("probe_failures", 1, 100)?.unwrap_or(3);
-        let probe_of = read.number("probe_of", 1, 100)?.unwrap_or(5.max(probe_failures));
-        if probe_of < probe_failures {
-            return Err(wrong(format!(
-                "{probe_failures} of {probe_of} looks cannot fail: probe_of is the larger number"
             )));
         }
         Ok(Params {
             runner,
-            port: port("port")?.unwrap_or(6379),
+            port: read.port("port")?.unwrap_or(6379),
             socket: read.path("socket")?,
             username: read.text("username").map(str::to_owned),
             password_file: read.path("password_file")?,
             waits,
-            max_lag_s: read.number("max_lag_s", 2, 3600)?.unwrap_or(5).into(),
-            sentinel_port: port("sentinel_port")?,
+            max_lag_s: read.number("max_lag_s", 2..=3600)?.unwrap_or(5),
+            sentinel_port: read.port("sentinel_port")?,
             sentinel_name: sentinel_name.to_owned(),
-            probe_timeout: Duration::from_millis(
-                read.number("probe_timeout_ms", 100, 60_000)?
-                    .unwrap_or(2000)
-                    .into(),
-            ),
-            probe_failures,
-            probe_of,
+            probe_timeout: read.millis("probe_timeout_ms", 100..=60_000, 2000)?,
+            looks: read.looks()?,
         })
     }
 
@@ -191,64 +163,13 @@ impl Params {
     /// Reads the password, so that it stands nowhere else.
     pub async fn login(&self) -> Result<Login, AgentError> {
         let password = match &self.password_file {
+            Some(file) => Some(password(file).await?),
             None => None,
-            Some(path) => {
-                let told =
-                    |error| AgentError(format!("cannot read the password in {}: {error}", path.display()));
-                // A device would never end.
-                if !tokio::fs::metadata(path).await.map_err(told)?.is_file() {
-                    return Err(AgentError(format!("{} is not a regular file", path.display())));
-                }
-                let text = tokio::fs::read_to_string(path).await.map_err(told)?;
-                let word = text.trim();
-                if word.is_empty() || word.len() > 512 {
-                    return Err(AgentError(format!(
-                        "{} must hold a password of 1 to 512 bytes, on one line",
-                        path.display()
-                    )));
-                }
-                Some(word.to_owned())
-            }
         };
         Ok(Login {
             user: self.username.clone(),
             password,
         })
-    }
-}
-
-fn wrong(text: String) -> AgentError {
-    AgentError(format!("agent redis: {text}"))
-}
-
-struct Reader<'a>(&'a BTreeMap<String, String>);
-
-impl<'a> Reader<'a> {
-    fn text(&self, key: &str) -> Option<&'a str> {
-        self.0
-            .get(key)
-            .map(|value| value.trim())
-            .filter(|value| !value.is_empty())
-    }
-
-    fn path(&self, key: &str) -> Result<Option<PathBuf>, AgentError> {
-        match self.text(key) {
-            Some(path) if !path.starts_with('/') => {
-                Err(wrong(format!("{key} {path:?} is not an absolute path")))
-            }
-            path => Ok(path.map(PathBuf::from)),
-        }
-    }
-
-    fn number(&self, key: &str, least: u32, most: u32) -> Result<Option<u32>, AgentError> {
-        let Some(text) = self.text(key) else {
-            return Ok(None);
-        };
-        text.parse()
-            .ok()
-            .filter(|number| (least..=most).contains(number))
-            .map(Some)
-            .ok_or_else(|| wrong(format!("{key} {text:?} is no number from {least} to {most}")))
     }
 }
 
@@ -268,7 +189,7 @@ mod tests {
         let params = read(&[("unit", "redis-server.service")]).unwrap();
         assert_eq!(params.runner, Runner::Unit("/etc/redis/redis.conf".into()));
         assert_eq!((params.port, params.max_lag_s, params.waits), (6379, 5, true));
-        assert_eq!((params.probe_failures, params.probe_of), (3, 5));
+        assert_eq!((params.looks.failures, params.looks.of), (3, 5));
         assert_eq!(params.sentinel_port, None);
     }
 
@@ -283,7 +204,10 @@ mod tests {
             ),
             (&[("command", "/b"), ("config", "/c")][..], "goes with `unit`"),
             (&[("unit", "a.service"), ("port", "0")][..], "no number from 1"),
-            (&[("unit", "a.service"), ("min_replicas", "1")][..], "neither"),
+            (
+                &[("unit", "a.service"), ("min_replicas", "1")][..],
+                "none of in_sync, off",
+            ),
             (&[("unit", "a.service"), ("socket", "x")][..], "absolute"),
             (
                 &[("unit", "a.service"), ("probe_failures", "9"), ("probe_of", "2")][..],
