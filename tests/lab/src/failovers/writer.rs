@@ -13,7 +13,6 @@ use super::service::Service;
 use crate::net::Net;
 use crate::torture::history::Clock;
 use crate::torture::workloads::attempt::{Attempt, Outcome};
-use crate::torture::workloads::store;
 
 /// Pause between writes at the virtual address.
 const PACE: Duration = Duration::from_millis(5);
@@ -60,7 +59,7 @@ impl Writer {
             let mut id = offset;
             while !end.load(Ordering::Relaxed) {
                 id += stride;
-                let attempt = attempt(store.as_mut(), id, clock);
+                let attempt = Attempt::make(store.as_mut(), id, clock);
                 log.lock().unwrap_or_else(PoisonError::into_inner).push(attempt);
                 std::thread::sleep(pace);
             }
@@ -111,22 +110,5 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-fn attempt(store: &mut dyn store::Store, id: u64, clock: Clock) -> Attempt {
-    let start_ms = clock.now_ms();
-    let (outcome, number, why) = match store.write(id) {
-        store::Outcome::Acknowledged(number) => (Outcome::Acknowledged, Some(number), String::new()),
-        store::Outcome::Failed(why) => (Outcome::Failed, None, why),
-        store::Outcome::Unknown(why) => (Outcome::Unknown, None, why),
-    };
-    Attempt {
-        id,
-        start_ms,
-        end_ms: clock.now_ms(),
-        outcome,
-        number,
-        why,
     }
 }

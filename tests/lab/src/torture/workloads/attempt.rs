@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::store::{self, Store};
+use crate::torture::history::Clock;
+
 /// Word for what became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -35,6 +38,26 @@ pub struct Attempt {
     /// What went wrong.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
+}
+
+impl Attempt {
+    /// Writes `id` and waits for what becomes of it.
+    pub fn make(store: &mut dyn Store, id: u64, clock: Clock) -> Attempt {
+        let start_ms = clock.now_ms();
+        let (outcome, number, why) = match store.write(id) {
+            store::Outcome::Acknowledged(number) => (Outcome::Acknowledged, Some(number), String::new()),
+            store::Outcome::Failed(why) => (Outcome::Failed, None, why),
+            store::Outcome::Unknown(why) => (Outcome::Unknown, None, why),
+        };
+        Attempt {
+            id,
+            start_ms,
+            end_ms: clock.now_ms(),
+            outcome,
+            number,
+            why,
+        }
+    }
 }
 
 /// A stretch of time in which the test machine itself did not run what was due.

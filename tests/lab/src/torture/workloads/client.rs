@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::attempt::{Attempt, Outcome, attempts_file, content_file};
-use super::store::{self, Store};
+use super::store::Store;
 use crate::net::Net;
 use crate::torture::history::Clock;
 
@@ -50,7 +50,7 @@ impl Client {
                 if end.load(Ordering::Relaxed) {
                     break;
                 }
-                let attempt = attempt(store.as_mut(), id, clock);
+                let attempt = Attempt::make(store.as_mut(), id, clock);
                 if attempt.outcome == Outcome::Acknowledged {
                     seen.store(attempt.start_ms + 1, Ordering::Relaxed);
                 }
@@ -106,24 +106,6 @@ impl Drop for Client {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-    }
-}
-
-/// One write.
-fn attempt(store: &mut dyn Store, id: u64, clock: Clock) -> Attempt {
-    let start_ms = clock.now_ms();
-    let (outcome, number, why) = match store.write(id) {
-        store::Outcome::Acknowledged(number) => (Outcome::Acknowledged, Some(number), String::new()),
-        store::Outcome::Failed(why) => (Outcome::Failed, None, why),
-        store::Outcome::Unknown(why) => (Outcome::Unknown, None, why),
-    };
-    Attempt {
-        id,
-        start_ms,
-        end_ms: clock.now_ms(),
-        outcome,
-        number,
-        why,
     }
 }
 
