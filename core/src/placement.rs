@@ -1,8 +1,9 @@
 //! Where each group belongs, and why: a fixed order of reasons in which the first difference wins. No scores.
 
 mod copies;
+mod last_copy;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use holdfast_proto::peer::{MemberReport, RunState};
 use holdfast_proto::state::{Assignment, ClusterState, GroupState};
 
 pub use copies::{better_place, possible_loss};
+pub use last_copy::last_copy_wait;
 
 /// What the leader observes of a data node, as far as placement cares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub struct Observed {
     pub lost: bool,
     /// What runs there without a permit, by its own report; of a lost node the last one.
     pub members: BTreeMap<GroupName, Arc<MemberReport>>,
+    /// Groups that failed there long enough ago for the last whole copy to be tried again ([`last_copy_wait`]).
+    pub rested: BTreeSet<GroupName>,
 }
 
 /// Observations of all data nodes.
@@ -76,12 +80,13 @@ pub fn candidates_with(
     loads: &Loads,
 ) -> Vec<Candidate> {
     let entry = state.groups.get(&group.name);
-    let obstacles: Vec<(NodeId, Option<String>)> = state
+    let mut obstacles: Vec<(NodeId, Option<String>)> = state
         .config
         .nodes
         .iter()
         .map(|node| (node.id, obstacle(state, group, node.id, seen)))
         .collect();
+    let again = last_copy::try_again(state, group, seen, &mut obstacles);
     let able: Vec<NodeId> = obstacles
         .iter()
         .filter(|(_, obstacle)| obstacle.is_none())
@@ -93,7 +98,7 @@ pub fn candidates_with(
             let load = loads.get(&node).copied().unwrap_or(0);
             let mut rank = rank(state, group, entry, (node, load), obstacle.is_some());
             rank.behind = copies::behind(group, node, &able, seen);
-            let reason = obstacle.clone().unwrap_or_else(|| merit(&rank));
+            let reason = obstacle.clone().unwrap_or_else(|| merit(&rank, again));
             (
                 rank,
                 Candidate {
@@ -185,7 +190,10 @@ fn rank(
     }
 }
 
-fn merit(rank: &Rank) -> String {
+fn merit(rank: &Rank, again: bool) -> String {
+    if again {
+        return "no other whole copy can be promoted, so it is tried again".into();
+    }
     if !rank.not_asked_for {
         return "an operator asked for it".into();
     }
@@ -202,13 +210,8 @@ fn owner_of(state: &ClusterState, group: &GroupName) -> Option<NodeId> {
 
 /// The first thing that keeps `group` off `node`, in the published order.
 fn obstacle(state: &ClusterState, group: &GroupSection, node: NodeId, seen: &Observations) -> Option<String> {
-    obstacle_without_members(state, group, node, seen).or_else(|| {
-        let entry = state.groups.get(&group.name).filter(|_| group.is_promotable());
-        match entry {
-            Some(entry) => copies::copy_obstacle(state, group, entry, node, seen),
-            None => copies::follow_obstacle(state, group, node, seen),
-        }
-    })
+    obstacle_without_members(state, group, node, seen)
+        .or_else(|| obstacle_of_members(state, group, node, seen))
 }
 
 /// The same, as far as it does not depend on what members of groups do.
@@ -218,7 +221,42 @@ fn obstacle_without_members(
     node: NodeId,
     seen: &Observations,
 ) -> Option<String> {
-    let entry = state.groups.get(&group.name);
+    obstacle_of_node(state, group, node, seen)
+        .or_else(|| obstacle_of_failure(state, group, node))
+        .or_else(|| obstacle_of_neighbours(state, group, node))
+}
+
+/// What else there is when only a failure kept it off.
+fn obstacle_beside_failure(
+    state: &ClusterState,
+    group: &GroupSection,
+    node: NodeId,
+    seen: &Observations,
+) -> Option<String> {
+    obstacle_of_node(state, group, node, seen)
+        .or_else(|| obstacle_of_neighbours(state, group, node))
+        .or_else(|| obstacle_of_members(state, group, node, seen))
+}
+
+fn obstacle_of_members(
+    state: &ClusterState,
+    group: &GroupSection,
+    node: NodeId,
+    seen: &Observations,
+) -> Option<String> {
+    let entry = state.groups.get(&group.name).filter(|_| group.is_promotable());
+    match entry {
+        Some(entry) => copies::copy_obstacle(state, group, entry, node, seen),
+        None => copies::follow_obstacle(state, group, node, seen),
+    }
+}
+
+fn obstacle_of_node(
+    state: &ClusterState,
+    group: &GroupSection,
+    node: NodeId,
+    seen: &Observations,
+) -> Option<String> {
     let unknown = Observed::default();
     let observed = seen.get(&node).unwrap_or(&unknown);
     if observed.fencing {
@@ -236,17 +274,21 @@ fn obstacle_without_members(
     if let Some(fault) = watchdog_fault(state, group, node, observed) {
         return Some(fault);
     }
-    if state.nodes.get(&node).is_some_and(|flags| flags.standby) {
-        return Some("is in standby".into());
-    }
-    if let Some(failure) = entry.and_then(|entry| entry.failures.get(&node)) {
-        return Some(format!(
-            "failed it ({}), which counts for {} s; hactl resource cleanup {} clears that",
-            failure.reason,
-            state.config.cluster.flap_window_ms / 1000,
-            group.name
-        ));
-    }
+    let standby = state.nodes.get(&node).is_some_and(|flags| flags.standby);
+    standby.then(|| "is in standby".into())
+}
+
+fn obstacle_of_failure(state: &ClusterState, group: &GroupSection, node: NodeId) -> Option<String> {
+    let failure = state.groups.get(&group.name)?.failures.get(&node)?;
+    Some(format!(
+        "failed it ({}), which counts for {} s; hactl resource cleanup {} clears that",
+        failure.reason,
+        state.config.cluster.flap_window_ms / 1000,
+        group.name
+    ))
+}
+
+fn obstacle_of_neighbours(state: &ClusterState, group: &GroupSection, node: NodeId) -> Option<String> {
     if let Some(other) = group
         .apart_from
         .iter()

@@ -1,13 +1,15 @@
 //! How long failures count: against a group's budget of automatic moves, and against the node where it failed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use holdfast_proto::ids::{BootId, NodeId};
+use holdfast_proto::ids::{BootId, GroupName, NodeId};
 use holdfast_proto::state::ClusterState;
 use holdfast_proto::time::Time;
 
 use super::Node;
 use crate::journal::Level;
+use crate::placement::last_copy_wait;
 
 /// A failure as this node came to know it.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +96,16 @@ impl Node {
                 entry.failures.remove(node);
             }
         }
+    }
+
+    /// Groups whose failure on `node` is long enough ago for the last whole copy of their data to be tried again there. By this
+    /// node's own clock, from when it came to know the failure: a new leader waits as long again at most.
+    pub(super) fn rested_on(&self, node: NodeId) -> BTreeSet<GroupName> {
+        let window = self.flap_window();
+        let rested = self.failures_since.iter().filter(|((_, at), noted)| {
+            *at == node && self.now.since(noted.since) >= last_copy_wait(noted.count, window)
+        });
+        rested.map(|((name, _), _)| name.clone()).collect()
     }
 
     /// The boot that was last heard of `node`.

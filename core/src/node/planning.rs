@@ -116,6 +116,7 @@ impl Node {
                     running: self.running_on(node),
                     lost: !own && self.is_lost(node),
                     members: self.members_on(node),
+                    rested: self.rested_on(node),
                 },
             );
         }

@@ -47,6 +47,7 @@ fn able() -> Observed {
         running: Vec::new(),
         lost: false,
         members: BTreeMap::new(),
+        rested: Default::default(),
     }
 }
 
@@ -229,6 +230,7 @@ fn observed() -> impl Strategy<Value = Observed> {
         },
         lost: !online,
         members: BTreeMap::new(),
+        rested: Default::default(),
     })
 }
 

@@ -20,6 +20,7 @@ mod grants;
 mod guards;
 mod harness;
 mod jobs;
+mod last_copy;
 mod ledger;
 mod lifecycle;
 mod looks;
