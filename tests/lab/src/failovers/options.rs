@@ -13,9 +13,9 @@ pub const WORD: &str = "failovers";
 
 /// What can be said, with examples.
 pub const USAGE: &str = "usage: failovers SERVICE [--times N] [--faults LIST] [--moves N] [--json] [--keep DIR]\n\n  \
-  SERVICE        redis, mariadb\n  \
+  SERVICE        redis, mariadb, rabbitmq (its storage mode)\n  \
   --times N      how many faults, the kinds in turn, 5 unless said\n  \
-  --faults LIST  which kinds: power,cut,hang,kill,full (all of them unless said)\n  \
+  --faults LIST  which kinds: power,cut,hang,kill,full (all that make sense unless said)\n  \
   --moves N      planned switchovers before them, 3 unless said\n  \
   --json         one line of JSON on standard output at the end\n  \
   --keep DIR     write down there every write that was tried, and what the nodes say\n\n\
@@ -49,7 +49,7 @@ impl Options {
         let mut options = Options {
             service,
             times: 5,
-            faults: Fault::ALL.to_vec(),
+            faults: service.faults.to_vec(),
             moves: 3,
             json: false,
             keep: None,

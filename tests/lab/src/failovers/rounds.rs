@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use super::fault::Fault;
 use super::judge;
 use super::report::{Report, Round};
+use super::service::Copies;
 use super::stage::{Stage, WHOLE};
 use super::writer::{Target, Writer};
 use crate::sh;
@@ -30,7 +31,8 @@ impl<'a> Rounds<'a> {
     pub fn start(stage: &'a Stage, report: &'a mut Report) -> Result<Rounds<'a>> {
         let clock = Clock::start();
         let mut targets = vec![(Target::Vip, stage.vip()?)];
-        for (machine, place) in stage.data().iter().zip(0..) {
+        let alone = stage.service.copies == Copies::Shared;
+        for (machine, place) in stage.data().iter().zip(0..).filter(|_| !alone) {
             targets.push((Target::Node(machine.name.clone()), stage.own(place)?));
         }
         let stride = targets.len() as u64;
@@ -123,10 +125,13 @@ impl<'a> Rounds<'a> {
             what: what.into(),
             outage_ms: judge::outage_ms(&attempts[0]).unwrap_or(0),
             whole_ms: self.clock.now_ms() - struck_ms,
-            changes: judge::changes(&attempts[1], &attempts[2]),
+            changes: match attempts.as_slice() {
+                [_, first, second] => judge::changes(first, second),
+                _ => 0,
+            },
         };
         eprintln!(
-            "lab: {what}: writes stood for {} ms, both copies whole after {} ms",
+            "lab: {what}: writes stood for {} ms, all whole after {} ms",
             round.outage_ms, round.whole_ms
         );
         if round.changes > changes_max {

@@ -3,10 +3,21 @@
 use std::net::SocketAddr;
 
 use super::FAILOVER_VIP;
+use super::fault::Fault;
 use crate::torture::workloads::store::Store;
-use crate::torture::workloads::{mariadb, redis};
+use crate::torture::workloads::{mariadb, rabbitmq, redis};
 
-/// A service with a primary and a replica.
+/// Where the data of a service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copies {
+    /// On each node, and only the promoted one takes writes.
+    Replica,
+    /// On storage that both nodes see; the group mounts it where it runs. There is no DRBD here, so it is a folder of this
+    /// machine that both nodes have: what was written before a power cut is there whether it was synced or not.
+    Shared,
+}
+
+/// A service that runs on one of two nodes, or is promoted there.
 #[derive(Debug)]
 pub struct Service {
     /// Its name on the command line; also that of its group.
@@ -15,6 +26,8 @@ pub struct Service {
     pub port: u16,
     /// The server's name as a process.
     pub process: &'static str,
+    /// Where its data is.
+    pub copies: Copies,
     /// Folder of its data, on a disk of its own.
     pub data: &'static str,
     /// What prepares a node for it, below tests/lab/files.
@@ -27,6 +40,8 @@ pub struct Service {
     pub create: &'static str,
     /// Whether an acknowledged write must survive the loss of the primary, by the number that came with it.
     pub binds: fn(Option<u64>) -> bool,
+    /// What is done to it unless other faults are asked for.
+    pub faults: &'static [Fault],
     /// A client of the server at that address.
     pub store: fn(SocketAddr) -> Box<dyn Store>,
 }
@@ -36,12 +51,19 @@ const MARIADB_CREATE: &str = "mariadb -e \"CREATE DATABASE torture; \
      CREATE TABLE torture.writes (number BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, id BIGINT UNSIGNED NOT NULL) ENGINE=InnoDB; \
      CREATE USER torture@'%' IDENTIFIED BY ''; GRANT ALL ON torture.* TO torture@'%'\"";
 
+/// No full disk: a broker stops its publishers for that, on whichever node it runs.
+const BROKER_FAULTS: [Fault; 4] = [Fault::Power, Fault::Kill, Fault::Cut, Fault::Hang];
+
+/// Where both nodes see the shared folder.
+const SHARED: &str = "/srv/shared";
+
 /// All of them.
 const SERVICES: &[Service] = &[
     Service {
         name: "redis",
         port: 6379,
         process: "redis-server",
+        copies: Copies::Replica,
         data: "/var/lib/redis",
         prepare: "failovers-redis",
         log: "tail -n 60 /var/log/redis/redis-server.log",
@@ -49,19 +71,36 @@ const SERVICES: &[Service] = &[
         create: "",
         // What no replica had yet was promised to nobody.
         binds: |replicas| replicas.is_some_and(|replicas| replicas > 0),
+        faults: &Fault::ALL,
         store: |at| Box::new(redis::Redis::waiting(at)),
     },
     Service {
         name: "mariadb",
         port: 3306,
         process: "mariadbd",
+        copies: Copies::Replica,
         data: "/var/lib/mysql",
         prepare: "failovers-mariadb",
         log: "journalctl -b --no-pager -n 80 -u mariadb",
         resource: "type = \"mysqld\"\nmode = \"replication\"\nunit = \"mariadb.service\"\nprivate_link = true\n",
         create: MARIADB_CREATE,
         binds: |_| true,
+        faults: &Fault::ALL,
         store: |at| Box::new(mariadb::MariaDb::new(at)),
+    },
+    Service {
+        name: "rabbitmq",
+        port: 5672,
+        process: "beam.smp",
+        copies: Copies::Shared,
+        data: "/var/lib/rabbitmq",
+        prepare: "failovers-rabbitmq",
+        log: "tail -n 80 /var/log/rabbitmq/*.log",
+        resource: "type = \"rabbitmq\"\nnode_name = \"rabbit@shop-queue\"\nprobe_interval = \"1s\"\n",
+        create: "",
+        binds: |_| true,
+        faults: &BROKER_FAULTS,
+        store: |at| Box::new(rabbitmq::Rabbitmq::new(at, "classic")),
     },
 ];
 
@@ -71,15 +110,30 @@ pub fn find(name: &str) -> Option<&'static Service> {
 }
 
 impl Service {
-    /// Where its disk is mounted.
+    /// Where its disk is mounted, once the service runs.
     pub fn disk(&self) -> &'static str {
         self.data
     }
 
+    /// Where the nodes have the disk from the start.
+    pub fn bound(&self) -> &'static str {
+        match self.copies {
+            Copies::Replica => self.data,
+            Copies::Shared => SHARED,
+        }
+    }
+
     /// Its group in the configuration.
     pub fn group(&self) -> String {
+        let storage = match self.copies {
+            Copies::Replica => String::new(),
+            Copies::Shared => format!(
+                "[[group.resource]]\nname = \"fs\"\ntype = \"filesystem\"\ndevice = \"{SHARED}\"\npath = \"{}\"\n\n",
+                self.data
+            ),
+        };
         format!(
-            "[[group]]\nname = \"{0}\"\nprefer = [\"n1\"]\n\n[[group.resource]]\nname = \"{0}\"\n{1}\n\
+            "[[group]]\nname = \"{0}\"\nprefer = [\"n1\"]\n\n{storage}[[group.resource]]\nname = \"{0}\"\n{1}\n\
              [[group.resource]]\nname = \"vip\"\ntype = \"vip\"\naddress = \"{FAILOVER_VIP}/24\"\n",
             self.name, self.resource
         )

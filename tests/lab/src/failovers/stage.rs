@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use holdfast_proto::control::{GroupView, StatusView};
 
 use super::FAILOVER_VIP;
-use super::service::Service;
+use super::service::{Copies, Service};
 use crate::cluster::{Cluster, Shape, fences};
 use crate::lab::Lab;
 use crate::machine::Machine;
@@ -46,7 +46,12 @@ impl Stage {
         let cluster = Cluster::boot_with(&lab, Shape::Trio, |name| {
             let mut fittings = Fittings::default();
             if name != "witness" {
-                fittings.binds.push((disk(&dir, name)?, service.data.into()));
+                let disk = match service.copies {
+                    Copies::Replica => disk(&dir, name)?,
+                    Copies::Shared if dir.join("shared.data").exists() => dir.join("shared.data"),
+                    Copies::Shared => disk(&dir, "shared")?,
+                };
+                fittings.binds.push((disk, service.bound().into()));
             }
             Ok(fittings)
         })?;
@@ -128,10 +133,19 @@ impl Stage {
         self.cluster.whole(WHOLE)?;
         for machine in self.cluster.data() {
             machine.wait_status("both copies to be whole", WHOLE, |view| {
-                self.group(view).is_some_and(is_whole)
+                self.group(view).is_some_and(|group| self.is_whole(group))
             })?;
         }
         Ok(())
+    }
+
+    /// It runs, and both nodes have a copy that holds everything.
+    fn is_whole(&self, group: &GroupView) -> bool {
+        let well = group
+            .members
+            .iter()
+            .filter(|member| member.in_sync && member.state == "running");
+        group.state == "running" && (self.service.copies == Copies::Shared || well.count() == 2)
     }
 
     /// All that the primary has, read at the virtual address, and that the other copy has the same.
@@ -148,6 +162,9 @@ impl Stage {
             thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?
         };
         let primary = read(self.vip()?)?;
+        if self.service.copies == Copies::Shared {
+            return Ok(primary);
+        }
         for place in 0..2 {
             sh::wait("both copies to be the same", WHOLE, || {
                 (read(self.own(place).ok()?).ok()? == primary).then_some(())
@@ -173,15 +190,6 @@ impl Stage {
     pub fn data(&self) -> &[Arc<Machine>] {
         self.cluster.data()
     }
-}
-
-/// It runs, and both nodes have a copy that holds everything.
-fn is_whole(group: &GroupView) -> bool {
-    let well = group
-        .members
-        .iter()
-        .filter(|member| member.in_sync && member.state == "running");
-    group.state == "running" && well.count() == 2
 }
 
 fn at(address: &str, port: u16) -> Result<SocketAddr> {

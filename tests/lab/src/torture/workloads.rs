@@ -1,11 +1,13 @@
 //! The load: a ledger, a redis counter and a MariaDB counter, each in a group of its own.
 
+mod amqp;
 pub mod attempt;
 mod client;
 mod install;
 pub mod journals;
 pub mod mariadb;
 mod pulse;
+pub mod rabbitmq;
 pub mod redis;
 pub mod store;
 mod wire;
