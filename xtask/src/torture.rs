@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use crate::leftovers::Before;
 use crate::tally::Tally;
 use crate::tiers::lab_packages;
-use crate::{packages, run};
+use crate::{mysql, packages, run};
 
 /// The short runs: with a witness and without, each with a seed of its own.
 const RUNS: [&[&str]; 2] = [
@@ -20,6 +20,9 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// A run of what the lab calls `word` with `args`, as long as they say; its exit code.
 pub fn run(word: &str, args: &[String]) -> Result<u8> {
     packages::ensure(packages::LAB)?;
+    if args.first().is_some_and(|service| service == "mysql") {
+        mysql::ensure();
+    }
     run::build_release()?;
     lab_packages()?;
     let before = Before::look()?;

@@ -21,6 +21,8 @@ const BOOT: Duration = Duration::from_secs(60);
 pub struct Fittings {
     /// Folders of the host, and where the node sees them.
     pub binds: Vec<(PathBuf, String)>,
+    /// The same, and the node cannot write there.
+    pub shown: Vec<(PathBuf, String)>,
     /// Seconds by which its clocks that count from a boot are ahead of the host's, from its next boot on.
     pub ahead_s: u32,
     /// Part of a processor that it may use is to be limited at times.
@@ -173,6 +175,9 @@ impl Node {
         ]);
         for (from, to) in &self.fittings.binds {
             command.arg(format!("--bind={}:{to}", from.display()));
+        }
+        for (from, to) in &self.fittings.shown {
+            command.arg(format!("--bind-ro={}:{to}", from.display()));
         }
         command.arg("-M").arg(&self.name).arg("-D").arg(root);
         command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");

@@ -55,7 +55,7 @@ impl Fault {
             Fault::Cut => cables(machine, net, false),
             Fault::Hang => freeze(&machine.node().cgroup()?),
             Fault::Kill => {
-                let script = format!("kill -KILL $(pidof -s {})", service.process);
+                let script = format!("kill -KILL $({})", service.pid);
                 machine.sh(&script).map(drop)
             }
             Fault::Full => {

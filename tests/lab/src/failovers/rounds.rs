@@ -69,6 +69,7 @@ impl<'a> Rounds<'a> {
 
     /// A planned move to the other node.
     pub fn switch_over(&mut self) -> Result<()> {
+        self.writes_go_on(self.clock.now_ms())?;
         let owner = self.stage.primary()?;
         let other = self.stage.cluster.other(&owner);
         let from = self.counts();
@@ -84,6 +85,8 @@ impl<'a> Rounds<'a> {
     /// One fault at the node where the group is promoted.
     pub fn strike(&mut self, fault: Fault) -> Result<()> {
         let (stage, service) = (self.stage, self.stage.service);
+        // Of what the fault before left, nothing may count for this one.
+        self.writes_go_on(self.clock.now_ms())?;
         let owner = stage.primary()?;
         let machine = stage.cluster.machine(&owner);
         let from = self.counts();

@@ -24,10 +24,12 @@ pub struct Service {
     pub name: &'static str,
     /// Port of clients.
     pub port: u16,
-    /// The server's name as a process.
-    pub process: &'static str,
+    /// Says which process is the server, as a shell command.
+    pub pid: &'static str,
     /// Where its data is.
     pub copies: Copies,
+    /// For a server that the nodes' Debian does not have: a folder of the host with it, and where nodes see that.
+    pub programs: Option<(&'static str, &'static str)>,
     /// Folder of its data, on a disk of its own.
     pub data: &'static str,
     /// What prepares a node for it, below tests/lab/files.
@@ -46,8 +48,10 @@ pub struct Service {
     pub store: fn(SocketAddr) -> Box<dyn Store>,
 }
 
+/// MySQL, as `cargo xtask` unpacks it.
+const MYSQL_HOST: &str = "/var/tmp/holdfast/mysql-sid";
 /// The table that the client of the torture writes to.
-const MARIADB_CREATE: &str = "mariadb -e \"CREATE DATABASE torture; \
+const TABLE: &str = "mariadb -e \"CREATE DATABASE torture; \
      CREATE TABLE torture.writes (number BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, id BIGINT UNSIGNED NOT NULL) ENGINE=InnoDB; \
      CREATE USER torture@'%' IDENTIFIED BY ''; GRANT ALL ON torture.* TO torture@'%'\"";
 
@@ -62,8 +66,9 @@ const SERVICES: &[Service] = &[
     Service {
         name: "redis",
         port: 6379,
-        process: "redis-server",
+        pid: "pidof -s redis-server",
         copies: Copies::Replica,
+        programs: None,
         data: "/var/lib/redis",
         prepare: "failovers-redis",
         log: "tail -n 60 /var/log/redis/redis-server.log",
@@ -77,13 +82,29 @@ const SERVICES: &[Service] = &[
     Service {
         name: "mariadb",
         port: 3306,
-        process: "mariadbd",
+        pid: "pidof -s mariadbd",
         copies: Copies::Replica,
+        programs: None,
         data: "/var/lib/mysql",
         prepare: "failovers-mariadb",
         log: "journalctl -b --no-pager -n 80 -u mariadb",
         resource: "type = \"mysqld\"\nmode = \"replication\"\nunit = \"mariadb.service\"\nprivate_link = true\n",
-        create: MARIADB_CREATE,
+        create: TABLE,
+        binds: |_| true,
+        faults: &Fault::ALL,
+        store: |at| Box::new(mariadb::MariaDb::new(at)),
+    },
+    Service {
+        name: "mysql",
+        port: 3306,
+        pid: "cat /run/mysqld/mysqld.pid",
+        copies: Copies::Replica,
+        programs: Some((MYSQL_HOST, "/opt/mysql")),
+        data: "/var/lib/mysql",
+        prepare: "failovers-mysql",
+        log: "journalctl -b --no-pager -n 80 -u mysql",
+        resource: "type = \"mysqld\"\nmode = \"replication\"\nunit = \"mysql.service\"\nprivate_link = true\n",
+        create: TABLE,
         binds: |_| true,
         faults: &Fault::ALL,
         store: |at| Box::new(mariadb::MariaDb::new(at)),
@@ -91,8 +112,9 @@ const SERVICES: &[Service] = &[
     Service {
         name: "rabbitmq",
         port: 5672,
-        process: "beam.smp",
+        pid: "pidof -s beam.smp",
         copies: Copies::Shared,
+        programs: None,
         data: "/var/lib/rabbitmq",
         prepare: "failovers-rabbitmq",
         log: "tail -n 80 /var/log/rabbitmq/*.log",

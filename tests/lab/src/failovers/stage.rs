@@ -41,6 +41,10 @@ pub struct Stage {
 impl Stage {
     /// Boots the nodes.
     pub fn set(service: &'static Service) -> Result<Stage> {
+        if let Some((programs, _)) = service.programs {
+            let unpack = format!("cargo xtask failovers {} unpacks it", service.name);
+            anyhow::ensure!(Path::new(programs).is_dir(), "{programs} is missing; {unpack}");
+        }
         let lab = Lab::new(0)?;
         let dir = lab.place.dir();
         let cluster = Cluster::boot_with(&lab, Shape::Trio, |name| {
@@ -52,6 +56,10 @@ impl Stage {
                     Copies::Shared => disk(&dir, "shared")?,
                 };
                 fittings.binds.push((disk, service.bound().into()));
+                let programs = service.programs.into_iter();
+                fittings
+                    .shown
+                    .extend(programs.map(|(from, to)| (from.into(), to.into())));
             }
             Ok(fittings)
         })?;

@@ -170,6 +170,7 @@ fn fittings(lab: &Lab, shared: &Path, name: &str) -> Result<Fittings> {
     }
     Ok(Fittings {
         binds,
+        shown: Vec::new(),
         ahead_s: 0,
         is_throttled: name != NAMES[2],
     })

@@ -1,10 +1,10 @@
-//! A MariaDB table behind the virtual address: each write inserts its number, and MariaDB answers with the row's.
+//! A table of MariaDB or MySQL behind the virtual address: each write inserts its number, and the server answers with the row's.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::store::{ANSWER, CONNECT, Outcome, Store, odd};
-use super::wire::{self, Reply};
+use super::wire::{self, Login, Reply};
 
 /// Reading the whole table at the end may take longer than a write.
 const LARGE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -73,9 +73,13 @@ impl Connection {
         let (number, greeting) = connection.packet()?;
         wire::greeting(&greeting)?;
         connection.send(number.wrapping_add(1), &wire::login("torture", "torture"))?;
-        match wire::reply(&connection.packet()?.1)? {
-            Reply::Done { .. } => Ok(connection),
-            other => Err(odd(format!("login: {other:?}"))),
+        loop {
+            let (number, answer) = connection.packet()?;
+            match wire::login_reply(&answer)? {
+                Login::Done => return Ok(connection),
+                Login::Say(words) => connection.send(number.wrapping_add(1), words)?,
+                Login::Wait => {}
+            }
         }
     }
 

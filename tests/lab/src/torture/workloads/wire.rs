@@ -1,4 +1,4 @@
-//! As much of the MariaDB protocol as one table needs (mariadb.com/kb, "Client/Server Protocol"): login without a
+//! As much of the protocol of MariaDB and MySQL as one table needs (mariadb.com/kb, "Client/Server Protocol"): login without a
 //! password, statements as text, answers without the extensions of later versions.
 
 use std::io;
@@ -32,6 +32,17 @@ pub fn frame(number: u8, payload: &[u8]) -> io::Result<Vec<u8>> {
     Ok([&[low, middle, high, number], payload].concat())
 }
 
+/// What a server says to a login.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Login {
+    /// We are in.
+    Done,
+    /// Say this instead: there is no password, in the words of another plugin.
+    Say(&'static [u8]),
+    /// Its next packet decides.
+    Wait,
+}
+
 /// Checks that a server we can talk to greets.
 pub fn greeting(payload: &[u8]) -> io::Result<()> {
     match payload.first() {
@@ -55,6 +66,18 @@ pub fn login(user: &str, database: &str) -> Vec<u8> {
     payload.push(0);
     payload.extend(b"mysql_native_password\0");
     payload
+}
+
+/// Reads the answer to a login. MySQL 9 knows accounts by another plugin than the one that [`login`] names.
+pub fn login_reply(payload: &[u8]) -> io::Result<Login> {
+    match payload.split_first() {
+        Some((0, _)) => Ok(Login::Done),
+        Some((1, [3])) => Ok(Login::Wait),
+        Some((0xfe, rest)) if rest.starts_with(b"caching_sha2_password\0") => Ok(Login::Say(&[0])),
+        Some((0xfe, rest)) if rest.starts_with(b"mysql_native_password\0") => Ok(Login::Say(&[])),
+        Some((0xff, _)) => Err(odd(format!("login: {}", error(payload)))),
+        _ => Err(odd("login: the server wants a password")),
+    }
 }
 
 /// A statement.
@@ -134,6 +157,19 @@ mod tests {
         assert_eq!(refused, Reply::Error("error 1045: #28000no".into()));
         assert_eq!(row(b"\x0242").unwrap(), Some(42));
         assert_eq!(row(&[0xfe, 0, 0, 2, 0]).unwrap(), None);
+    }
+
+    #[test]
+    fn a_login_without_a_password_goes_by_either_plugin() {
+        assert_eq!(login_reply(&[0, 0, 0]).unwrap(), Login::Done);
+        assert_eq!(
+            login_reply(b"\xfecaching_sha2_password\0salt").unwrap(),
+            Login::Say(&[0])
+        );
+        assert_eq!(login_reply(&[1, 3]).unwrap(), Login::Wait);
+        for refused in [&b"\x01\x04"[..], b"\xfedialog\0", b"\xff\x15\x04no", b""] {
+            assert!(login_reply(refused).is_err(), "{refused:?}");
+        }
     }
 
     #[test]
