@@ -177,6 +177,10 @@ pub enum AgentEvent {
     /// It is not active any more, or not usable: one sentence. The runner restarts it in place or gives the group up.
     /// At most one per start.
     Failed(String),
+    /// It is active, and could go on unpromoted, but is of no use as the primary (its disk is full): one sentence. Said only
+    /// while another node has all that was acknowledged. The runner gives the group up here, without trying once more in
+    /// place; what has roles is demoted and not stopped. Said again while that lasts.
+    GiveWay(String),
     /// Something happened that changes no state; the agent has dealt with it.
     Note {
         /// `info` or `warn`.
@@ -202,7 +206,7 @@ pub struct EventSink {
 
 impl EventSink {
     /// A sink whose events carry `index`, the resource's place in its group. Notes go to `sender` and are dropped when
-    /// it is full; failures go to `failures`, of which there is at most one per start.
+    /// it is full; failures go to `failures`, of which there is at most one per start, and so does giving way.
     #[must_use]
     pub fn new(
         index: usize,
@@ -222,6 +226,14 @@ impl EventSink {
         let _ = self
             .failures
             .send((self.index, AgentEvent::Failed(reason.into())));
+    }
+
+    /// Promoted here it is of no use, and another node could do it: see [`AgentEvent::GiveWay`].
+    pub fn give_way(&self, reason: impl Into<String>) {
+        // The receiver is gone only when the group is.
+        let _ = self
+            .failures
+            .send((self.index, AgentEvent::GiveWay(reason.into())));
     }
 
     /// Something worth telling an operator.

@@ -35,6 +35,7 @@ pub mod redis;
 pub mod register;
 pub mod registry;
 pub mod roles;
+pub mod room;
 pub mod rt;
 pub mod sbd;
 pub mod service_config;

@@ -2,6 +2,8 @@
 
 #![allow(missing_docs)]
 
+#[path = "redis/damage.rs"]
+mod damage;
 #[path = "redis/pair.rs"]
 mod pair;
 

@@ -18,11 +18,40 @@ const FILES: [&str; 3] = [
     "/etc/valkey/valkey.conf",
 ];
 
-/// What is judged of a configuration.
+/// Where a server keeps its data on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// Its working folder, as it stands there: may be relative. None: where it is started.
+    pub folder: Option<String>,
+    /// It appends what is written to files.
+    pub appends: bool,
+    /// Name of the folder of these files, below `folder`.
+    pub append_folder: String,
+    /// How the names of these files begin.
+    pub append_file: String,
+    /// Name of its snapshot, in `folder`.
+    pub snapshot: String,
+}
+
+impl Default for Storage {
+    /// What a server does that is told nothing.
+    fn default() -> Self {
+        Storage {
+            folder: None,
+            appends: false,
+            append_folder: "appendonlydir".into(),
+            append_file: "appendonly.aof".into(),
+            snapshot: "dump.rdb".into(),
+        }
+    }
+}
+
+/// What is read of a configuration.
 #[derive(Debug, Default)]
 struct Settings {
     file: String,
     files: usize,
+    storage: Storage,
     /// Whether snapshots are taken; None while nothing is said, which means that they are.
     saves: Option<(bool, Place)>,
     appends: Option<(bool, Place)>,
@@ -73,6 +102,35 @@ pub fn check(scope: &Scope, service: &Service, node: &Node<'_>, findings: &mut V
     }
 }
 
+/// Where the server keeps its data that is started with `file` (none: without one) and these words after it, as in `--dir
+/// /srv/redis`. None when the file cannot be read.
+#[must_use]
+pub fn storage(file: Option<&str>, arguments: &[String], node: &Node<'_>) -> Option<Storage> {
+    let mut settings = Settings::default();
+    if let Some(file) = file {
+        settings.read(file, node, 0);
+        if settings.files == 0 {
+            return None;
+        }
+    }
+    let mut rest = arguments;
+    while let Some((word, after)) = rest.split_first() {
+        let end = after
+            .iter()
+            .position(|word| word.starts_with("--"))
+            .unwrap_or(after.len());
+        if let Some(name) = word.strip_prefix("--") {
+            settings.directive(
+                &name.to_ascii_lowercase(),
+                &after[..end],
+                Place::file("its command"),
+            );
+        }
+        rest = &after[end..];
+    }
+    Some(settings.storage)
+}
+
 impl Settings {
     fn read(&mut self, file: &str, node: &Node<'_>, depth: usize) {
         if self.files >= FILES_MAX {
@@ -106,7 +164,14 @@ impl Settings {
         let is_yes = first.eq_ignore_ascii_case("yes");
         match name {
             "save" => self.saves = Some((!first.is_empty(), place)),
-            "appendonly" => self.appends = Some((is_yes, place)),
+            "appendonly" => {
+                self.storage.appends = is_yes;
+                self.appends = Some((is_yes, place));
+            }
+            "dir" => self.storage.folder = Some(first.into()).filter(|folder: &String| !folder.is_empty()),
+            "appenddirname" => first.clone_into(&mut self.storage.append_folder),
+            "appendfilename" => first.clone_into(&mut self.storage.append_file),
+            "dbfilename" => first.clone_into(&mut self.storage.snapshot),
             "replicaof" | "slaveof" => {
                 // What had-agentd writes there itself: an address where nobody listens, so that it does no harm before it is promoted.
                 let held = rest == ["127.0.0.1", "1"];
@@ -228,6 +293,32 @@ mod tests {
         assert_eq!(names("bind *\nslaveof 10.0.0.1 6379\n"), ["redis-replicaof"]);
         assert!(names("bind *\nreplicaof 127.0.0.1 1\n").is_empty());
         assert!(names("bind *\n# replicaof 10.0.0.1 6379\nreplicaof no one\n").is_empty());
+    }
+
+    #[test]
+    fn where_the_data_is_follows_from_the_files_and_then_the_command() {
+        let files = Memory::of(&[
+            (
+                "/r.conf",
+                "dir /srv/one\ninclude /m.conf\nappenddirname \"aof\"\n",
+            ),
+            ("/m.conf", "appendonly yes\ndbfilename a.rdb\n"),
+        ]);
+        let node = Node::new(&files);
+        let found = storage(Some("/r.conf"), &[], &node).unwrap();
+        assert_eq!(found.folder.as_deref(), Some("/srv/one"));
+        assert!(found.appends && found.append_folder == "aof" && found.snapshot == "a.rdb");
+        assert_eq!(found.append_file, "appendonly.aof");
+        let words: Vec<String> = ["--save", "", "--dir", "/srv/two", "--appendonly", "no"]
+            .map(str::to_owned)
+            .into();
+        let found = storage(Some("/r.conf"), &words, &node).unwrap();
+        assert_eq!(
+            (found.folder.as_deref(), found.appends),
+            (Some("/srv/two"), false)
+        );
+        assert_eq!(storage(None, &[], &node), Some(Storage::default()));
+        assert_eq!(storage(Some("/none.conf"), &[], &node), None);
     }
 
     #[test]

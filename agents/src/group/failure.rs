@@ -57,6 +57,17 @@ impl Group {
             .await;
     }
 
+    /// It could go on, but not as the primary, and another node can be that: nothing is tried in place. While nothing may be
+    /// acted on it is let be: the agent says it again.
+    pub(super) async fn on_giving_way(&mut self, index: usize, reason: String) {
+        if self.has_lapsed() || self.maintenance || self.grace.is_some() {
+            return;
+        }
+        let name = self.member_name(index);
+        self.note("warn", "resource-gives-way", format!("{name}: {reason}"));
+        self.give_up(format!("{name}: {reason}")).await;
+    }
+
     pub(super) async fn order_restart(&mut self, epoch: u64, resource: &str) {
         if self.refuses("restart", epoch) {
             return;

@@ -310,8 +310,11 @@ impl Group {
             AgentEvent::Failed(reason) if matches!(self.run, Run::Stopped | Run::Failed) => {
                 self.on_unpromoted_failure(index, reason).await;
             }
-            // While it is being stopped: nothing new.
-            AgentEvent::Failed(_) => {}
+            AgentEvent::GiveWay(reason) if self.run == Run::Running => {
+                self.on_giving_way(index, reason).await
+            }
+            // While it is being stopped: nothing new. What does not run cannot give way.
+            AgentEvent::Failed(_) | AgentEvent::GiveWay(_) => {}
             AgentEvent::Note {
                 level,
                 kind,

@@ -260,7 +260,7 @@ impl Group {
                 Err(error) => Started::Failed(format!("{}: {error}", spec.name)),
             },
             () = self.mailbox.superseded(self.epoch, self.armed_epoch) => Started::Superseded,
-            Some((failed, AgentEvent::Failed(reason))) = self.failures.recv() => {
+            Some((failed, AgentEvent::Failed(reason) | AgentEvent::GiveWay(reason))) = self.failures.recv() => {
                 let failed = self.spec.resources.get(failed).map_or("", |resource| &resource.name);
                 Started::Failed(format!("{failed}: {reason}, while {} was started", spec.name))
             }

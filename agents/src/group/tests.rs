@@ -391,6 +391,28 @@ async fn a_promoted_resource_that_fails_is_stopped_whole_started_and_promoted_ag
 }
 
 #[tokio::test]
+async fn a_promoted_resource_that_gives_way_is_demoted_and_nothing_is_tried_in_place() {
+    let mut bed = Bed::new("way");
+    bed.roles(1, true, "db1");
+    bed.start(2);
+    bed.until_run("running").await;
+    bed.log();
+    bed.context("db").events.give_way("its disk is full");
+    bed.until_run("failed").await;
+    assert!(
+        bed.newest.detail.contains("its disk is full"),
+        "{}",
+        bed.newest.detail
+    );
+    assert_eq!(bed.newest.restarts, 0);
+    assert_eq!(bed.log(), ["vip stop", "db demote", "fs stop"]);
+    assert_eq!(bed.newest.member.as_ref().unwrap().run, "running");
+    bed.start(3);
+    bed.until_run("running").await;
+    assert_eq!(bed.log(), ["fs start", "db promote", "vip start"]);
+}
+
+#[tokio::test]
 async fn agents_see_at_once_what_is_committed_and_what_they_see_is_told() {
     let mut bed = Bed::new("view");
     bed.roles(1, true, "db2");

@@ -2,11 +2,6 @@
 //! CPU, memory or disk bandwidth only after several times as many.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use nix::sys::statvfs::{FsFlags, statvfs};
-use tokio::time::timeout;
 
 use super::params::Probing;
 
@@ -14,10 +9,6 @@ use super::params::Probing;
 const PATIENCE_UNDER_LOAD: usize = 6;
 /// Share of the last ten seconds in which something waited for a resource, in per cent: above, the node is loaded.
 const PRESSURE_PERCENT: f64 = 40.0;
-/// Less room than this on the data's file system is none: a transaction no longer fits.
-const ROOM_BYTES_MIN: u64 = 1 << 20;
-/// How long a look at a file system may take; a device that hangs is told by the server's own silence.
-const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
 /// The last probes.
 pub struct Window {
@@ -80,24 +71,10 @@ fn pressure(text: &str, line: &str) -> Option<f64> {
     value.parse().ok()
 }
 
-/// Why nothing can be written to the file system of `folder`. None: it can, or it could not be looked at.
-pub async fn storage_fault(folder: &Path) -> Option<String> {
-    let folder: PathBuf = folder.to_owned();
-    let look = tokio::task::spawn_blocking(move || {
-        let found = statvfs(&folder).ok()?;
-        let folder = folder.display();
-        if found.flags().contains(FsFlags::ST_RDONLY) {
-            return Some(format!("the file system of {folder} is mounted read-only"));
-        }
-        let room = found.blocks_available().saturating_mul(found.fragment_size());
-        (room < ROOM_BYTES_MIN)
-            .then(|| format!("the disk is full: {room} bytes are left on that of {folder}"))
-    });
-    timeout(LOOK_LIMIT, look).await.ok()?.ok()?
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::params::Looks;
 
@@ -133,12 +110,5 @@ mod tests {
         assert_eq!(pressure(text, "some"), Some(43.2));
         assert_eq!(pressure(text, "full"), Some(7.0));
         assert_eq!(pressure("", "some"), None);
-    }
-
-    #[tokio::test]
-    async fn a_file_system_with_room_has_no_fault() {
-        assert_eq!(storage_fault(&std::env::temp_dir()).await, None);
-        let absent = Path::new("/nonexistent/holdfast");
-        assert_eq!(storage_fault(absent).await, None);
     }
 }

@@ -81,16 +81,11 @@ impl Inner {
     /// # Errors
     /// It refuses its parameters.
     pub fn build(context: &AgentContext, params: &Params, arguments: &[&str]) -> Result<Inner, AgentError> {
-        let (notes, note_receiver) = mpsc::channel(NOTES_MAX);
-        let (failures, failure_receiver) = mpsc::unbounded_channel();
-        let mut inner = context.clone();
-        inner.events = EventSink::new(0, notes, failures);
         let mut keys = BTreeMap::new();
-        let agent = match &params.runner {
+        let build = match &params.runner {
             Runner::Unit(unit) => {
                 keys.insert("unit".to_owned(), unit.clone());
-                inner.params = keys;
-                systemd::build(inner)?
+                systemd::build
             }
             Runner::Command(words, user) => {
                 let words: Vec<&str> = words
@@ -102,12 +97,28 @@ impl Inner {
                 if let Some(user) = user {
                     keys.insert("user".to_owned(), user.clone());
                 }
-                inner.params = keys;
-                exec::build(inner)?
+                exec::build
             }
         };
+        Inner::around(context, keys, build)
+    }
+
+    /// Around the agent that `build` makes of these parameters.
+    ///
+    /// # Errors
+    /// It refuses them.
+    pub fn around(
+        context: &AgentContext,
+        params: BTreeMap<String, String>,
+        build: fn(AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError>,
+    ) -> Result<Inner, AgentError> {
+        let (notes, note_receiver) = mpsc::channel(NOTES_MAX);
+        let (failures, failure_receiver) = mpsc::unbounded_channel();
+        let mut inner = context.clone();
+        inner.events = EventSink::new(0, notes, failures);
+        inner.params = params;
         Ok(Inner {
-            agent,
+            agent: build(inner)?,
             end: Arc::default(),
             forwarder: Some(((note_receiver, failure_receiver), context.events.clone())),
             task: None,
@@ -136,7 +147,7 @@ async fn forward((mut notes, mut failures): Receivers, events: EventSink, end: A
             Some((_, event)) = notes.recv() => match event {
                 AgentEvent::Note { level, kind, text, .. } => events.note(level, kind, text),
                 AgentEvent::Detail => events.detail_changed(),
-                AgentEvent::Failed(_) => {}
+                AgentEvent::Failed(_) | AgentEvent::GiveWay(_) => {}
             },
             else => return,
         }

@@ -6,6 +6,7 @@ use super::client::{Client, SqlError};
 use super::health::{self, Window};
 use super::params::Params;
 use crate::agent::EventSink;
+use crate::room;
 
 /// Too many connections: the server answers, so it lives.
 const TOO_MANY: u16 = 1040;
@@ -118,7 +119,7 @@ impl Health {
                 "the server does not answer: {failed} of the last {of} probes failed: {reason}{load}"
             ));
         }
-        health::storage_fault(&params.datadir).await
+        room::fault(&params.datadir).await
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Known<'a> {
     pub other: Option<(&'a str, &'a Info)>,
     /// Why it does not follow.
     pub held_back: &'a str,
+    /// Why it could not take a write; empty while it could.
+    pub disk: &'a str,
     pub lag_ms: Option<u64>,
     /// When it was last connected with its primary, in seconds before now.
     pub followed_s_ago: Option<u64>,
@@ -99,6 +101,9 @@ fn obstacle(known: &Known<'_>) -> String {
     }
     if info.loading {
         return "it reads its data".into();
+    }
+    if !known.disk.is_empty() {
+        return known.disk.to_owned();
     }
     if known.whole || is_new(known.view) {
         return String::new();
@@ -184,6 +189,7 @@ mod tests {
             durable,
             other: other.map(|info| ("a", info)),
             held_back: "",
+            disk: "",
             lag_ms: None,
             followed_s_ago: Some(12),
             wish: None,

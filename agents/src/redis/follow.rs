@@ -21,6 +21,9 @@ impl Keeper {
         } else {
             self.let_go(info).await;
         }
+        if self.hold_for_room(info).await {
+            return;
+        }
         let Some(primary) = view.remote_primary().cloned() else {
             self.lag.forget();
             self.held_back.clear();

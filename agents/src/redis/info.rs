@@ -53,6 +53,12 @@ pub struct Info {
     pub replicas: Vec<Replica>,
     /// It writes each command into a file.
     pub appends: bool,
+    /// What it wrote last into that file did not get there. It takes no writes then.
+    pub append_failed: bool,
+    /// Bytes that wait to be written into that file.
+    pub append_buffer: u64,
+    /// Its last snapshot failed. It takes no writes then, unless it was told otherwise.
+    pub snapshot_failed: bool,
 }
 
 impl Info {
@@ -113,6 +119,9 @@ impl Info {
                 .filter_map(|n| replica(fields.get(format!("slave{n}").as_str())?))
                 .collect(),
             appends: flag("aof_enabled"),
+            append_failed: flag("aof_enabled") && word("aof_last_write_status") == "err",
+            append_buffer: number("aof_buffer_length").unwrap_or_default(),
+            snapshot_failed: word("rdb_last_bgsave_status") == "err",
         }
     }
 
@@ -175,6 +184,16 @@ mod tests {
             (info.offset, info.last_io_s, info.version.as_str()),
             (19, Some(2), "8.0.1")
         );
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_is_read() {
+        let info = Info::read(
+            "aof_enabled:1\naof_last_write_status:err\naof_buffer_length:77\nrdb_last_bgsave_status:err\n",
+        );
+        assert!(info.append_failed && info.snapshot_failed && info.append_buffer == 77);
+        let info = Info::read("aof_enabled:0\naof_last_write_status:err\nrdb_last_bgsave_status:ok\n");
+        assert!(!info.append_failed && !info.snapshot_failed);
     }
 
     #[test]

@@ -117,6 +117,15 @@ impl Instance {
             self.set("masteruser", login.user.as_deref().unwrap_or_default())
                 .await?;
         }
+        // It would end itself when a write of its primary does not get to its disk. What is done then is decided here.
+        self.set("replica-ignore-disk-write-errors", "yes").await?;
+        // It would refuse to end while its disk is full, because it takes a snapshot first.
+        self.set("shutdown-on-sigterm", "force").await?;
         self.set("replica-read-only", "yes").await
+    }
+
+    /// Writes its append only file anew, in the background.
+    pub async fn rewrite(&mut self) -> Result<(), Fault> {
+        self.0.ask(&["BGREWRITEAOF"]).await.map(drop)
     }
 }

@@ -15,6 +15,7 @@ use super::info::Info;
 use super::memo::Memo;
 use super::remote::{Lag, Remotes};
 use super::state::{Believed, Duty, Facts, LossTold, State};
+use super::storage::DiskWatch;
 use super::waiting::{Look, Sight};
 use crate::agent::{AgentContext, EventSink};
 use crate::clock;
@@ -45,6 +46,7 @@ pub struct Keeper {
     /// When it was told to follow another one.
     pub(super) turned_at: Option<Time>,
     pub(super) asked_at: Option<Time>,
+    pub(super) disk: DiskWatch,
     roles: watch::Receiver<RolesView>,
     copy: CopySink,
     memo: Memo,
@@ -67,6 +69,7 @@ impl Keeper {
             held_back: String::new(),
             turned_at: None,
             asked_at: None,
+            disk: DiskWatch::default(),
             roles: context.roles.clone(),
             copy: context.copy.clone(),
             memo,
@@ -125,6 +128,7 @@ impl Keeper {
         if !before.run_id.is_empty() && before.run_id != info.run_id {
             self.restarted(view, duty).await?;
         }
+        self.look_at_disk(&info).await;
         match duty {
             Duty::Promoted => self.lead(view, &info).await?,
             Duty::Unpromoted => {
@@ -237,6 +241,10 @@ impl Keeper {
                 self.state.facts().waiting.set(count);
             }
         }
+        drop(local);
+        if !self.disk.trouble.is_empty() {
+            self.give_way(view, &others).await;
+        }
         Ok(())
     }
 
@@ -305,6 +313,7 @@ impl Keeper {
                 durable: facts.durable,
                 other: self.remotes.fullest(FRESH),
                 held_back: &self.held_back,
+                disk: &self.disk.trouble,
                 lag_ms,
                 followed_s_ago: link_lost.map(|lost| lost.until(now).as_secs()),
                 wish: wish.cloned(),

@@ -4,6 +4,7 @@
 //! - [`keeper`]: looks at it; [`follow`]: what an unpromoted one does; [`waiting`]: for whom a primary waits.
 //! - [`promote`] and [`demote`]: the two changes of role.
 //! - [`copy`]: what is told about the copy here.
+//! - [`storage`]: what is done about a full disk; [`launch`] and [`data`]: about one whose data is damaged.
 //! - [`sentinel`]: answers the clients of Sentinel.
 //! - [`client`], [`resp`], [`info`], [`instance`]: how it is spoken with.
 //!
@@ -11,6 +12,7 @@
 
 mod client;
 mod copy;
+mod data;
 mod demote;
 mod follow;
 #[cfg(fuzzing)]
@@ -19,6 +21,7 @@ mod held;
 mod info;
 mod instance;
 mod keeper;
+mod launch;
 mod memo;
 mod params;
 mod promote;
@@ -26,6 +29,7 @@ mod remote;
 mod resp;
 mod sentinel;
 mod state;
+mod storage;
 mod waiting;
 
 use std::sync::Arc;
@@ -36,7 +40,8 @@ use tokio::task::JoinHandle;
 
 use crate::agent::{Action, AgentContext, AgentError, Cutter, Presence, ResourceAgent};
 use crate::clock;
-use crate::roles::Peer;
+use crate::mysqld::inner::Inner;
+use crate::roles::{CopyStatus, Peer};
 use client::{Fault, Login};
 use info::Info;
 use instance::Instance;
@@ -46,8 +51,6 @@ pub use params::META;
 use params::{Params, Runner};
 use state::{Duty, State};
 
-/// Pause between looks at one that begins.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Bound on a look for a probe.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -56,7 +59,7 @@ pub struct RedisAgent {
     context: AgentContext,
     params: Params,
     /// Starts and stops the process.
-    inner: Box<dyn ResourceAgent>,
+    inner: Inner,
     running: Option<Running>,
 }
 
@@ -81,19 +84,20 @@ impl Drop for Running {
 pub fn build(context: AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError> {
     META.check_keys(&context.params)?;
     let params = Params::read(&context.params)?;
-    let mut inner = context.clone();
     let taken: &[&str] = match params.runner {
         Runner::Unit(_) => &["unit"],
-        Runner::Command => &["command", "user", "cwd", "env"],
+        Runner::Command { .. } => &["command", "user", "cwd", "env"],
     };
-    inner.params.retain(|key, _| taken.contains(&key.as_str()));
-    if let Some(command) = inner.params.get_mut("command") {
+    let mut inner = context.params.clone();
+    inner.retain(|key, _| taken.contains(&key.as_str()));
+    if let Some(command) = inner.get_mut("command") {
         *command = format!("{}\n{}", command.trim_end(), held::arguments());
     }
-    let inner = match params.runner {
-        Runner::Unit(_) => crate::systemd::build(inner)?,
-        Runner::Command => crate::exec::build(inner)?,
+    let build = match params.runner {
+        Runner::Unit(_) => crate::systemd::build,
+        Runner::Command { .. } => crate::exec::build,
     };
+    let inner = Inner::around(&context, inner, build)?;
     Ok(Box::new(RedisAgent {
         context,
         params,
@@ -105,18 +109,23 @@ pub fn build(context: AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError
 impl RedisAgent {
     /// Starts it held, and returns when it has read its data.
     async fn begin(&mut self, deadline: Time) -> Result<(), AgentError> {
+        self.inner.listen();
+        // What was said of the process before holds no more.
+        self.context.copy.tell(CopyStatus {
+            obstacle: "its redis begins".into(),
+            ..CopyStatus::default()
+        });
         let login = self.params.login().await?;
         if let Runner::Unit(config) = &self.params.runner {
             let file = held::file(&self.context.group, &self.context.resource);
             held::check_included(config, &file).await?;
             held::write(&file).await?;
         }
-        if self.inner.probe().await != Presence::Active && answers(&self.params, &login).await {
+        if self.inner.agent.probe().await != Presence::Active && answers(&self.params, &login).await {
             return Err(stranger(&self.params));
         }
-        self.inner.start(deadline).await?;
         let state = Arc::new(State::new(self.params.clone(), login));
-        let info = ready(&state, deadline).await?;
+        let info = self.launch(&state, deadline).await?;
         let mut local = state.local.lock().await;
         Self::check_held(&mut local, &info).await?;
         let own = self.context.roles.borrow().own.addresses.first().copied();
@@ -124,7 +133,8 @@ impl RedisAgent {
         prepared.map_err(|fault| promote::wrong("does not take its settings", &fault))?;
         drop(local);
         self.attend(state, info, Duty::Unpromoted).await;
-        Ok(())
+        // From here on its end is a failure.
+        self.inner.end.arm().map_err(AgentError)
     }
 
     /// One that is not held may be an instance that was not started by us, or with another configuration.
@@ -182,11 +192,12 @@ impl RedisAgent {
             let _ = demote::demote(&running.state, None, half).await;
         }
         self.running = None;
-        self.inner.stop(deadline).await
+        self.inner.end.forget();
+        self.inner.agent.stop(deadline).await
     }
 
     async fn look(&mut self) -> Presence {
-        let presence = self.inner.probe().await;
+        let presence = self.inner.agent.probe().await;
         if presence != Presence::Inactive {
             return presence;
         }
@@ -198,7 +209,8 @@ impl RedisAgent {
     }
 
     async fn take_over(&mut self) -> Result<(), AgentError> {
-        self.inner.adopt().await?;
+        self.inner.listen();
+        self.inner.agent.adopt().await?;
         let state = Arc::new(State::new(self.params.clone(), self.params.login().await?));
         let mut local = state.local.lock().await;
         let looked = async { Ok((local.info().await?, local.demands().await?)) };
@@ -214,7 +226,7 @@ impl RedisAgent {
             Duty::Unpromoted
         };
         self.attend(state, info, duty).await;
-        Ok(())
+        self.inner.end.arm().map_err(AgentError)
     }
 }
 
@@ -229,27 +241,6 @@ fn stranger(params: &Params) -> AgentError {
         "something that was not started here answers at {}; stop it first",
         params.place()
     ))
-}
-
-/// Waits until it answers and has read its data.
-async fn ready(state: &State, deadline: Time) -> Result<Info, AgentError> {
-    loop {
-        let looked = state.local.lock().await.info().await;
-        let fault = match looked {
-            Ok(info) if !info.loading => return Ok(info),
-            Ok(_) => "it still reads its data; give it more time with start_timeout".to_owned(),
-            // What it says will not change.
-            Err(Fault::Refused(text)) if !text.starts_with("LOADING") => {
-                return Err(AgentError(format!("redis refuses us: {text}")));
-            }
-            Err(fault) => fault.to_string(),
-        };
-        if clock::now() >= deadline {
-            let place = state.params.place();
-            return Err(AgentError(format!("redis does not answer at {place}: {fault}")));
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
 }
 
 impl ResourceAgent for RedisAgent {
@@ -268,11 +259,12 @@ impl ResourceAgent for RedisAgent {
 
     fn kill(&mut self, deadline: Time) -> Action<'_, Result<(), AgentError>> {
         self.running = None;
-        self.inner.kill(deadline)
+        self.inner.end.forget();
+        self.inner.agent.kill(deadline)
     }
 
     fn freeze(&mut self) -> Result<(), AgentError> {
-        self.inner.freeze()
+        self.inner.agent.freeze()
     }
 
     fn probe(&mut self) -> Action<'_, Presence> {
@@ -284,12 +276,12 @@ impl ResourceAgent for RedisAgent {
     }
 
     fn cutter(&self) -> Option<Cutter> {
-        self.inner.cutter()
+        self.inner.agent.cutter()
     }
 
     /// Killed or frozen: a primary without a permit must neither answer nor write.
     fn halter(&self) -> Option<Cutter> {
-        self.inner.halter()
+        self.inner.agent.halter()
     }
 
     fn has_roles(&self) -> bool {
@@ -317,7 +309,7 @@ impl ResourceAgent for RedisAgent {
     }
 
     fn detail(&self) -> String {
-        let inner = self.inner.detail();
+        let inner = self.inner.agent.detail();
         let Some(running) = &self.running else {
             return inner;
         };
@@ -341,7 +333,7 @@ impl ResourceAgent for RedisAgent {
     }
 
     fn saved(&self) -> String {
-        self.inner.saved()
+        self.inner.agent.saved()
     }
 }
 

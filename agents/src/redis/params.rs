@@ -88,8 +88,8 @@ pub const META: AgentMeta = AgentMeta {
 pub enum Runner {
     /// systemd: the unit and its configuration.
     Unit(PathBuf),
-    /// had-agentd.
-    Command,
+    /// had-agentd: the program and its arguments, and the folder it runs in.
+    Command { words: Vec<String>, cwd: PathBuf },
 }
 
 /// Checked parameters.
@@ -126,7 +126,10 @@ impl Params {
             (None, Some(_)) if read.text("config").is_some() => {
                 return Err(read.wrong("`config` goes with `unit`; name the file in `command`"));
             }
-            (None, Some(_)) => Runner::Command,
+            (None, Some(command)) => Runner::Command {
+                words: command.lines().map(str::to_owned).collect(),
+                cwd: read.path("cwd")?.unwrap_or_else(|| "/".into()),
+            },
             _ => return Err(read.wrong("give `unit` or `command`, one of them")),
         };
         let waits = read.choice("min_replicas", &[("in_sync", true), ("off", false)])?;

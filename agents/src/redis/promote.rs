@@ -37,6 +37,11 @@ pub async fn promote(state: &State, context: &AgentContext) -> Result<(), AgentE
             "redis still reads its data; it is promoted when it has all",
         ));
     }
+    if info.append_failed && view.waits_for_others() {
+        return Err(AgentError::new(
+            "redis cannot write its append only file, so it would take no writes: make room on its disk",
+        ));
+    }
     state.facts().info = info.clone();
     if !state.facts().is_whole() {
         check_restarted(state, context, &view, &info).await?;

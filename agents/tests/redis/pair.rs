@@ -108,6 +108,15 @@ impl Node {
         }
     }
 
+    /// Until it says that it is of no use as the primary.
+    pub async fn giving_way(&mut self) -> String {
+        let event = tokio::time::timeout(PATIENCE, self.failures.recv()).await;
+        match event.expect("giving way").expect("a sender").1 {
+            AgentEvent::GiveWay(reason) => reason,
+            other => panic!("it does not give way: {other:?}"),
+        }
+    }
+
     /// Until it says this.
     pub async fn note(&mut self, kind: &str) -> String {
         let heard = async {
@@ -159,12 +168,16 @@ pub struct Pair {
     register: tokio::task::JoinHandle<()>,
     roles: Vec<watch::Sender<RolesView>>,
     configs: Vec<String>,
+    disks: Vec<std::path::PathBuf>,
     folder: tempfile::TempDir,
 }
 
 impl Drop for Pair {
     fn drop(&mut self) {
         self.register.abort();
+        for disk in &self.disks {
+            let _ = nix::mount::umount2(disk, nix::mount::MntFlags::MNT_DETACH);
+        }
     }
 }
 
@@ -249,6 +262,7 @@ impl Pair {
             register,
             roles,
             configs,
+            disks: Vec::new(),
             folder,
         };
         (0..2).for_each(|index| pair.configure(index));
@@ -263,6 +277,38 @@ impl Pair {
     /// Writes its configuration.
     pub fn configure(&self, index: usize) {
         std::fs::write(self.dir(index).join("redis.conf"), &self.configs[index]).unwrap();
+    }
+
+    /// Gives a node that was not started a disk of its own that holds so much. False when that is not allowed here.
+    pub fn small_disk(&mut self, index: usize, bytes: usize) -> bool {
+        use nix::mount::{MsFlags, mount};
+        use nix::sched::{CloneFlags, unshare};
+        // Of this thread and those it starts, and gone with them.
+        let own = unshare(CloneFlags::CLONE_NEWNS).and_then(|()| {
+            mount(
+                None::<&str>,
+                "/",
+                None::<&str>,
+                MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+                None::<&str>,
+            )
+        });
+        if own.is_err() {
+            eprintln!("not run: mounting needs root");
+            return false;
+        }
+        let (disk, size) = (self.dir(index), format!("size={bytes}"));
+        mount(
+            Some("none"),
+            &disk,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some(size.as_str()),
+        )
+        .unwrap();
+        self.disks.push(disk);
+        self.configure(index);
+        true
     }
 
     pub async fn start(&mut self) {
