@@ -3,7 +3,15 @@
 //!
 //! All times are microseconds on CLOCK_BOOTTIME of this machine, which both processes share.
 
+mod definitions;
+mod jobs;
+mod roles;
+
 use std::collections::BTreeMap;
+
+pub use definitions::{GroupSpec, ProbeSpec, ResourceSpec};
+pub use jobs::{JobOrder, JobSpec, JobStatus};
+pub use roles::{CopyStatus, GroupRoles, InSync, MemberStatus, PeerNode};
 
 /// From `had` to `had-agentd`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -153,178 +161,6 @@ pub struct StartGroup {
     pub storage: Vec<FenceDevice>,
 }
 
-/// A group's definition.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct GroupSpec {
-    /// Name.
-    #[prost(string, tag = "1")]
-    pub name: String,
-    /// Members in start order.
-    #[prost(message, repeated, tag = "2")]
-    pub resources: Vec<ResourceSpec>,
-    /// Restarts in place within `restart_window_ms` before the group is reported failed.
-    #[prost(uint32, tag = "3")]
-    pub max_restarts: u32,
-    /// Window of `max_restarts`.
-    #[prost(uint32, tag = "4")]
-    pub restart_window_ms: u32,
-    /// What a takeover waits for: `fencing`, `lease` or `nothing`. Says how a lapse stops the group: with `fencing` its
-    /// resources may end politely, since nobody takes over before this node is proven off; with anything else they
-    /// are halted by force at that instant, since the successor waits for a margin only.
-    #[prost(string, tag = "5")]
-    pub requires: String,
-    /// It runs on every node and is promoted nowhere: all of its resources are started without a permit.
-    #[prost(bool, tag = "6")]
-    pub every_node: bool,
-}
-
-/// A resource's definition.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct ResourceSpec {
-    /// Name.
-    #[prost(string, tag = "1")]
-    pub name: String,
-    /// Agent: `vip`, `systemd`, `exec`.
-    #[prost(string, tag = "2")]
-    pub kind: String,
-    /// Parameters; lists are joined with newlines.
-    #[prost(btree_map = "string, string", tag = "3")]
-    pub params: BTreeMap<String, String>,
-    /// Probes.
-    #[prost(message, repeated, tag = "4")]
-    pub probes: Vec<ProbeSpec>,
-    /// Time allowed to start.
-    #[prost(uint32, tag = "5")]
-    pub start_timeout_ms: u32,
-    /// Time allowed to stop before the next step of the ladder.
-    #[prost(uint32, tag = "6")]
-    pub stop_timeout_ms: u32,
-}
-
-/// A probe's definition.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct ProbeSpec {
-    /// `tcp`, `http` or `exec`.
-    #[prost(string, tag = "1")]
-    pub kind: String,
-    /// `host:port`, a URL, or the program followed by its arguments, joined with newlines.
-    #[prost(string, tag = "2")]
-    pub target: String,
-    /// Time between probes.
-    #[prost(uint32, tag = "3")]
-    pub interval_ms: u32,
-    /// Time allowed for one.
-    #[prost(uint32, tag = "4")]
-    pub timeout_ms: u32,
-    /// Failures among the last `of` that count as failed.
-    #[prost(uint32, tag = "5")]
-    pub failures: u32,
-    /// Window size.
-    #[prost(uint32, tag = "6")]
-    pub of: u32,
-}
-
-/// What is committed about a group whose resources have roles (or that runs on every node), and whether this node is to run
-/// them. Says nothing about being promoted here: that is `StartGroup`, under a permit. Sent on every change.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct GroupRoles {
-    /// What to run of it, unpromoted; also its name.
-    #[prost(message, optional, tag = "1")]
-    pub spec: Option<GroupSpec>,
-    /// True when its resources with roles are to run here; false to stop them, unless the group is promoted here.
-    #[prost(bool, tag = "2")]
-    pub wanted: bool,
-    /// This node.
-    #[prost(message, optional, tag = "3")]
-    pub own: Option<PeerNode>,
-    /// All other data nodes.
-    #[prost(message, repeated, tag = "4")]
-    pub others: Vec<PeerNode>,
-    /// Node on which the group is promoted, or about to be; empty while it is nowhere.
-    #[prost(string, tag = "5")]
-    pub primary: String,
-    /// Epoch of that assignment.
-    #[prost(uint64, tag = "6")]
-    pub epoch: u64,
-    /// Whose copies hold all that was acknowledged.
-    #[prost(message, optional, tag = "7")]
-    pub in_sync: Option<InSync>,
-    /// Length of a lease.
-    #[prost(uint32, tag = "8")]
-    pub lease_ms: u32,
-    /// Version of the committed state that says so: an older one than was seen is not followed.
-    #[prost(uint64, tag = "9")]
-    pub version: u64,
-}
-
-/// A data node, for agents.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct PeerNode {
-    /// Name.
-    #[prost(string, tag = "1")]
-    pub name: String,
-    /// Number.
-    #[prost(uint32, tag = "2")]
-    pub id: u32,
-    /// Addresses of its links.
-    #[prost(string, repeated, tag = "3")]
-    pub addresses: Vec<String>,
-}
-
-/// A set of nodes whose copies hold everything that was acknowledged.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct InSync {
-    /// Grows with each change.
-    #[prost(uint64, tag = "1")]
-    pub generation: u64,
-    /// Names.
-    #[prost(string, repeated, tag = "2")]
-    pub nodes: Vec<String>,
-}
-
-/// What is seen of this node's copy of a group's data.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct CopyStatus {
-    /// Why it cannot be promoted here; empty if it can.
-    #[prost(string, tag = "1")]
-    pub obstacle: String,
-    /// How far it is, comparable within one history.
-    #[prost(uint64, tag = "2")]
-    pub position: u64,
-    /// Which history that counts in.
-    #[prost(string, tag = "3")]
-    pub history: String,
-    /// The position for people.
-    #[prost(string, tag = "4")]
-    pub position_text: String,
-    /// How old its data is against the primary's.
-    #[prost(uint64, optional, tag = "5")]
-    pub lag_ms: Option<u64>,
-    /// What might be lost if it was promoted; empty for nothing that is known of.
-    #[prost(string, tag = "6")]
-    pub possible_loss: String,
-    /// What the primary wants committed.
-    #[prost(message, optional, tag = "7")]
-    pub wish: Option<InSync>,
-    /// It may be read from.
-    #[prost(bool, tag = "8")]
-    pub readable: bool,
-}
-
-/// The unpromoted part of a group on this node.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct MemberStatus {
-    /// State of its resources with roles, in the words of `GroupStatus.run`; `running` also while the group is promoted here.
-    #[prost(string, tag = "1")]
-    pub run: String,
-    /// What its agent sees of the copy; absent without one.
-    #[prost(message, optional, tag = "2")]
-    pub copy: Option<CopyStatus>,
-    /// The latest trouble with it, one sentence.
-    #[prost(string, tag = "3")]
-    pub detail: String,
-}
-
 /// Stop a group.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct StopGroup {
@@ -380,78 +216,6 @@ pub struct FenceDevice {
     /// The boot that is to end, 32 hex digits; empty if that is not known. For devices whose proof is about one boot.
     #[prost(string, tag = "7")]
     pub boot: String,
-}
-
-/// A run of a job.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct JobOrder {
-    /// The job.
-    #[prost(string, tag = "1")]
-    pub job: String,
-    /// Number of the run, larger than that of every earlier run: one that is not larger than what was seen is not begun.
-    #[prost(uint64, tag = "2")]
-    pub run: u64,
-    /// True to begin it; false to end it, or never to begin it.
-    #[prost(bool, tag = "3")]
-    pub begin: bool,
-    /// What to run, to begin it.
-    #[prost(message, optional, tag = "4")]
-    pub spec: Option<JobSpec>,
-    /// Why it is to end.
-    #[prost(string, tag = "5")]
-    pub reason: String,
-    /// What it is for, in seconds since 1970.
-    #[prost(sint64, tag = "6")]
-    pub occurrence: i64,
-    /// Which try it is.
-    #[prost(uint32, tag = "7")]
-    pub attempt: u32,
-    /// The cluster's identity: numbers of another one say nothing.
-    #[prost(uint64, tag = "8")]
-    pub cluster_id: u64,
-}
-
-/// The program of a job.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct JobSpec {
-    /// The program, then its arguments, joined with newlines.
-    #[prost(string, tag = "1")]
-    pub command: String,
-    /// User; empty for had-agentd's own.
-    #[prost(string, tag = "2")]
-    pub user: String,
-    /// Working folder.
-    #[prost(string, tag = "3")]
-    pub cwd: String,
-    /// Variables, a line each.
-    #[prost(string, tag = "4")]
-    pub env: String,
-    /// How long it may take.
-    #[prost(uint32, tag = "5")]
-    pub timeout_ms: u32,
-    /// The group it belongs to.
-    #[prost(string, tag = "6")]
-    pub group: String,
-}
-
-/// How the latest run of a job stands.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct JobStatus {
-    /// The job.
-    #[prost(string, tag = "1")]
-    pub job: String,
-    /// Number of the run.
-    #[prost(uint64, tag = "2")]
-    pub run: u64,
-    /// `running`, `done`, `failed`, `interrupted` or `not-begun`.
-    #[prost(string, tag = "3")]
-    pub outcome: String,
-    /// One sentence.
-    #[prost(string, tag = "4")]
-    pub detail: String,
-    /// How long it took, once it ended.
-    #[prost(uint64, tag = "5")]
-    pub took_ms: u64,
 }
 
 /// Maintenance mode.
