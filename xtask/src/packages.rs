@@ -76,6 +76,8 @@ pub const VM: &[Need] = &[
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("ipmi_sim", "openipmi"),
+    // The client of the database in them.
+    ("mariadb", "mariadb-client"),
 ];
 
 /// For the bench: the cluster managers that Holdfast is compared with, and their tools.

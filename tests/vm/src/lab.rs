@@ -40,6 +40,8 @@ pub struct Lab {
     pub package: PathBuf,
     /// The service that they run.
     pub service: Vec<u8>,
+    /// How often a scenario that repeats itself cuts the power.
+    pub cuts: u32,
     boards: Vec<Bmc>,
     cluster: Option<Cluster>,
     witness_package: PathBuf,
@@ -51,7 +53,7 @@ pub struct Lab {
 
 impl Lab {
     /// Makes it, with the packages in `packages`.
-    pub fn new(packages: &Path) -> Result<Lab> {
+    pub fn new(packages: &Path, cuts: u32) -> Result<Lab> {
         let lock = Lock::take()?;
         let image = Image::get(&lock)?;
         let place = Place::new(std::process::id());
@@ -68,6 +70,7 @@ impl Lab {
             package: package(packages, "holdfast_")?,
             witness_package: package(packages, "holdfast-witness_")?,
             service: stripped(&place)?,
+            cuts,
             boards: NODES.iter().zip(1..).map(board).collect::<Result<_>>()?,
             cluster: None,
             net,

@@ -8,6 +8,7 @@ pub mod beacon;
 pub mod bmc;
 pub mod client;
 pub mod cluster;
+pub mod database;
 pub mod events;
 pub mod guest;
 pub mod image;

@@ -32,6 +32,9 @@ struct Args {
     /// One JSON document per scenario.
     #[arg(long)]
     json: bool,
+    /// How often the scenarios that repeat themselves cut the power.
+    #[arg(long, default_value_t = 3)]
+    cuts: u32,
     /// Folder of the packages that the machines install.
     #[arg(long, default_value = "target/vm")]
     packages: PathBuf,
@@ -101,7 +104,7 @@ fn choose(names: &[String]) -> Result<Vec<&'static Scenario>> {
 }
 
 fn play(chosen: &[&Scenario], args: &Args) -> Result<bool> {
-    let mut lab = Lab::new(&args.packages)?;
+    let mut lab = Lab::new(&args.packages, args.cuts)?;
     let mut failed = 0;
     for scenario in chosen {
         let begun = Instant::now();

@@ -21,7 +21,7 @@ const LAUNCH: Duration = Duration::from_secs(20);
 /// How long a saved state may take to be read or written.
 const STATE: Duration = Duration::from_secs(120);
 /// Size of the second disk; the file is sparse.
-const DATA: &str = "64M";
+const DATA: &str = "400M";
 
 /// A machine.
 #[derive(Debug)]

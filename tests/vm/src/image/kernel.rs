@@ -18,6 +18,7 @@ const MODULES: &[&str] = &[
     "fs/mbcache.ko",
     "net",
     "drivers/block/virtio_blk.ko",
+    "drivers/block/drbd",
     "drivers/block/loop.ko",
     "drivers/char/hw_random",
     "drivers/char/virtio_console.ko",

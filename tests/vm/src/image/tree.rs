@@ -10,14 +10,18 @@ use crate::net::{LANS, address};
 use crate::sh;
 
 const SUITE: &str = "trixie";
-/// What the nodes need beyond a minimal Debian: systemd, the agent that carries our commands, fencing over IPMI.
+/// What the nodes need beyond a minimal Debian: systemd, the agent that carries our commands, fencing over IPMI;
+/// a database on a replicated disk.
 const PACKAGES: &str = "systemd,systemd-sysv,udev,dbus,kmod,iproute2,iputils-ping,procps,nftables,e2fsprogs,\
-                        qemu-guest-agent,busybox-static,ipmitool,fence-agents-ipmilan,init-system-helpers";
+                        qemu-guest-agent,busybox-static,ipmitool,fence-agents-ipmilan,init-system-helpers,\
+                        drbd-utils,mariadb-server";
 /// Left out, for size.
 const EXCLUDE: &[&str] = &["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"];
 /// Fetched, not installed: its scripts would make an initrd that nobody boots.
 const FETCH_KERNEL: &str = "--customize-hook=chroot \"$1\" sh -c 'cd /var/tmp && apt-get -q download \
                             $(apt-cache depends linux-image-amd64 | sed -n \"s/.*Depends: //p\" | grep ^linux-image)'";
+/// What the cluster starts, and nobody else.
+const DISABLED: &[&str] = &["mariadb.service", "drbd.service"];
 /// What costs boot time and serves nobody here.
 const MASKED: &[&str] = &[
     "systemd-logind.service",
@@ -94,6 +98,7 @@ pub fn configure(root: &Path) -> Result<()> {
         "systemctl",
         &["--root", &root, "set-default", "multi-user.target"],
     )?;
+    sh::run("systemctl", &[&["--root", &root, "disable"], DISABLED].concat())?;
     sh::run("systemctl", &[&["--root", &root, "mask"], MASKED].concat())?;
     Ok(())
 }

@@ -106,7 +106,7 @@ pub fn unreachable(lab: &mut Lab) -> Result<Outcome> {
 }
 
 /// Gives the cluster the boards as fence devices through `agent`, and has them tested.
-fn equip(lab: &Lab, agent: &str) -> Result<()> {
+pub fn equip(lab: &Lab, agent: &str) -> Result<()> {
     let cluster = lab.cluster()?;
     let devices = cluster.devices(agent);
     cluster.configure(|config| config + &devices)?;

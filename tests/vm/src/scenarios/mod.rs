@@ -3,6 +3,7 @@
 mod blackout;
 mod boards;
 mod cuts;
+mod drbd;
 mod panics;
 mod takeover;
 mod watchdogs;
@@ -198,6 +199,12 @@ pub const ALL: &[Scenario] = &[
         about: "the same without boards: it waits, says for what, and an operator's word resolves it",
         shape: Shape::Trio,
         run: blackout::without_boards,
+    },
+    Scenario {
+        name: "drbd-mariadb",
+        about: "MariaDB on DRBD under a write load: the active node loses power again and again (--cuts), no acknowledged write is lost",
+        shape: Shape::Boards,
+        run: drbd::mariadb,
     },
     Scenario {
         name: "pair-blackout",
