@@ -80,7 +80,8 @@ impl Scope {
                     continue;
                 }
                 let mut service = Service::of(&group.name, resource);
-                service.has_copies |= group.run == RunOn::EveryNode || group.is_promotable();
+                // Not because another resource of the group has: a database on DRBD is in one place.
+                service.has_copies = group.run == RunOn::EveryNode || resource.has_roles();
                 service.addresses_before.clone_from(&before);
                 service.is_addressed = is_addressed;
                 scope.services.push(service);
@@ -253,6 +254,17 @@ pub(crate) mod tests {
         let service = &everywhere.services[0];
         assert!(service.is_addressed && service.has_copies && service.addresses_before.is_empty());
         assert_eq!(everywhere.gcomm(), "gcomm://10.0.0.1,10.0.0.2");
+    }
+
+    #[test]
+    fn a_database_on_a_replicated_disk_has_no_copy_of_its_own() {
+        let disk = "[[group.resource]]\nname = \"disk\"\ntype = \"drbd\"\nresource = \"r0\"\n";
+        let database = "[[group.resource]]\nname = \"db\"\ntype = \"mysqld\"\n";
+        let group = "[[group]]\nname = \"g\"\n";
+        let has_copies = |text: &str| scope(text).services.last().map(|service| service.has_copies);
+        assert_eq!(has_copies(&format!("{group}{disk}{database}")), Some(false));
+        let replicated = "mode = \"replication\"\nprivate_link = true\n";
+        assert_eq!(has_copies(&format!("{group}{database}{replicated}")), Some(true));
     }
 
     #[test]
