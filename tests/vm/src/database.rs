@@ -22,12 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between rows.
 const PACE: Duration = Duration::from_millis(5);
 
-/// What was acknowledged.
-#[derive(Debug, Default)]
-struct Ledger {
-    acknowledged: BTreeSet<u64>,
-    last: Option<Instant>,
-}
+/// What was acknowledged: each row, and when its acknowledgement came.
+type Ledger = Vec<(u64, Instant)>;
 
 /// A running writer; ends when dropped.
 #[derive(Debug)]
@@ -62,14 +58,22 @@ impl Writer {
     /// Waits for a row that was acknowledged after `since`; when that was.
     pub fn acknowledged_after(&self, since: Instant, limit: Duration) -> Result<Instant> {
         sh::wait("a row to be acknowledged", limit, || {
-            self.lock().last.filter(|last| *last > since)
+            let ledger = self.lock();
+            let after = ledger.partition_point(|(_, at)| *at <= since);
+            ledger.get(after).map(|(_, at)| *at)
         })
+    }
+
+    /// Longest time from one acknowledgement to the next, of those that came after `since`.
+    #[must_use]
+    pub fn gap_after(&self, since: Instant) -> Duration {
+        gap_after(&self.lock(), since)
     }
 
     /// Compares the table with what was acknowledged; how many rows that were.
     pub fn check(&self) -> Result<usize> {
         // What is acknowledged while the table is read may not be in what is read.
-        let acknowledged = self.lock().acknowledged.clone();
+        let acknowledged: BTreeSet<u64> = self.lock().iter().map(|(id, _)| *id).collect();
         let output = client(&self.net, &["-e", &format!("SELECT id FROM {TABLE}")]).output()?;
         ensure!(
             output.status.success(),
@@ -102,6 +106,15 @@ impl Drop for Writer {
             let _ = thread.join();
         }
     }
+}
+
+fn gap_after(ledger: &Ledger, since: Instant) -> Duration {
+    ledger
+        .windows(2)
+        .filter(|pair| pair[1].1 > since)
+        .map(|pair| pair[1].1 - pair[0].1)
+        .max()
+        .unwrap_or_default()
 }
 
 /// The database's own client, in the network.
@@ -161,8 +174,7 @@ fn write_rows(net: &Net, ledger: &Mutex<Ledger>, stop: &AtomicBool, next: &mut u
         let answer = lines.recv_timeout(PATIENCE)?;
         ensure!(answer.trim() == id.to_string(), "{answer}");
         let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        ledger.acknowledged.insert(id);
-        ledger.last = Some(Instant::now());
+        ledger.push((id, Instant::now()));
         drop(ledger);
         std::thread::sleep(PACE);
     }
@@ -180,4 +192,24 @@ fn lines(output: std::process::ChildStdout) -> Receiver<String> {
         }
     });
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outage_is_counted_from_the_last_acknowledgement_before_the_cut() {
+        let zero = Instant::now();
+        let at = |ms| zero + Duration::from_millis(ms);
+        let ledger = vec![
+            (1, at(0)),
+            (2, at(900)),
+            (3, at(950)),
+            (7, at(1750)),
+            (8, at(1760)),
+        ];
+        assert_eq!(gap_after(&ledger, at(1000)), Duration::from_millis(800));
+        assert_eq!(gap_after(&ledger, at(1760)), Duration::ZERO);
+    }
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -71,6 +71,15 @@ impl Guest {
             std::thread::sleep(nap);
             nap = (nap * 3 / 2).min(Duration::from_millis(200));
         }
+    }
+
+    /// How far its wall clock is ahead of ours, in seconds; to within the time of one question.
+    pub fn clock_ahead(&self) -> Result<f64> {
+        let before = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+        let there = self.ask("guest-get-time", Value::Null)?;
+        let after = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+        let there = there.as_f64().context("no time")? / 1e9;
+        Ok(there - f64::midpoint(before, after))
     }
 
     /// Starts a shell command and does not wait for it.

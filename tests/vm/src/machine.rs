@@ -131,6 +131,11 @@ impl Machine {
         .map(|_| ())
     }
 
+    /// How far its wall clock is ahead of ours, in seconds.
+    pub fn clock_ahead(&self) -> Result<f64> {
+        self.guest.clock_ahead().with_context(|| self.name.clone())
+    }
+
     /// The id of the boot that it is in.
     pub fn boot(&self) -> Result<String> {
         let id = self.sh("cat /proc/sys/kernel/random/boot_id")?;

@@ -133,6 +133,6 @@ fn command_line(name: &str, host: u8) -> String {
     format!(
         "console=ttyS0 quiet root=/dev/vda net.ifnames=0 panic=0 mitigations=off audit=0 tsc=reliable no_timer_check \
          cryptomgr.notests rcupdate.rcu_expedited=1 random.trust_cpu=on systemd.hostname={name} \
-         systemd.machine_id={host:032x} vm.node={host}"
+         systemd.machine_id={host:032x} vm.node={host} udev.event_timeout=900"
     )
 }

@@ -22,6 +22,9 @@ const FETCH_KERNEL: &str = "--customize-hook=chroot \"$1\" sh -c 'cd /var/tmp &&
                             $(apt-cache depends linux-image-amd64 | sed -n \"s/.*Depends: //p\" | grep ^linux-image)'";
 /// What the cluster starts, and nobody else.
 const DISABLED: &[&str] = &["mariadb.service", "drbd.service"];
+/// An emulated processor that has to share the host's may take minutes for what a server does in a second. A device that is
+/// given up then is a network that never comes up.
+const PATIENT: &str = "[Manager]\nDefaultDeviceTimeoutSec=15min\nDefaultTimeoutStartSec=15min\n";
 /// What costs boot time and serves nobody here.
 const MASKED: &[&str] = &[
     "systemd-logind.service",
@@ -92,6 +95,7 @@ pub fn configure(root: &Path) -> Result<()> {
     write("etc/machine-id", "00000000000000000000000000000001\n")?;
     let journal = "[Journal]\nStorage=persistent\nSyncIntervalSec=1s\nForwardToConsole=no\n";
     write("etc/systemd/journald.conf.d/vm.conf", journal)?;
+    write("etc/systemd/system.conf.d/vm.conf", PATIENT)?;
     let root = root.display().to_string();
     sh::run("systemctl", &["--root", &root, "enable", "vm-net.service"])?;
     sh::run(

@@ -5,6 +5,7 @@ mod boards;
 mod cuts;
 mod drbd;
 mod panics;
+mod phases;
 mod takeover;
 mod watchdogs;
 
