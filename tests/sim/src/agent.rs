@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holdfast_proto::ids::{Epoch, GroupName};
+use holdfast_proto::ids::{Epoch, GroupName, JobName};
+use holdfast_proto::job::{JobOutcome, RunNumber};
 use holdfast_proto::peer::RunState;
 use holdfast_proto::time::Time;
 
@@ -62,6 +63,8 @@ impl SimGroup {
 pub struct Agent {
     /// Groups.
     pub groups: BTreeMap<GroupName, SimGroup>,
+    /// The latest run of each job that it was told of in this boot, and how that stands.
+    pub jobs: BTreeMap<JobName, (RunNumber, JobOutcome)>,
     /// Timeout of the armed watchdog in true microseconds.
     pub watchdog_us: Option<u64>,
     /// When it was last petted.

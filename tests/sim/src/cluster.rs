@@ -34,6 +34,38 @@ pub struct Cluster {
     /// With shared disks: there are no other fence devices.
     #[serde(default, skip_serializing_if = "is_false")]
     pub disks_only: bool,
+    /// There is a job of the first group.
+    #[serde(default, skip_serializing_if = "JobPlan::is_none")]
+    pub job: JobPlan,
+}
+
+/// A job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobPlan {
+    /// There is none.
+    #[default]
+    None,
+    /// On any node.
+    Any,
+    /// On any node; what was interrupted is begun again.
+    AnyAgain,
+    /// On the node that runs the group; what is moved is ended.
+    Primary,
+}
+
+impl JobPlan {
+    fn is_none(&self) -> bool {
+        *self == JobPlan::None
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            JobPlan::None => "",
+            JobPlan::Any => "on = \"any\"\n",
+            JobPlan::AnyAgain => "on = \"any\"\non_interrupt = \"rerun\"\n",
+            JobPlan::Primary => "on_move = \"kill\"\n",
+        }
+    }
 }
 
 /// A data node.
@@ -121,6 +153,8 @@ pub const RACING: &str = "board";
 const RACES_PERMILLE: u64 = 200;
 /// Of a thousand clusters, those with shared disks.
 const DISKS_PERMILLE: u64 = 200;
+/// Of a thousand clusters, those with a job.
+const JOBS_PERMILLE: u64 = 250;
 /// Clocks err by 1 % at most.
 const DRIFT_MAX_PPM: u64 = 10_000;
 /// Of a thousand seeds, those with hundreds of groups.
@@ -145,6 +179,7 @@ impl Cluster {
             etcd: false,
             disks: 0,
             disks_only: false,
+            job: JobPlan::None,
             witness_disks: 0,
             detection_ms: *rng.pick(&[300, 1000]),
             default_spans: false,
@@ -206,6 +241,13 @@ impl Cluster {
             Kind::Reader if !is(Some(0), Kind::has_roles) => Kind::Plain,
             Kind::Front if !is(number.checked_sub(1), |kind| kind == Kind::EveryNode) => Kind::Plain,
             kind => kind,
+        }
+    }
+
+    /// Draws a job, from a stream of its own.
+    pub fn draw_job(&mut self, rng: &mut Rng) {
+        if !self.is_crowded() && rng.chance(JOBS_PERMILLE) {
+            self.job = *rng.pick(&[JobPlan::Any, JobPlan::AnyAgain, JobPlan::Primary]);
         }
     }
 
@@ -273,6 +315,11 @@ impl Cluster {
         }
         for (number, group) in self.groups.iter().enumerate() {
             text += &group.text(number, self.nodes.len() as u8, self.kind_of(number));
+        }
+        if !self.job.is_none() {
+            text +=
+                "[[job]]\nname = \"j\"\ngroup = \"g0\"\ncalendar = \"* * * * *\"\ncommand = [\"/bin/job\"]\n";
+            text += self.job.text();
         }
         text
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_proto::ids::{NodeId, VoterSet};
+use holdfast_proto::job::{JobPhase, JobState};
 use holdfast_proto::state::{Assignment, ClusterState, GroupState, ProofKind};
 
 use super::watch::Seen;
@@ -34,6 +35,28 @@ pub(super) fn look(
         if let Some(before) = old.groups.get(name) {
             look_at_group(coverage, before, entry, new);
         }
+    }
+    for (name, job) in &new.jobs {
+        if let Some(before) = old.jobs.get(name) {
+            look_at_job(coverage, before, job);
+        }
+    }
+}
+
+fn look_at_job(coverage: &mut Coverage, before: &JobState, after: &JobState) {
+    if after.run != before.run {
+        coverage.reach(Situation::JobBegun);
+    }
+    if after.run != before.run && after.attempt > 1 {
+        coverage.reach(Situation::JobAgain);
+    }
+    if after.phase == before.phase {
+        return;
+    }
+    match after.phase {
+        JobPhase::Interrupted => coverage.reach(Situation::JobInterrupted),
+        JobPhase::Skipped => coverage.reach(Situation::JobSkipped),
+        _ => {}
     }
 }
 

@@ -113,4 +113,10 @@ situations! {
     Maintenance "lost-in-maintenance" "a node was lost during maintenance, when nobody fences"
     FailedHere "failed-and-moved" "a group failed on its node and was taken from it"
     FlapHeld "flap-budget-held" "a group that kept failing was held"
+    // Jobs.
+    JobBegun "job-begun" "a run of a job was given to a node"
+    JobInterrupted "job-interrupted" "the node of a run was lost, fenced or booted anew while it ran"
+    JobAgain "job-begun-again" "an interrupted run was begun again"
+    JobSkipped "job-skipped" "what was due was left out, or its run could not begin"
+    JobClockBack "job-clock-put-back" "by the clock of the one that leads something was due that is dealt with"
 }

@@ -148,6 +148,13 @@ impl Watch {
             }
             Event::Beat { from, .. } => self.hears(node, *from, seen),
             Event::Network(health) => memory.isolated = !health.may_fence(),
+            Event::Due(due) => {
+                let known = had
+                    .durable()
+                    .and_then(|durable| durable.committed.jobs.get(&due.job));
+                let behind = known.is_some_and(|job| due.occurrence < job.due);
+                self.reach_if(behind && seen.leads(node), Situation::JobClockBack);
+            }
             Event::Fenced { id, result } => {
                 memory.devices.remove(id);
                 let pretends = !result.off_read_back && result.error.is_empty();

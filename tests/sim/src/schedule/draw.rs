@@ -212,6 +212,7 @@ impl Schedule {
         let mut cluster = Cluster::draw(rng);
         cluster.draw_races(&mut Rng::of(&[seed, RACES]));
         cluster.draw_disks(&mut Rng::of(&[seed, DISKS]));
+        cluster.draw_job(&mut Rng::of(&[seed, JOBS]));
         let swarm = Swarm::draw(rng);
         let gap_us = *rng.pick(&[200_000, 600_000, 1_500_000, 4_000_000]);
         let length_us = match cluster.is_crowded() {
@@ -258,6 +259,8 @@ const RACES: u64 = 4;
 /// The same for shared disks, and for their faults.
 const DISKS: u64 = 5;
 const DISK_FAULTS: u64 = 6;
+/// The same for a job.
+const JOBS: u64 = 9;
 
 /// The same for groups with roles.
 const ROLES: u64 = 8;

@@ -1,6 +1,6 @@
 //! The columns: how the cluster can be certain that a node is off.
 
-use crate::cluster::{Cluster, GroupPlan, Kind, NodePlan};
+use crate::cluster::{Cluster, GroupPlan, JobPlan, Kind, NodePlan};
 
 /// A way to be certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,6 +107,7 @@ impl Configuration {
             default_spans: true,
             disks: self.disks(),
             disks_only: self.disks() > 0,
+            job: JobPlan::None,
             groups: vec![GroupPlan {
                 fencing: true,
                 prefer: None,

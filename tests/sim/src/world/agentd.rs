@@ -50,7 +50,9 @@ impl World {
         }
         let watchdog = watchdog_us.map(Duration::from_micros);
         let groups = self.everything_on(node);
-        self.feed(node, run, Event::Agent(AgentEvent::Attached { groups, watchdog }))
+        self.feed(node, run, Event::Agent(AgentEvent::Attached { groups, watchdog }))?;
+        self.say_jobs(node);
+        Ok(())
     }
 
     /// Every group of which something runs.

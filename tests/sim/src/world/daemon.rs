@@ -255,10 +255,15 @@ impl World {
             Effect::RestartResource { group, epoch, .. } => self.restart_group(node, &group, epoch),
             Effect::Quorum(since) => self.has_quorum(node, since),
             Effect::GroupRoles(roles) => self.roles_told(node, *roles),
-            // There are no jobs here.
-            Effect::RunJob { .. }
-            | Effect::EndJob { .. }
-            | Effect::Maintenance(_)
+            Effect::RunJob {
+                job,
+                run,
+                occurrence,
+                attempt,
+                ..
+            } => self.job_order(node, &job, run, Some((occurrence, attempt)))?,
+            Effect::EndJob { job, run, .. } => self.job_order(node, &job, run, None)?,
+            Effect::Maintenance(_)
             | Effect::Reply { .. }
             | Effect::ConfigChanged(_)
             | Effect::ShutdownReady => {}

@@ -10,6 +10,7 @@ use holdfast_proto::peer::Sender;
 
 use super::World;
 use super::fence::Command;
+use super::jobs::JobStep;
 use super::members::MemberStep;
 use super::network::Payload;
 use super::register::Errand;
@@ -68,6 +69,7 @@ pub(super) enum Happening {
         boots: u64,
     },
     OfMember(MemberStep),
+    Job(JobStep),
     OnSharedDisks(DiskStep),
     DeviceActs(Command),
     /// A device that answered long ago does what it was asked for.
@@ -139,6 +141,15 @@ impl World {
         self.queue.push(at, happening);
     }
 
+    /// An outlet is switched.
+    fn outlet_goes(&mut self, happening: Happening) {
+        match happening {
+            Happening::OutletGoesOff(command) => self.outlet_goes_off(command),
+            Happening::OutletGoesOn { node, device } => self.outlet_goes_on(node, device),
+            _ => {}
+        }
+    }
+
     pub(super) fn happen(&mut self, happening: Happening) -> Result<(), String> {
         match happening {
             Happening::Deliver {
@@ -203,6 +214,7 @@ impl World {
                 Ok(())
             }
             Happening::OfMember(step) => self.of_member(step),
+            Happening::Job(step) => self.job_step(step),
             Happening::Pet { node, boots } => {
                 self.pet(node, boots);
                 Ok(())
@@ -212,12 +224,8 @@ impl World {
                 self.device_acts(command);
                 Ok(())
             }
-            Happening::OutletGoesOff(command) => {
-                self.outlet_goes_off(command);
-                Ok(())
-            }
-            Happening::OutletGoesOn { node, device } => {
-                self.outlet_goes_on(node, device);
+            Happening::OutletGoesOff(_) | Happening::OutletGoesOn { .. } => {
+                self.outlet_goes(happening);
                 Ok(())
             }
             Happening::PowerOn { node } => {

@@ -12,6 +12,7 @@ mod daemon;
 mod disks;
 mod fence;
 mod happening;
+mod jobs;
 mod members;
 mod network;
 mod operator;
@@ -104,6 +105,8 @@ pub struct World {
     /// Under which epoch each group with roles was promoted last.
     promoted: BTreeMap<GroupName, Epoch>,
     next_write: u64,
+    /// Runs of jobs that began.
+    begun: jobs::Begun,
     queue: Queue,
     next_action: u64,
     request: u64,
@@ -165,6 +168,7 @@ impl World {
             accepted: BTreeSet::new(),
             promoted: BTreeMap::new(),
             next_write: 0,
+            begun: BTreeMap::new(),
             queue: Queue::default(),
             next_action: 0,
             request: 0,

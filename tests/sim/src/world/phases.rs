@@ -9,6 +9,7 @@ use holdfast_proto::state::genesis;
 
 use super::World;
 use super::happening::Happening;
+use super::jobs::JobStep;
 use crate::checks;
 use crate::disk::Disk;
 use crate::machine::Machine;
@@ -68,6 +69,10 @@ impl World {
         }
         for node in self.machines.keys().copied().collect::<Vec<_>>() {
             self.power_on(node);
+            if !self.config.jobs.is_empty() && !node.is_witness() {
+                let at = self.now_us + 1_000 * u64::from(node.0);
+                self.schedule(at, Happening::Job(JobStep::Clock { node }));
+            }
         }
     }
 
