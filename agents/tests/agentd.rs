@@ -247,6 +247,7 @@ fn a_stop_cancels_a_start() {
         timeout_ms: 1000,
         failures: 1,
         of: 1,
+        ..ProbeSpec::default()
     };
     spec.resources[0].probes.push(probe);
     spec.resources[0].start_timeout_ms = 600_000;
@@ -271,6 +272,7 @@ fn a_probe_that_fails_n_of_m_times_fails_the_group() {
         timeout_ms: 5000,
         failures: 3,
         of: 5,
+        ..ProbeSpec::default()
     };
     spec.resources[0].probes.push(probe);
     spec.max_restarts = 0;

@@ -368,6 +368,20 @@ async fn what_fails_unpromoted_is_stopped_whole_and_tried_again_for_ever() {
 }
 
 #[tokio::test]
+async fn what_fails_without_a_permit_is_said_before_its_stop_which_may_take_long() {
+    let mut bed = Bed::new("hung");
+    bed.roles(1, true, "db2");
+    bed.until_member("running").await;
+    bed.log();
+    bed.context("db").events.failed("no answer");
+    bed.until_member("stopping").await;
+    assert!(bed.newest.member.as_ref().unwrap().detail.contains("no answer"));
+    bed.until_member("failed").await;
+    bed.until_member("running").await;
+    assert_eq!(bed.log(), ["db stop", "db start"]);
+}
+
+#[tokio::test]
 async fn a_promoted_resource_that_fails_is_stopped_whole_started_and_promoted_again() {
     let mut bed = Bed::new("crash");
     bed.roles(1, true, "db1");

@@ -37,6 +37,8 @@ pub(super) struct Unpromoted {
     /// The latest trouble.
     trouble: String,
     starting: bool,
+    /// What failed is being stopped.
+    stopping: bool,
 }
 
 impl Unpromoted {
@@ -206,7 +208,12 @@ impl Group {
         if clock::now().since(self.unpromoted.started_at) >= SETTLED {
             self.unpromoted.attempts = 0;
         }
+        // Said before it is stopped: what hangs takes as long for that as its budget is, and an address leaves it now.
+        self.unpromoted.trouble = format!("{name}: {reason}");
+        self.unpromoted.stopping = true;
+        self.report();
         self.end_unpromoted(index).await;
+        self.unpromoted.stopping = false;
         while self.failures.try_recv().is_ok() {}
         self.unpromoted_failed(format!("{name}: {reason}"));
         self.save();
@@ -231,7 +238,9 @@ impl Group {
             return None;
         }
         let up = |index: &usize| self.members[*index].unpromoted || self.members[*index].run == Run::Running;
-        let run = if !parts.is_empty() && parts.iter().all(up) {
+        let run = if self.unpromoted.stopping {
+            Run::Stopping
+        } else if !parts.is_empty() && parts.iter().all(up) {
             Run::Running
         } else if self.unpromoted.starting {
             Run::Starting

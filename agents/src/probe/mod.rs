@@ -1,13 +1,13 @@
 //! Probes: checks of a resource beside the events of its agent. Bad is what fails n of the last m times.
 
 pub(crate) mod http;
+mod tcp;
 
 use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Duration;
 
 use holdfast_proto::agent::ProbeSpec;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::agent::{AgentError, EventSink};
@@ -54,10 +54,7 @@ pub async fn once(spec: &ProbeSpec) -> Result<(), String> {
     let limit = Duration::from_millis(spec.timeout_ms.max(1).into());
     let attempt = async {
         match spec.kind.as_str() {
-            "tcp" => TcpStream::connect(&spec.target)
-                .await
-                .map(|_| ())
-                .map_err(|error| error.to_string()),
+            "tcp" => tcp::talk(&spec.target, &spec.send, &spec.expect).await,
             "http" => http::get(&spec.target).await,
             _ => run_program(&spec.target, limit).await,
         }
@@ -161,6 +158,7 @@ mod tests {
             timeout_ms: 5000,
             failures: 2,
             of: 4,
+            ..ProbeSpec::default()
         }
     }
 

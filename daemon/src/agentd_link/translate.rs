@@ -89,9 +89,13 @@ pub(super) fn spec(section: &GroupSection) -> agent::GroupSpec {
 
 fn probe(section: &ProbeSection) -> agent::ProbeSpec {
     let (kind, target) = match &section.kind {
-        ProbeKind::Tcp(target) => ("tcp", target.clone()),
+        ProbeKind::Tcp { target, .. } => ("tcp", target.clone()),
         ProbeKind::Http(url) => ("http", url.clone()),
         ProbeKind::Exec(command) => ("exec", command.join("\n")),
+    };
+    let (send, expect) = match &section.kind {
+        ProbeKind::Tcp { send, expect, .. } => (send.clone(), expect.clone()),
+        _ => Default::default(),
     };
     agent::ProbeSpec {
         kind: kind.into(),
@@ -100,6 +104,8 @@ fn probe(section: &ProbeSection) -> agent::ProbeSpec {
         timeout_ms: section.timeout_ms,
         failures: section.failures,
         of: section.of,
+        send,
+        expect,
     }
 }
 

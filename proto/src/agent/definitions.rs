@@ -71,4 +71,10 @@ pub struct ProbeSpec {
     /// Window size.
     #[prost(uint32, tag = "6")]
     pub of: u32,
+    /// Of `tcp`: what is sent first; empty for nothing.
+    #[prost(string, tag = "7")]
+    pub send: String,
+    /// Of `tcp`: what the answer begins with; empty when a connection is enough.
+    #[prost(string, tag = "8")]
+    pub expect: String,
 }

@@ -17,6 +17,8 @@ use crate::ids::{GroupName, NodeId};
 pub const RESOURCES_MAX: usize = 256;
 /// Most probes of one resource.
 pub const PROBES_MAX: usize = 16;
+/// Longest `send` and `expect` of a probe.
+const SAID_BYTES_MAX: usize = 256;
 
 const HOUR_MS: u32 = 3_600_000;
 /// Time for an OCF agent to start: they are shell scripts around whole services.
@@ -244,7 +246,9 @@ fn read_probes(resource: &Table) -> Vec<ProbeSection> {
 }
 
 fn read_probe(table: &Table) -> Option<ProbeSection> {
-    table.only(&["tcp", "http", "exec", "interval", "timeout", "failures", "of"]);
+    table.only(&[
+        "tcp", "http", "exec", "interval", "timeout", "failures", "of", "send", "expect",
+    ]);
     let given: Vec<Span> = ["tcp", "http", "exec"]
         .iter()
         .filter_map(|key| table.span_of(key))
@@ -263,6 +267,7 @@ fn read_probe(table: &Table) -> Option<ProbeSection> {
             .problems
             .add(Problem::new(second.clone(), message).hint(hint));
     }
+    talks_over_tcp(table);
     let interval_ms = table
         .duration_ms("interval", 50..=HOUR_MS)
         .map_or(1000, |ms| ms.value);
@@ -306,7 +311,13 @@ fn read_probe_kind(table: &Table) -> Option<ProbeKind> {
     };
     if let Some(text) = table.text("tcp") {
         match host_port_fault(text.value) {
-            None => return Some(ProbeKind::Tcp(text.value.to_string())),
+            None => {
+                return Some(ProbeKind::Tcp {
+                    target: text.value.to_string(),
+                    send: said(table, "send"),
+                    expect: said(table, "expect"),
+                });
+            }
             Some(fault) => refuse(&text, fault, "such as tcp = \"127.0.0.1:6379\""),
         }
     }
@@ -318,6 +329,34 @@ fn read_probe_kind(table: &Table) -> Option<ProbeKind> {
     }
     let command = read_command("exec", table)?;
     Some(ProbeKind::Exec(command.split('\n').map(str::to_string).collect()))
+}
+
+/// What is sent, or what an answer begins with.
+fn said(table: &Table, key: &str) -> String {
+    let Some(text) = table.any_text(key) else {
+        return String::new();
+    };
+    if text.value.len() > SAID_BYTES_MAX {
+        let message = format!(
+            "`{key}` has {} bytes, at most {SAID_BYTES_MAX} are possible",
+            text.value.len()
+        );
+        table.problems.add(Problem::new(text.span, message));
+    }
+    text.value.to_string()
+}
+
+/// `send` and `expect` belong to `tcp`, and what is sent is for an answer.
+fn talks_over_tcp(table: &Table) {
+    let [tcp, send, expect] = ["tcp", "send", "expect"].map(|key| table.span_of(key));
+    if let (None, Some(span)) = (&tcp, send.as_ref().or(expect.as_ref())) {
+        let message = "`send` and `expect` belong to a `tcp` probe";
+        table.problems.add(Problem::new(span.clone(), message));
+    } else if let (Some(span), None) = (&send, &expect) {
+        let message = "`send` without `expect`: a connection alone would be enough";
+        let hint = "such as send = \"PING\\r\\n\", expect = \"+PONG\"";
+        table.problems.add(Problem::new(span.clone(), message).hint(hint));
+    }
 }
 
 fn http_fault(url: &str) -> Option<&'static str> {

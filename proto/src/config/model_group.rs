@@ -134,8 +134,15 @@ pub struct ProbeSection {
 /// Kinds of probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeKind {
-    /// A TCP connection to `host:port` is accepted.
-    Tcp(String),
+    /// A TCP connection to `host:port` is accepted, and answered if that is asked for.
+    Tcp {
+        /// Where.
+        target: String,
+        /// What is sent first; empty for nothing.
+        send: String,
+        /// What the answer begins with; empty when a connection is enough.
+        expect: String,
+    },
     /// An HTTP GET of the URL answers with 200 to 399.
     Http(String),
     /// A command exits 0. First the program, then its arguments; no shell.

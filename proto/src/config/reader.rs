@@ -126,12 +126,18 @@ impl<'a> Table<'a> {
 
     /// A string without control characters.
     pub fn text(&self, key: &str) -> Option<At<&'a str>> {
+        let text = self.any_text(key)?;
+        self.clean(key, text.value, text.span)
+    }
+
+    /// A string that may hold any character: who shows it escapes it.
+    pub fn any_text(&self, key: &str) -> Option<At<&'a str>> {
         let value = self.value(key)?;
         let Some(text) = value.get_ref().as_str() else {
             self.wrong_type(key, value, "a string", format!("write {key} = \"...\""));
             return None;
         };
-        self.clean(key, text, value.span())
+        Some(At::new(text, value.span()))
     }
 
     fn clean(&self, key: &str, text: &'a str, span: Span) -> Option<At<&'a str>> {

@@ -186,6 +186,30 @@ fn the_source_is_kept_as_written() {
 }
 
 #[test]
+fn a_tcp_probe_may_talk() {
+    let probe = |probe: &str| {
+        let text = "name = \"app\"\ntype = \"exec\"\ncommand = [\"/bin/app\"]\n";
+        format!("{}\n[[group.resource.probe]]\n{probe}\n", group("app", "", text))
+    };
+    let talking = parsed(&probe(
+        "tcp = \"[::1]:11211\"\nsend = \"version\\r\\n\"\nexpect = \"VERSION \"",
+    ));
+    assert_eq!(
+        talking.groups[0].resources[0].probes[0].kind,
+        ProbeKind::Tcp {
+            target: "[::1]:11211".into(),
+            send: "version\r\n".into(),
+            expect: "VERSION ".into()
+        }
+    );
+    let refused = |text: &str| parse(&probe(text), "f").unwrap_err().render(false);
+    assert!(refused("tcp = \"a:1\"\nsend = \"x\"").contains("`send` without `expect`"));
+    assert!(refused("http = \"http://a\"\nexpect = \"x\"").contains("belong to a `tcp` probe"));
+    let long = format!("tcp = \"a:1\"\nexpect = \"{}\"", "x".repeat(257));
+    assert!(refused(&long).contains("at most 256"));
+}
+
+#[test]
 fn resources_get_their_parameters_and_probes() {
     let exec = "name = \"app\"\ntype = \"exec\"\ncommand = [\"/bin/app\", \"-v\"]\nprobe = [{ exec = [\"/bin/true\"], of = 3 }, { http = \"http://[::1]:81/x\" }]";
     let vip = "name = \"vip\"\ntype = \"vip\"\naddress = \"10.0.0.9/24\"\nduplicate_check = \"0ms\"\nannounce_interval = \"5m\"";

@@ -1,4 +1,4 @@
-//! The client: asks redis at the virtual address again and again, and knows when it got no answer.
+//! The client: asks a service at a virtual address again and again, and knows when it got no answer.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,6 +17,17 @@ const PORT: u16 = 6379;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between requests.
 const PACE: Duration = Duration::from_millis(5);
+
+/// What a client asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Question {
+    /// Where.
+    pub at: SocketAddr,
+    /// A request without an answer within this time has failed.
+    pub patience: Duration,
+    /// Asks on a connection of its own.
+    pub ask: fn(&mut TcpStream) -> std::io::Result<()>,
+}
 
 /// What the client saw since [`Client::begin`].
 #[derive(Clone, Copy, Debug)]
@@ -50,19 +61,31 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts asking, from the lab's network.
+    /// Starts asking redis at its virtual address.
     pub fn start(net: &Net) -> Result<Client> {
+        let at = format!("{VIP}:{PORT}").parse().context("the virtual address")?;
+        Client::asking(
+            net,
+            Question {
+                at,
+                patience: PATIENCE,
+                ask: ping,
+            },
+        )
+    }
+
+    /// Starts asking, from the lab's network.
+    pub fn asking(net: &Net, question: Question) -> Result<Client> {
         let seen = Arc::new(Mutex::new(Seen::new()));
         let stop = Arc::new(AtomicBool::new(false));
         let (net, log, end) = (net.clone(), Arc::clone(&seen), Arc::clone(&stop));
-        let at: SocketAddr = format!("{VIP}:{PORT}").parse().context("the virtual address")?;
         let thread = std::thread::Builder::new().name("client".into()).spawn(move || {
             if let Err(error) = net.enter() {
                 eprintln!("lab: the client cannot enter the network: {error:#}");
                 return;
             }
             while !end.load(Ordering::Relaxed) {
-                let answered = ask(at).is_ok();
+                let answered = ask(&question).is_ok();
                 note(&mut log.lock().unwrap_or_else(PoisonError::into_inner), answered);
                 std::thread::sleep(PACE);
             }
@@ -85,11 +108,11 @@ impl Client {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until redis answers requests sent from now on.
+    /// Waits until the service answers requests sent from now on.
     pub fn answered(&self, limit: Duration) -> Result<()> {
         let before = self.seen().answered;
         // The first answer may be to a request that was under way.
-        sh::wait("redis to answer at the virtual address", limit, || {
+        sh::wait("the service to answer at the virtual address", limit, || {
             (self.seen().answered > before + 1).then_some(())
         })
     }
@@ -129,9 +152,13 @@ fn note(seen: &mut Seen, answered: bool) {
 }
 
 /// One request on a connection of its own.
-fn ask(at: SocketAddr) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&at, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+fn ask(question: &Question) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&question.at, question.patience)?;
+    stream.set_read_timeout(Some(question.patience))?;
+    (question.ask)(&mut stream)
+}
+
+fn ping(stream: &mut TcpStream) -> std::io::Result<()> {
     stream.write_all(b"PING\r\n")?;
     let mut reply = [0; 7];
     stream.read_exact(&mut reply)?;

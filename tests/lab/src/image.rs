@@ -12,10 +12,10 @@ use crate::sh;
 const SUITE: &str = "trixie";
 /// What the nodes need beyond a minimal Debian: systemd, the tools of the tests, the services, a fence agent.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,iputils-ping,procps,nftables,redis-server,\
-                        mariadb-server,mariadb-client,mariadb-backup,rabbitmq-server,nginx-light,haproxy,memcached,\
-                        fence-agents-ipmilan,ipmitool";
+                        mariadb-server,mariadb-client,mariadb-backup,galera-arbitrator-4,rabbitmq-server,\
+                        nginx-light,haproxy,memcached,gunicorn,fence-agents-ipmilan,ipmitool";
 /// Units that no node starts by itself: Holdfast does, or a test.
-const DISABLED: &str = "mariadb redis-server rabbitmq-server epmd.socket nginx haproxy memcached";
+const DISABLED: &str = "mariadb redis-server rabbitmq-server epmd.socket nginx haproxy memcached garb";
 /// Left out, for size.
 const EXCLUDE: &[&str] = &["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"];
 

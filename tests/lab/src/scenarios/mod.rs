@@ -3,6 +3,7 @@
 mod etcd;
 mod failures;
 mod fencing;
+mod front;
 mod membership;
 mod operations;
 mod overlap;
@@ -85,8 +86,12 @@ pub const ALL: &[Scenario] = &[
     },
 ];
 
-/// Those that are run by name only: they need an etcd.
+/// Those that are run by name only: they need an etcd, or take minutes.
 pub const BY_NAME: &[Scenario] = &[
+    Scenario {
+        name: "front",
+        run: front::front,
+    },
     Scenario {
         name: "etcd-power-loss",
         run: etcd::power_loss,
