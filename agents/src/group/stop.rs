@@ -83,7 +83,7 @@ impl Group {
         self.held = None;
         self.grace = None;
         if whole {
-            self.tell(Command::Disarm(self.name.clone()));
+            self.disarm();
             self.enter(end, reason);
         } else {
             let survivors: Vec<_> = self
@@ -101,10 +101,19 @@ impl Group {
         whole
     }
 
+    /// Nothing runs under the permit any more. Agents see that at once, and not when it would have ended: what is started unpromoted
+    /// next may look at it.
+    fn disarm(&self) {
+        if let Some(view) = &self.permit_sender {
+            view.send_modify(|permit| permit.until = Time::ZERO);
+        }
+        self.tell(Command::Disarm(self.name.clone()));
+    }
+
     /// Tries again to stop what survived.
     pub(super) async fn retry_stop(&mut self) {
         if self.stop_from(0).await {
-            self.tell(Command::Disarm(self.name.clone()));
+            self.disarm();
             self.enter(Run::Stopped, "stopped after repeated attempts");
         }
     }

@@ -29,6 +29,7 @@ mod site;
 mod status;
 pub mod tls;
 mod watch;
+pub mod way;
 pub mod wire;
 mod wish;
 
@@ -105,6 +106,7 @@ pub fn build(context: AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError
 impl MysqldAgent {
     async fn begin(&mut self, deadline: Time) -> Result<(), AgentError> {
         self.leave();
+        self.open_ways();
         self.inner.listen();
         self.inner.end.forget();
         self.forget_copy();
@@ -128,6 +130,21 @@ impl MysqldAgent {
         Ok(())
     }
 
+    /// What a had-agentd that was killed in the middle of a promotion may have left in the kernel.
+    fn open_ways(&self) {
+        if self.site.is_none() {
+            return;
+        }
+        if let Err(error) = way::open_all(self.params.port) {
+            let text = format!(
+                "cannot see whether the way to the other node's server is shut ({error}): look at `ip rule` and remove what says \
+                 prohibit for port {}",
+                self.params.port
+            );
+            self.context.events.note("warn", "mysqld-way", text);
+        }
+    }
+
     /// What was last said of the copy holds no more: its server ends or begins.
     fn forget_copy(&self) {
         if let Some(site) = &self.site {
@@ -144,7 +161,7 @@ impl MysqldAgent {
     /// Cuts off what an old primary never got acknowledged, when that is proven to be of no worth.
     async fn rewind(&mut self, site: &Site, deadline: Time) -> Result<(), AgentError> {
         self.end_rewinder(deadline).await?;
-        let Some(rewind) = rewind::prepare(site).await else {
+        let Some(rewind) = rewind::prepare(site, deadline).await? else {
             return Ok(());
         };
         let (rewinder, params) = rewind::build(&self.context, &self.params)?;
@@ -214,7 +231,9 @@ impl MysqldAgent {
         promote::refuse(&site)?;
         self.leave_between_turns(&site, deadline).await?;
         bounded(deadline, promote::promote(&site, deadline)).await?;
-        self.keep(lead::run(site));
+        self.keep(async move {
+            tokio::join!(promote::tell_of_errant(&site), lead::run(Arc::clone(&site)));
+        });
         Ok(())
     }
 
@@ -289,6 +308,7 @@ impl ResourceAgent for MysqldAgent {
     fn adopt(&mut self) -> Action<'_, Result<(), AgentError>> {
         Box::pin(async move {
             self.inner.listen();
+            self.open_ways();
             self.inner.agent.adopt().await?;
             self.inner.end.arm().map_err(AgentError)?;
             match self.site.clone() {

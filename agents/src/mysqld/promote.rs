@@ -11,11 +11,13 @@ use super::lead;
 use super::mark;
 use super::semi_sync;
 use super::site::{self, Site};
+use super::status::Status;
+use super::way::{self, Shut};
 use crate::agent::AgentError;
 use crate::roles::RolesView;
 
-/// How long a look at what the others have may hold a promotion up.
-const LOOK_LIMIT: Duration = Duration::from_millis(300);
+/// How long a look at what another node has may take.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Those who assigned it may not have known yet that this copy is in doubt.
 ///
@@ -44,16 +46,18 @@ pub async fn promote(site: &Site, deadline: Time) -> Result<(), AgentError> {
     {
         return Ok(());
     }
+    let shut = shut_the_way(site, &mut client).await;
     follow::drain(&mut client, deadline)
         .await
         .map_err(|why| AgentError(format!("cannot be promoted: {why}")))?;
-    tell_of_errant(site, &mut client).await;
     let step = wrong("cannot end replication");
     client.run("STOP REPLICA").await.map_err(step)?;
     client
         .run("RESET REPLICA ALL")
         .await
         .map_err(wrong("cannot end replication"))?;
+    // What looks after the primary from now on asks the others again.
+    drop(shut);
     mark::clear(&site.params);
     let step = wrong("cannot set up semi-synchronous replication");
     wait_as_agreed(site, &mut client).await.map_err(step)?;
@@ -71,6 +75,22 @@ pub async fn promote(site: &Site, deadline: Time) -> Result<(), AgentError> {
     }
     site.seen.say(&format!("{}, primary", client.server()));
     Ok(())
+}
+
+/// To the primary that this server follows: it may be silent, and nothing here is to wait for it. See [`way`].
+async fn shut_the_way(site: &Site, client: &mut Client) -> Option<Shut> {
+    let status = Status::read(client).await.ok()??;
+    let address = status.host.parse().ok()?;
+    match way::shut(address, status.port) {
+        Ok(shut) => Some(shut),
+        Err(error) => {
+            let text = format!(
+                "the way to the old primary cannot be shut ({error}): if it does not answer, the promotion waits a second for it"
+            );
+            site.events.note("warn", "mysqld-way", text);
+            None
+        }
+    }
 }
 
 /// Before the first write: commits wait for the others if these are counted on.
@@ -97,20 +117,18 @@ async fn open(site: &Site, client: &mut Client, view: &RolesView) -> Result<(), 
 }
 
 /// Transactions that another node has and this one lacks were never acknowledged, because this copy is counted on; but somebody
-/// may look for them.
-async fn tell_of_errant(site: &Site, client: &mut Client) {
-    let Ok(own) = site::applied(client).await else {
-        return;
-    };
+/// may look for them. Asked after the promotion: an old primary without power does not answer, and clients wait.
+pub async fn tell_of_errant(site: &Site) {
     for peer in site.view().others {
         let look = async {
-            let mut remote = site.connect(&peer).await?;
-            site::applied(&mut remote).await
+            let theirs = site::applied(&mut site.connect(&peer).await?).await?;
+            // In this order: what it has from here already is here too.
+            let mut local = Client::local(&site.params.socket, site.params.probing.timeout).await?;
+            Ok::<_, SqlError>(theirs.minus(&site::applied(&mut local).await?))
         };
-        let Ok(Ok(theirs)) = tokio::time::timeout(LOOK_LIMIT, look).await else {
+        let Ok(Ok(extra)) = tokio::time::timeout(LOOK_LIMIT, look).await else {
             continue;
         };
-        let extra = theirs.minus(&own);
         if extra.count() > 0 {
             let text = format!(
                 "{} has {} transactions that were not received here and never acknowledged: {extra}",

@@ -7,6 +7,8 @@
 //!
 //! **The proof** that something may be cut off: the committed set names another primary and not this node. Without it a
 //! transaction that was acknowledged may be among those that are cut off, because a commit is on disk in the binary log first.
+//! A node that comes back knows only that it was the primary itself. So it is not started before the node has heard who is: what
+//! its recovery commits by then, the others lack for ever.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -70,15 +72,25 @@ fn last_log(folder: &Path, index: &Path) -> Option<PathBuf> {
 }
 
 /// Decides whether to cut, and copies what may be cut. None: nothing to do, or nothing that may be done.
-pub async fn prepare(site: &Site) -> Option<Rewind> {
+///
+/// # Errors
+/// Until `deadline` this node did not hear who is the primary: the server must not be started.
+pub async fn prepare(site: &Site, deadline: Time) -> Result<Option<Rewind>, AgentError> {
     if site.params.rejoin != Rejoin::Automatic {
-        return None;
+        return Ok(None);
     }
-    let log = open_log(&site.params)?;
+    let Some(log) = open_log(&site.params) else {
+        return Ok(None);
+    };
+    catch_up(site, deadline).await?;
     wait_until_dispensable(site).await;
     if !site.is_dispensable() {
-        return None;
+        return Ok(None);
     }
+    Ok(copy(site, log).await)
+}
+
+async fn copy(site: &Site, log: PathBuf) -> Option<Rewind> {
     let size = fs::metadata(&log).ok()?.len();
     let copy = site.params.datadir.join("holdfast.tail");
     if size <= TAIL_BYTES_MAX {
@@ -91,6 +103,26 @@ pub async fn prepare(site: &Site) -> Option<Rewind> {
         }
     }
     Some(Rewind { log, size, copy })
+}
+
+/// Waits until this node knows who the primary is, if that is not certain.
+async fn catch_up(site: &Site, deadline: Time) -> Result<(), AgentError> {
+    let (mut roles, mut permit) = (site.roles.clone(), site.permit.clone());
+    while site.is_behind() {
+        site.seen.say("waits to hear who the primary is");
+        let late = tokio::select! {
+            changed = roles.changed() => changed.is_err(),
+            changed = permit.changed() => changed.is_err(),
+            () = clock::sleep_until(deadline) => true,
+        };
+        if late {
+            return Err(AgentError::new(
+                "the server ended in the middle of its work while it was the primary, and this node has not heard since who is: it is \
+                 not started before, so that nothing is committed here that the others lack; see that the node reaches the cluster",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A successor that was promoted counts on this copy until it has missed it for a lease.

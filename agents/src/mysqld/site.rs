@@ -12,7 +12,8 @@ use super::gtid::Gtids;
 use super::params::Params;
 use super::tls::Tls;
 use super::watch::Seen;
-use crate::agent::{AgentContext, AgentError, EventSink};
+use crate::agent::{AgentContext, AgentError, EventSink, PermitView};
+use crate::clock;
 use crate::roles::{CopySink, Peer, RolesView};
 
 /// One resource on one node.
@@ -27,6 +28,8 @@ pub struct Site {
     pub seen: Arc<Seen>,
     /// What the cluster agreed on.
     pub roles: watch::Receiver<RolesView>,
+    /// The permit of the group.
+    pub permit: watch::Receiver<PermitView>,
     /// Where word of the copy goes.
     pub copy: CopySink,
     /// Length of a lease.
@@ -52,6 +55,7 @@ impl Site {
             events: context.events.clone(),
             seen,
             roles: context.roles.clone(),
+            permit: context.permit.clone(),
             copy: context.copy.clone(),
             lease: context.lease,
             state: context
@@ -75,6 +79,14 @@ impl Site {
                 .remote_primary()
                 .is_some_and(|primary| view.in_sync.nodes.contains(&primary.name))
             && !view.in_sync.nodes.contains(&view.own.name)
+    }
+
+    /// True when what this node knows names it as the primary, and no permit says so now: the cluster goes on, and this node has
+    /// not heard yet how. It was off, or cut off, or its server failed, and the group is about to leave it.
+    pub fn is_behind(&self) -> bool {
+        let (view, permit) = (self.roles.borrow(), *self.permit.borrow());
+        let primary = view.primary.as_ref() == Some(&view.own.name);
+        primary && (permit.epoch != view.epoch || permit.until <= clock::now())
     }
 
     /// A file of this resource that is gone after a reboot.

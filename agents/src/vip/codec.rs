@@ -9,13 +9,13 @@ use super::packet::Mac;
 const HEADER_BYTES: usize = 16;
 
 /// One message of a netlink datagram, checked against the datagram's length.
-pub(super) struct Message<'a> {
+pub(crate) struct Message<'a> {
     pub kind: u16,
     pub seq: u32,
     pub payload: &'a [u8],
 }
 
-pub(super) fn put_attribute(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(crate) fn put_attribute(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = 4 + value.len() as u16;
     out.extend(length.to_ne_bytes());
     out.extend(kind.to_ne_bytes());
@@ -23,7 +23,7 @@ pub(super) fn put_attribute(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
     out.resize(out.len().next_multiple_of(4), 0);
 }
 
-pub(super) fn message(kind: u16, flags: i32, seq: u32, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+pub(crate) fn message(kind: u16, flags: i32, seq: u32, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = vec![0; 4];
     out.extend(kind.to_ne_bytes());
     out.extend((flags as u16).to_ne_bytes());
@@ -92,7 +92,7 @@ pub(super) fn encode_change(target: Assigned, change: Change, seq: u32) -> Vec<u
 }
 
 /// Splits a datagram into messages. Stops at the first whose length is impossible.
-pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
+pub(crate) fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         let header = rest.get(..HEADER_BYTES)?;
@@ -106,7 +106,7 @@ pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
 }
 
 /// Splits attributes. Stops at the first whose length is impossible.
-pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let header = rest.get(..4)?;
@@ -189,7 +189,7 @@ pub(super) fn decode_event(message: &Message<'_>) -> Option<Event> {
     }
 }
 
-pub(super) fn error_code(message: &Message<'_>) -> Option<i32> {
+pub(crate) fn error_code(message: &Message<'_>) -> Option<i32> {
     message
         .payload
         .get(..4)

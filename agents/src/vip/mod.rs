@@ -14,7 +14,7 @@
 pub mod address;
 mod ahead;
 pub mod announce;
-mod codec;
+pub(crate) mod codec;
 pub mod conflict;
 mod filter;
 #[cfg(fuzzing)]

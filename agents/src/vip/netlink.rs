@@ -179,8 +179,28 @@ fn apply_batch(fd: &OwnedFd, batch: &[Assigned], change: Change) -> io::Result<V
     Ok(answers.into_iter().flatten().collect())
 }
 
+/// Sends one request that asks for an acknowledgement under the number 1, and returns when the kernel did it.
+///
+/// # Errors
+/// What the kernel says against it.
+pub(crate) fn request(bytes: &[u8]) -> io::Result<()> {
+    let fd = open_request()?;
+    send(fd.as_raw_fd(), bytes, MsgFlags::empty())?;
+    let mut buffer = vec![0; RECV_BYTES];
+    loop {
+        let mut answers = messages(receive(&fd, &mut buffer)?);
+        let answer = answers.find(|message| message.seq == 1 && i32::from(message.kind) == libc::NLMSG_ERROR);
+        if let Some(answer) = answer {
+            return match error_code(&answer).unwrap_or(-libc::EPROTO).saturating_neg() {
+                0 => Ok(()),
+                code => Err(io::Error::from_raw_os_error(code)),
+            };
+        }
+    }
+}
+
 /// Asks for a dump and feeds each message to `each`.
-fn dump(kind: u16, body_bytes: usize, mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
+pub(crate) fn dump(kind: u16, body_bytes: usize, mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
     let fd = open_request()?;
     let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
     send(

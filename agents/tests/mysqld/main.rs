@@ -4,8 +4,11 @@
 #![allow(missing_docs)]
 
 mod certificates;
+#[path = "../netns/mod.rs"]
+mod netns;
 mod node;
 mod pair;
 mod replication;
 mod server;
 mod storage;
+mod way;

@@ -26,7 +26,7 @@ pub struct Node {
     context: AgentContext,
     pub roles: watch::Sender<RolesView>,
     copies: watch::Receiver<Copies>,
-    _permit: watch::Sender<PermitView>,
+    permit: watch::Sender<PermitView>,
     notes: mpsc::Receiver<(usize, AgentEvent)>,
     failures: mpsc::UnboundedReceiver<(usize, AgentEvent)>,
     _state: tempfile::TempDir,
@@ -61,8 +61,8 @@ impl Node {
         let (note_sender, notes) = mpsc::channel(256);
         let (failure_sender, failures) = mpsc::unbounded_channel();
         let (permit, permit_view) = watch::channel(PermitView {
-            epoch: 1,
-            until: Time(u64::MAX),
+            epoch: 0,
+            until: Time::ZERO,
         });
         let (roles, roles_view) = watch::channel(RolesView::default());
         let copies = watch::Sender::default();
@@ -87,7 +87,7 @@ impl Node {
             context,
             roles,
             copies: copies.subscribe(),
-            _permit: permit,
+            permit,
             notes,
             failures,
             _state: state,
@@ -103,6 +103,19 @@ impl Node {
 
     pub async fn stop(&mut self) {
         self.agent.stop(deadline(PATIENCE)).await.unwrap();
+    }
+
+    /// The group may be promoted here until further notice.
+    pub fn permit(&self, epoch: u64) {
+        self.permit.send_replace(PermitView {
+            epoch,
+            until: Time(u64::MAX),
+        });
+    }
+
+    /// The permit ended.
+    pub fn lapse(&self) {
+        self.permit.send_modify(|permit| permit.until = Time::ZERO);
     }
 
     /// had-agentd restarts: another agent takes the server over.

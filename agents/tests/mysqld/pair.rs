@@ -23,6 +23,8 @@ struct Agreed {
     in_sync: InSync,
     /// Wishes are committed.
     listens: bool,
+    /// This node hears nothing of what is committed.
+    deaf: Option<&'static str>,
 }
 
 pub struct Pair {
@@ -112,6 +114,13 @@ impl Pair {
         self.agreed.lock().unwrap().listens = yes;
     }
 
+    /// From here on `name` hears nothing of what is committed, until what is returned is called.
+    pub fn deafen(&self, name: &'static str) -> impl FnOnce() + use<> {
+        self.agreed.lock().unwrap().deaf = Some(name);
+        let agreed = Arc::clone(&self.agreed);
+        move || agreed.lock().unwrap().deaf = None
+    }
+
     pub fn in_sync(&self) -> Vec<String> {
         let agreed = self.agreed.lock().unwrap();
         agreed.in_sync.nodes.iter().cloned().collect()
@@ -154,7 +163,10 @@ impl Pair {
     /// Promotes `name` after it was agreed.
     pub async fn promote(&mut self, name: &'static str, former_gone: bool) -> Result<(), AgentError> {
         self.agree(name, former_gone);
+        self.node(Self::other(name)).lapse();
+        let epoch = self.agreed.lock().unwrap().epoch;
         let node = self.node(name);
+        node.permit(epoch);
         let told = node.roles.subscribe();
         until("the agent knows", async || {
             told.borrow().primary.as_deref() == Some(name)
@@ -216,7 +228,7 @@ async fn serve(agreed: Arc<Mutex<Agreed>>, parts: [Part; 2]) {
                     agreed.in_sync = wish;
                 }
             }
-            for (name, roles, _) in &parts {
+            for (name, roles, _) in parts.iter().filter(|(name, ..)| agreed.deaf != Some(name)) {
                 let view = RolesView {
                     own: Pair::peer(name),
                     others: vec![Pair::peer(Pair::other(name))],

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use holdfast_agents::agent::Presence;
 use holdfast_agents::mysqld::client::Client;
 use nix::sys::signal::Signal;
 
@@ -187,6 +188,10 @@ async fn awaits_replica(root: &mut Client) -> bool {
 /// A primary that has a transaction which nobody else received and nobody was told is safe.
 async fn with_a_tail(pair: &mut Pair) {
     pair.begin().await;
+    with_a_tail_after_the_begin(pair).await;
+}
+
+async fn with_a_tail_after_the_begin(pair: &mut Pair) {
     pair.listen(false);
     pair.b.server.signal(Signal::SIGKILL);
     pair.b.failure().await;
@@ -242,6 +247,43 @@ async fn what_only_an_old_primary_has_is_taken_back_and_told() {
         }
         let copy = pair.a.until_copy("it follows", |copy| copy.readable).await;
         assert_eq!(copy.possible_loss, "");
+    }
+}
+
+#[tokio::test]
+async fn an_old_primary_that_has_not_heard_yet_who_is_commits_nothing_at_its_start() {
+    for kind in kinds().into_iter().filter(|kind| kind.mariadb) {
+        let mut pair = Pair::new(&kind, PRIVATE);
+        pair.begin().await;
+        // It boots while its cable is still out.
+        let hear = pair.deafen("a");
+        with_a_tail_after_the_begin(&mut pair).await;
+        pair.a.stop().await;
+        let refused = pair.a.agent.start(deadline(LEASE)).await.unwrap_err();
+        assert!(refused.0.contains("has not heard since who is"), "{refused}");
+        assert_eq!(pair.a.agent.probe().await, Presence::Inactive);
+        // The cable is back a moment later, in the middle of the next attempt.
+        let mut start = pair.a.agent.start(deadline(PATIENCE));
+        let waits = tokio::time::timeout(LEASE / 2, &mut start).await;
+        assert!(waits.is_err(), "{waits:?}");
+        hear();
+        start.await.unwrap();
+        pair.until_in_sync(&["a", "b"]).await;
+        assert_eq!(pair.a.value("SELECT GROUP_CONCAT(n) FROM shop.t").await, "8");
+    }
+}
+
+#[tokio::test]
+async fn a_primary_that_is_restarted_in_place_waits_for_nobody() {
+    for kind in kinds() {
+        let mut pair = Pair::new(&kind, PRIVATE);
+        pair.begin().await;
+        pair.a.server.signal(Signal::SIGKILL);
+        pair.a.failure().await;
+        pair.a.stop().await;
+        pair.a.start().await.unwrap();
+        pair.a.agent.promote(deadline(PATIENCE)).await.unwrap();
+        pair.until_in_sync(&["a", "b"]).await;
     }
 }
 

@@ -56,6 +56,11 @@ impl Report {
         }
     }
 
+    /// What the clients tried.
+    pub fn tried(&mut self, writers: &[(Target, Vec<Attempt>)]) {
+        self.attempts = writers.to_vec();
+    }
+
     /// Compares what was acknowledged with what was found.
     pub fn judge(&mut self, service: &Service, writers: &[(Target, Vec<Attempt>)], found: &BTreeSet<u64>) {
         for (target, attempts) in writers {
@@ -72,7 +77,6 @@ impl Report {
                 self.faults.push(text);
             }
         }
-        self.attempts = writers.to_vec();
     }
 
     /// Nothing was lost, and nothing else went wrong.

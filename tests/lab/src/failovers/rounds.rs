@@ -12,6 +12,7 @@ use super::stage::{Stage, WHOLE};
 use super::writer::{Target, Writer};
 use crate::sh;
 use crate::torture::history::Clock;
+use crate::torture::workloads::attempt::Attempt;
 
 /// How long a fault lasts that would otherwise be mended before it was felt.
 const HELD: Duration = Duration::from_secs(8);
@@ -148,11 +149,10 @@ impl<'a> Rounds<'a> {
     }
 
     /// Ends the clients; all that they tried.
-    pub fn finish(self) -> Result<Vec<(Target, Vec<crate::torture::workloads::attempt::Attempt>)>> {
-        Ok(self
-            .writers
-            .into_iter()
+    pub fn finish(self) -> Vec<(Target, Vec<Attempt>)> {
+        let writers = self.writers.into_iter();
+        writers
             .map(|writer| (writer.target.clone(), writer.finish()))
-            .collect())
+            .collect()
     }
 }

@@ -87,7 +87,7 @@ const SERVICES: &[Service] = &[
         programs: None,
         data: "/var/lib/mysql",
         prepare: "failovers-mariadb",
-        log: "journalctl -b --no-pager -n 80 -u mariadb",
+        log: "journalctl --no-pager -n 4000 -u mariadb | grep -v 'Aborted connection' | tail -n 200",
         resource: "type = \"mysqld\"\nmode = \"replication\"\nunit = \"mariadb.service\"\nprivate_link = true\n",
         create: TABLE,
         binds: |_| true,

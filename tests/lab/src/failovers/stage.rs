@@ -156,29 +156,35 @@ impl Stage {
         group.state == "running" && (self.service.copies == Copies::Shared || well.count() == 2)
     }
 
-    /// All that the primary has, read at the virtual address, and that the other copy has the same.
+    /// All that the primary has, and that the other copy has the same.
     pub fn read_back(&self) -> Result<Vec<u64>> {
-        let read = |at: SocketAddr| -> Result<Vec<u64>> {
-            let (net, store) = (self.lab.net.clone(), self.service.store);
-            let thread = std::thread::spawn(move || {
-                net.enter()?;
-                let mut store = store(at);
-                sh::wait("the server to tell all that it has", WHOLE, || {
-                    store.read_all().ok()
-                })
-            });
-            thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?
-        };
-        let primary = read(self.vip()?)?;
+        let primary = self.read_primary()?;
         if self.service.copies == Copies::Shared {
             return Ok(primary);
         }
         for place in 0..2 {
             sh::wait("both copies to be the same", WHOLE, || {
-                (read(self.own(place).ok()?).ok()? == primary).then_some(())
+                (self.read(self.own(place).ok()?).ok()? == primary).then_some(())
             })?;
         }
         Ok(primary)
+    }
+
+    /// All that the primary has, read at the virtual address.
+    pub fn read_primary(&self) -> Result<Vec<u64>> {
+        self.read(self.vip()?)
+    }
+
+    fn read(&self, at: SocketAddr) -> Result<Vec<u64>> {
+        let (net, store) = (self.lab.net.clone(), self.service.store);
+        let thread = std::thread::spawn(move || {
+            net.enter()?;
+            let mut store = store(at);
+            sh::wait("the server to tell all that it has", WHOLE, || {
+                store.read_all().ok()
+            })
+        });
+        thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?
     }
 
     /// What an engineer wants to read after a run that went wrong.
