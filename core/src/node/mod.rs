@@ -1,10 +1,10 @@
 //! The node: one member's whole decision state, and the branching over events.
 //!
 //! Each event kind has its own file: [`beats`] (heartbeats, leases, permits granted), [`election`], [`register`] (acceptor
-//! and proposer) and [`commit`], [`planning`], [`membership`] and [`flapping`] (what the leader wants next), [`fencing`],
-//! [`pair`] and [`countdown`] (proofs about others), [`handover`], [`jobs`], [`local`] (this node's own groups), [`roles`], [`permits`],
-//! [`operator`] and [`operator_word`], [`quiet`] (after a boot), [`persistence`], [`timeouts`] and [`viewing`]. [`encoding`] is
-//! for the model checker.
+//! and proposer) and [`commit`], [`planning`], [`releasing`], [`membership`] and [`flapping`] (what the leader wants next),
+//! [`fencing`], [`pair`] and [`countdown`] (proofs about others), [`handover`], [`jobs`], [`local`] (this node's own groups),
+//! [`roles`], [`permits`], [`operator`] and [`operator_word`], [`quiet`] (after a boot), [`persistence`], [`timeouts`],
+//! [`viewing`], [`telling`] and [`journaling`]. [`encoding`] is for the model checker.
 
 mod beats;
 mod commit;
@@ -19,6 +19,9 @@ mod fencing;
 mod flapping;
 mod handover;
 mod jobs;
+mod jobs_here;
+mod jobs_placing;
+mod journaling;
 mod ledger;
 mod local;
 mod membership;
@@ -32,8 +35,10 @@ mod planning;
 mod quiet;
 mod race;
 mod register;
+mod releasing;
 mod required;
 mod roles;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod timeouts;
@@ -55,7 +60,7 @@ use holdfast_proto::time::Time;
 use crate::durable::Durable;
 use crate::effect::Effect;
 use crate::event::{Event, Identity, NetworkHealth};
-use crate::journal::{Account, Entry, Level};
+use crate::journal::Level;
 use crate::member::{Heard, Member};
 use crate::proof::FenceProof;
 use crate::quorum::is_pair;
@@ -445,63 +450,6 @@ impl Node {
 
     fn send(&mut self, to: NodeId, message: Message) {
         self.outbox.push_back(Effect::Send { to, message });
-    }
-
-    fn journal(&mut self, kind: &'static str, level: Level, text: String) {
-        self.journal_about(kind, level, text, None, 0);
-    }
-
-    fn journal_about(
-        &mut self,
-        kind: &'static str,
-        level: Level,
-        text: String,
-        group: Option<GroupName>,
-        epoch: u64,
-    ) {
-        self.outbox.push_back(Effect::Journal(Entry {
-            at: self.now,
-            kind,
-            level,
-            text,
-            group,
-            epoch,
-            account: None,
-            job: None,
-        }));
-    }
-
-    /// Journals what the ledger of proofs is to hold as well.
-    fn journal_proof(&mut self, kind: &'static str, level: Level, text: String, account: Account) {
-        self.outbox.push_back(Effect::Journal(Entry {
-            at: self.now,
-            kind,
-            level,
-            text,
-            group: None,
-            epoch: 0,
-            account: Some(account),
-            job: None,
-        }));
-    }
-
-    fn start_sentence(&self) -> String {
-        match &self.durable {
-            Some(durable) => format!(
-                "{} started at version {}{}",
-                self.name(self.me.node),
-                durable.committed.version,
-                if self.synced {
-                    ", resuming within the same boot"
-                } else {
-                    ""
-                }
-            ),
-            None => format!(
-                "{} started without register state; it waits for the leader",
-                self.name(self.me.node)
-            ),
-        }
     }
 }
 
