@@ -7,7 +7,7 @@ use holdfast_proto::ids::{GroupName, NodeId};
 use holdfast_proto::state::{Assignment, ClusterState, ProofKind};
 
 use super::planning::take_epoch;
-use super::roles::{Former, in_sync_with};
+use super::roles::in_sync_with;
 use super::{Node, Role};
 use crate::placement::{Loads, Observations, choose_with, loads, possible_loss};
 use crate::proof::ReleaseProof;
@@ -20,13 +20,17 @@ impl Node {
         for name in names {
             let assignment = next.groups[&name].assignment.clone();
             let mut cause = None;
-            let mut former = None;
+            let mut gone = None;
             if let Some(owner) = assignment.owner() {
                 let Some(proof) = self.release_proof(&name, &assignment) else {
                     continue;
                 };
                 cause = Some(self.cause(next, &name, owner, &proof));
-                former = Some((owner, proof.kind()));
+                // Who confirmed its stop has everything and can be waited for, unless it was lost since.
+                let stays = proof.kind() == ProofKind::Stopped
+                    && self.is_online(owner)
+                    && !self.has_proof_against(owner);
+                gone = (!stays).then_some(owner);
                 if proof.kind() != ProofKind::Stopped {
                     let version = next.version + 1;
                     next.nodes.entry(owner).or_default().proof = Some(proof.record(version));
@@ -35,7 +39,7 @@ impl Node {
                     }
                 }
             }
-            self.place(next, &name, (cause, former), (seen, &loads));
+            self.place(next, &name, (cause, gone), (seen, &loads));
             let owner = next.groups.get(&name).and_then(|entry| entry.assignment.owner());
             if owner != assignment.owner() {
                 count_move(&mut loads, assignment.owner(), owner);
@@ -110,7 +114,7 @@ impl Node {
         &mut self,
         next: &mut ClusterState,
         name: &GroupName,
-        (cause, former): (Option<String>, Option<Former>),
+        (cause, gone): (Option<String>, Option<NodeId>),
         (seen, loads): (&Observations, &Loads),
     ) {
         let freed = cause.is_some();
@@ -133,7 +137,7 @@ impl Node {
                 let loss = section.and_then(|section| possible_loss(next, section, node, seen));
                 let in_sync = section
                     .filter(|section| section.is_promotable())
-                    .map(|_| in_sync_with(&next.groups[name].in_sync, node, former));
+                    .map(|_| in_sync_with(&next.groups[name].in_sync, node, gone));
                 self.assign(next, name, node, cause, &why);
                 if let (Some(entry), Some(in_sync)) = (next.groups.get_mut(name), in_sync) {
                     entry.in_sync = in_sync;

@@ -11,16 +11,13 @@ use std::sync::Arc;
 use holdfast_proto::config::{Config, GroupSection};
 use holdfast_proto::ids::{Epoch, GroupName, NUMBER_MAX, NodeId, Version};
 use holdfast_proto::peer::{CopyReport, GroupReport, MemberReport, NodeReport, RunState};
-use holdfast_proto::state::{Assignment, ClusterState, GroupState, InSync, MoveIntent, ProofKind};
+use holdfast_proto::state::{Assignment, ClusterState, GroupState, InSync, MoveIntent};
 use holdfast_proto::time::Time;
 
 use super::Node;
 use crate::effect::{Effect, GroupRoles};
 use crate::journal::Level;
 use crate::placement::{Observations, candidates};
-
-/// Who had a group before, and which proof took it away.
-pub(super) type Former = (NodeId, ProofKind);
 
 /// What the agent process was told of groups with members.
 #[derive(Clone, Debug, Default)]
@@ -51,18 +48,15 @@ pub(super) fn unseen(member: &MemberReport) -> MemberReport {
     }
 }
 
-/// The set after `node` was promoted. Whoever had it before leaves the set unless it confirmed its stop: it will not be there to
-/// be waited for. A copy outside the set makes all others worthless, because they have what it lacks, and lack what it will have.
-pub(super) fn in_sync_with(before: &InSync, node: NodeId, former: Option<Former>) -> InSync {
+/// The set after `node` was promoted. `gone` had it before and leaves the set: it will not be there to be waited for. A copy
+/// outside the set makes all others worthless, because they have what it lacks, and lack what it will have.
+pub(super) fn in_sync_with(before: &InSync, node: NodeId, gone: Option<NodeId>) -> InSync {
     let mut nodes = before.nodes.clone();
     if !nodes.contains(&node) {
         return before.followed_by(BTreeSet::from([node]));
     }
-    if let Some((former, proof)) = former
-        && former != node
-        && proof != ProofKind::Stopped
-    {
-        nodes.remove(&former);
+    if let Some(gone) = gone.filter(|gone| *gone != node) {
+        nodes.remove(&gone);
     }
     before.followed_by(nodes)
 }

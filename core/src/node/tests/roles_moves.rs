@@ -180,3 +180,35 @@ fn a_configuration_that_takes_the_last_whole_copy_away_is_refused() {
         "{said}"
     );
 }
+
+#[test]
+fn who_confirmed_its_stop_and_was_lost_before_the_next_one_was_promoted_leaves_the_set() {
+    let mut cluster = Cluster::promoted(2, "");
+    cluster.host_mut(A).stops_hang = true;
+    let epoch = cluster.assignment(A, "db").epoch();
+    cluster.agent_reports(A, "db", epoch, RunState::Failed);
+    cluster.run_until(1_000, "it is to stop", |cluster| {
+        matches!(cluster.assignment(B, "db"), Assignment::Releasing { .. })
+    });
+    // Its stop is the last thing that is heard of it.
+    cluster.isolate(A);
+    let (epoch, said) = (cluster.assignment(A, "db").epoch(), cluster.sent.len());
+    cluster.agent_reports(A, "db", epoch, RunState::Stopped);
+    cluster.run_for(100);
+    let confirmed = cluster.sent[said..].iter().find_map(|(_, from, to, message)| {
+        let report = matches!(message, Message::Report(_)) && (*from, *to) == (A, B);
+        report.then(|| message.clone())
+    });
+    let message = confirmed.expect("it says so");
+    let from = cluster.sender(A);
+    cluster.event(B, Event::Message { from, message });
+    cluster.loses_power(A);
+    cluster.run_until(1_000, "it is promoted", |cluster| cluster.runs_on("db") == [B]);
+    let state = cluster.state(B);
+    let reason = &state.groups["db"].reason;
+    assert!(
+        reason.contains("it failed on n1"),
+        "by its confirmed stop: {reason}"
+    );
+    assert_eq!(cluster.in_sync(B), set(3, &[B]));
+}
