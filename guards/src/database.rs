@@ -22,10 +22,11 @@ pub fn check(scope: &Scope, service: &Service, node: &Node<'_>, findings: &mut V
     if is_galera {
         galera::check(scope, &options, node, findings);
     }
-    durability(&options, flavour, is_galera, findings);
-    semi_sync(&options, findings);
+    let sets = SetByAgent::of(service);
+    durability(&options, flavour, is_galera, sets, findings);
+    semi_sync(&options, sets, findings);
     if service.has_copies && !is_galera {
-        replication(&options, flavour, findings);
+        replication(&options, flavour, sets, findings);
     }
     if service.has_copies || is_galera || service.is_addressed {
         reach(&options, is_galera || service.has_copies, findings);
@@ -57,7 +58,37 @@ pub fn flavour(service: &Service, node: &Node<'_>) -> Flavour {
     }
 }
 
-fn durability(options: &Options, flavour: Flavour, is_galera: bool, findings: &mut Vec<Finding>) {
+/// What the agent of type `mysqld` sets itself in the running server, whatever the files say: at each start in replication mode,
+/// before anybody may write. Of that there is nothing to warn.
+#[derive(Clone, Copy, Debug, Default)]
+struct SetByAgent {
+    /// A number of its own where the server has 1, and everything of semi-synchronous replication.
+    replication: bool,
+    /// `sync_binlog` and `innodb_flush_log_at_trx_commit`; not with `durability = "as-configured"`.
+    durability: bool,
+}
+
+impl SetByAgent {
+    fn of(service: &Service) -> SetByAgent {
+        let is = |key: &str, value: &str| service.params.get(key).is_some_and(|given| given.trim() == value);
+        let replication = service.kind == "mysqld" && is("mode", "replication");
+        SetByAgent {
+            replication,
+            durability: replication && !is("durability", "as-configured"),
+        }
+    }
+}
+
+fn durability(
+    options: &Options,
+    flavour: Flavour,
+    is_galera: bool,
+    sets: SetByAgent,
+    findings: &mut Vec<Finding>,
+) {
+    if sets.durability {
+        return;
+    }
     if let Some(flush) = options.get(&["innodb_flush_log_at_trx_commit"])
         && !matches!(flush.text(), "1" | "3")
     {
@@ -97,7 +128,10 @@ fn durability(options: &Options, flavour: Flavour, is_galera: bool, findings: &m
 }
 
 /// Semi-synchronous replication whose wait ends by itself: from then on the primary acknowledges alone, and nobody is told.
-fn semi_sync(options: &Options, findings: &mut Vec<Finding>) {
+fn semi_sync(options: &Options, sets: SetByAgent, findings: &mut Vec<Finding>) {
+    if sets.replication {
+        return;
+    }
     for (enabled, timeout) in [
         ("rpl_semi_sync_master_enabled", "rpl_semi_sync_master_timeout"),
         ("rpl_semi_sync_source_enabled", "rpl_semi_sync_source_timeout"),
@@ -126,11 +160,13 @@ fn semi_sync(options: &Options, findings: &mut Vec<Finding>) {
     }
 }
 
-fn replication(options: &Options, flavour: Flavour, findings: &mut Vec<Finding>) {
+fn replication(options: &Options, flavour: Flavour, sets: SetByAgent, findings: &mut Vec<Finding>) {
     let mut missing = |check, what: &str, why: &str, instead: &str| {
         findings.push(options.place().finding(check, what, why, instead));
     };
     match options.text(&["server_id"]) {
+        // The number 1 gives way to that of the node.
+        None if sets.replication => {}
         None => missing(
             "database-server-id",
             "server_id is not set, and 1 on both nodes",
@@ -259,6 +295,38 @@ mod tests {
         );
         let good = "[mysqld]\nserver_id=1\nlog_bin=binlog\nsync_binlog=1\nread_only\nbind_address=*\n";
         assert!(names(&[("/etc/my.cnf", good)], &scope).is_empty());
+    }
+
+    #[test]
+    fn what_the_agent_sets_itself_is_not_warned_of() {
+        let with = |params: &str, text: &str| {
+            let mut scope = scope(&format!(
+                "[[group]]\nname = \"g\"\n[[group.resource]]\nname = \"db\"\ntype = \"mysqld\"\nunit = \"mariadb.service\"\n{params}"
+            ));
+            scope.services[0].has_copies = params.contains("replication");
+            names(&[("/etc/my.cnf", &format!("[mysqld]\n{text}"))], &scope)
+        };
+        let replication = "mode = \"replication\"\nprivate_link = true\n";
+        let bare = "log_bin = binlog\nread_only = ON\ninnodb_flush_log_at_trx_commit = 2\nrpl_semi_sync_master_enabled = ON\n";
+        assert!(with(replication, bare).is_empty());
+        // Still what it cannot set, or what would break its work.
+        assert_eq!(
+            with(replication, "server_id = 0\nread_only = ON\n"),
+            ["database-server-id", "database-log-bin"]
+        );
+        let configured = format!("{replication}durability = \"as-configured\"\n");
+        assert_eq!(
+            with(&configured, bare),
+            ["database-flush", "database-sync-binlog"]
+        );
+        assert_eq!(
+            with("", bare),
+            [
+                "database-flush",
+                "database-sync-binlog",
+                "database-semi-sync-timeout"
+            ]
+        );
     }
 
     #[test]
