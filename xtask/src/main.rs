@@ -7,7 +7,6 @@ mod glibc;
 mod leftovers;
 mod licences;
 mod model;
-mod mysql;
 mod packages;
 mod run;
 mod sabotage;
@@ -15,6 +14,7 @@ mod spdx;
 mod tally;
 mod tiers;
 mod torture;
+mod unpacked;
 mod vm;
 
 use std::path::PathBuf;

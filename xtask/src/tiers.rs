@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::leftovers::Before;
 use crate::tally::Tally;
-use crate::{deb, fuzz, model, mysql, packages, run, sabotage, torture, vm};
+use crate::{deb, fuzz, model, packages, run, sabotage, torture, unpacked, vm};
 
 /// How many of the lab's fence races `test` runs; `cargo xtask lab` runs all of them.
 const TEST_RACES: &str = "4";
@@ -112,7 +112,7 @@ pub fn is_clean(before: &Before) -> Result<bool> {
 fn unit() -> Result<Tally> {
     if nix::unistd::geteuid().is_root() {
         packages::ensure(packages::UNIT)?;
-        mysql::ensure();
+        unpacked::ensure();
     }
     let mut tally = Tally::default();
     let mut command = run::cargo(&["test", "--workspace", "--no-fail-fast"]);

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use crate::leftovers::Before;
 use crate::tally::Tally;
 use crate::tiers::lab_packages;
-use crate::{mysql, packages, run};
+use crate::{packages, run, unpacked};
 
 /// The short runs: with a witness and without, each with a seed of its own.
 const RUNS: [&[&str]; 2] = [
@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(600);
 pub fn run(word: &str, args: &[String]) -> Result<u8> {
     packages::ensure(packages::LAB)?;
     if args.first().is_some_and(|service| service == "mysql") {
-        mysql::ensure();
+        unpacked::ensure();
     }
     run::build_release()?;
     lab_packages()?;

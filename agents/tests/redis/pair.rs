@@ -18,22 +18,25 @@ use tokio::sync::{mpsc, watch};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const LEASE: Duration = Duration::from_millis(1000);
 
+/// Where Redis is. The same tests are built a second time for Valkey (`tests/valkey.rs`): the machine's own, or the one that `cargo
+/// xtask test unit` unpacks beside, because Debian 12 has none.
+const REDIS: [&str; 1] = ["/usr/bin/redis-server"];
+const VALKEY: [&str; 2] = [
+    "/usr/bin/valkey-server",
+    "/var/tmp/holdfast/valkey-trixie/launch/valkey-server",
+];
+
 /// Where the program is, or nothing with a word about it.
 pub fn server() -> Option<&'static str> {
-    let found = ["/usr/bin/valkey-server", "/usr/bin/redis-server"];
-    // HOLDFAST_TEST_REDIS chooses; else whichever is there.
-    let chosen = std::env::var("HOLDFAST_TEST_REDIS").unwrap_or_default();
-    let mut found = found
-        .into_iter()
-        .filter(|path| std::path::Path::new(path).exists());
-    let program = match chosen.is_empty() {
-        true => found.next_back(),
-        false => found.find(|path| *path == chosen),
+    let (places, name) = match env!("CARGO_CRATE_NAME") {
+        "valkey" => (&VALKEY[..], "valkey-server"),
+        _ => (&REDIS[..], "redis-server"),
     };
-    if program.is_none() {
-        eprintln!("not run: redis-server is not installed");
+    let found = places.iter().find(|path| std::path::Path::new(path).exists());
+    if found.is_none() {
+        eprintln!("not run: {name} is not installed");
     }
-    program
+    found.copied()
 }
 
 /// A pair of addresses that no other test of this or another process has, and a port that is free on both.

@@ -62,6 +62,15 @@ impl Machine {
         sh::text(child.wait_with_output()?, || format!("{}: {script}", self.name))
     }
 
+    /// Starts a shell command that goes on until its standard input is closed.
+    pub fn hold(&self, script: &str) -> Result<std::process::Child> {
+        let mut command = self.command(script)?;
+        command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped());
+        Ok(command.spawn()?)
+    }
+
     /// All output of a shell command, whether it succeeded or not.
     pub fn look(&self, script: &str) -> String {
         let output = self.command(script).and_then(|mut command| Ok(command.output()?));

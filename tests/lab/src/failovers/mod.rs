@@ -2,15 +2,18 @@
 //! and at the end every write that was acknowledged has to be there.
 //!
 //! - `service`: which services; `fault`: what is done to them
-//! - `writer`: the clients; `judge`: what their writes say
+//! - `writer`: the clients; `sentinel`: one that asks for the primary; `judge`: what their writes say
 //! - `rounds`: one fault, from the strike until both copies are whole again
 //! - `report`: the figures
+//! - `lag`: a replica that lags, and the address of readers
 
 mod fault;
 mod judge;
+pub mod lag;
 pub mod options;
 mod report;
 mod rounds;
+mod sentinel;
 mod service;
 mod stage;
 mod writer;

@@ -23,6 +23,9 @@ pub struct Round {
     pub outage_ms: u64,
     /// From the strike until both copies were whole again.
     pub whole_ms: u64,
+    /// The same as `outage_ms` for a client that asks for the primary, as it would ask Sentinel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentinel_ms: Option<u64>,
     /// How often the node that takes writes changed.
     pub changes: usize,
 }
@@ -122,6 +125,10 @@ impl Report {
                 outages.iter().max().unwrap_or(&0),
                 judge::median(&whole).unwrap_or(0)
             );
+            let asked: Vec<u64> = rounds.iter().filter_map(|round| round.sentinel_ms).collect();
+            if let (Some(median), Some(worst)) = (judge::median(&asked), asked.iter().max()) {
+                println!("{:<18} {median:>13} ms {worst:>9} ms", "  by Sentinel");
+            }
         }
         self.faults.iter().for_each(|fault| println!("FAULT: {fault}"));
         println!(

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use super::fault::Fault;
 use super::judge;
 use super::report::{Report, Round};
+use super::sentinel::Follower;
 use super::service::Copies;
 use super::stage::{Stage, WHOLE};
 use super::writer::{Target, Writer};
@@ -24,6 +25,7 @@ pub struct Rounds<'a> {
     stage: &'a Stage,
     report: &'a mut Report,
     writers: Vec<Writer>,
+    follower: Option<Follower>,
     clock: Clock,
 }
 
@@ -44,10 +46,16 @@ impl<'a> Rounds<'a> {
                 Writer::start(stage.service, target, (offset, stride), &stage.lab.net, clock)
             })
             .collect();
+        let follower = stage
+            .service
+            .sentinel
+            .map(|port| stage.follower(port, clock))
+            .transpose()?;
         let rounds = Rounds {
             stage,
             report,
             writers: writers?,
+            follower,
             clock,
         };
         rounds.writes_go_on(0)?;
@@ -64,8 +72,20 @@ impl<'a> Rounds<'a> {
         })
     }
 
-    fn counts(&self) -> Vec<usize> {
+    /// A round begins: how much each client has tried.
+    fn counts(&mut self) -> Vec<usize> {
+        if let Some(follower) = &mut self.follower {
+            follower.begin();
+        }
         self.writers.iter().map(Writer::count).collect()
+    }
+
+    /// The client of Sentinel has to have found the primary.
+    fn is_followed(&self) -> Result<()> {
+        let Some(follower) = &self.follower else {
+            return Ok(());
+        };
+        follower.follows(&self.stage.address_of(&self.stage.primary()?)?, WHOLE)
     }
 
     /// A planned move to the other node.
@@ -79,6 +99,7 @@ impl<'a> Rounds<'a> {
         let moved_ms = self.clock.now_ms();
         self.writes_go_on(moved_ms)?;
         self.stage.whole()?;
+        self.is_followed()?;
         self.close("switchover", moved_ms, &from, 1);
         Ok(())
     }
@@ -112,6 +133,8 @@ impl<'a> Rounds<'a> {
             moved || fault.may_stay(),
             "{fault} at {owner}: the group did not move"
         );
+        self.is_followed()
+            .with_context(|| format!("after {fault} at {owner}"))?;
         std::thread::sleep(CALM);
         self.close(&fault.to_string(), struck_ms, &from, 1);
         Ok(())
@@ -129,6 +152,7 @@ impl<'a> Rounds<'a> {
             what: what.into(),
             outage_ms: judge::outage_ms(&attempts[0]).unwrap_or(0),
             whole_ms: self.clock.now_ms() - struck_ms,
+            sentinel_ms: self.follower.as_ref().and_then(Follower::outage_ms),
             changes: match attempts.as_slice() {
                 [_, first, second] => judge::changes(first, second),
                 _ => 0,

@@ -44,6 +44,8 @@ pub struct Service {
     pub binds: fn(Option<u64>) -> bool,
     /// What is done to it unless other faults are asked for.
     pub faults: &'static [Fault],
+    /// Where clients of Sentinel are answered.
+    pub sentinel: Option<u16>,
     /// A client of the server at that address.
     pub store: fn(SocketAddr) -> Box<dyn Store>,
 }
@@ -72,11 +74,12 @@ const SERVICES: &[Service] = &[
         data: "/var/lib/redis",
         prepare: "failovers-redis",
         log: "tail -n 60 /var/log/redis/redis-server.log",
-        resource: "type = \"redis\"\nunit = \"redis-server.service\"\n",
+        resource: "type = \"redis\"\nunit = \"redis-server.service\"\nsentinel_port = 26379\n",
         create: "",
         // What no replica had yet was promised to nobody.
         binds: |replicas| replicas.is_some_and(|replicas| replicas > 0),
         faults: &Fault::ALL,
+        sentinel: Some(26379),
         store: |at| Box::new(redis::Redis::waiting(at)),
     },
     Service {
@@ -92,6 +95,7 @@ const SERVICES: &[Service] = &[
         create: TABLE,
         binds: |_| true,
         faults: &Fault::ALL,
+        sentinel: None,
         store: |at| Box::new(mariadb::MariaDb::new(at)),
     },
     Service {
@@ -107,6 +111,7 @@ const SERVICES: &[Service] = &[
         create: TABLE,
         binds: |_| true,
         faults: &Fault::ALL,
+        sentinel: None,
         store: |at| Box::new(mariadb::MariaDb::new(at)),
     },
     Service {
@@ -122,6 +127,7 @@ const SERVICES: &[Service] = &[
         create: "",
         binds: |_| true,
         faults: &BROKER_FAULTS,
+        sentinel: None,
         store: |at| Box::new(rabbitmq::Rabbitmq::new(at, "classic")),
     },
 ];

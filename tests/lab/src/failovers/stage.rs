@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use holdfast_proto::control::{GroupView, StatusView};
 
 use super::FAILOVER_VIP;
+use super::sentinel::Follower;
 use super::service::{Copies, Service};
 use crate::cluster::{Cluster, Shape, fences};
 use crate::lab::Lab;
@@ -17,6 +18,7 @@ use crate::machine::Machine;
 use crate::net::address;
 use crate::node::Fittings;
 use crate::sh;
+use crate::torture::history::Clock;
 
 /// How long it may take until the service runs and both copies are whole, on a busy machine.
 pub const WHOLE: Duration = Duration::from_secs(120);
@@ -25,7 +27,7 @@ const DISK_MIB: u64 = 640;
 
 /// As provision/services.sh. Failovers follow each other here as nowhere else, so the budget for them is large.
 const APPLY: &str = "set -e; new=$(mktemp); \
-                     { hactl config show | sed 's/^\\[cluster\\]$/[cluster]\\nflap_budget = 1000/'; echo; cat; } >$new; \
+                     { hactl config show | sed '/^flap_budget/d; s/^\\[cluster\\]$/[cluster]\\nflap_budget = 1000/'; echo; cat; } >$new; \
                      hactl config check $new; hactl config apply $new";
 
 /// A cluster of two nodes and a witness that runs one service.
@@ -85,8 +87,7 @@ impl Stage {
                 .into_iter()
                 .try_for_each(|work| work.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
         })?;
-        let text = format!("{}{}", fences(), self.service.group());
-        self.cluster.machines[0].sh_with(APPLY, &text)?;
+        self.add(&format!("{}{}", fences(), self.service.group()))?;
         self.whole()?;
         self.create()
     }
@@ -108,6 +109,11 @@ impl Stage {
             .map(drop)
     }
 
+    /// Adds to the configuration.
+    pub fn add(&self, text: &str) -> Result<()> {
+        self.cluster.machines[0].sh_with(APPLY, text).map(drop)
+    }
+
     /// Where the clients of the virtual address connect.
     pub fn vip(&self) -> Result<SocketAddr> {
         at(FAILOVER_VIP, self.service.port)
@@ -116,6 +122,23 @@ impl Stage {
     /// The own address of the node at `place` among the data nodes.
     pub fn own(&self, place: u8) -> Result<SocketAddr> {
         at(&address(0, place + 1), self.service.port)
+    }
+
+    /// Where node `name` is reached by clients.
+    pub fn address_of(&self, name: &str) -> Result<String> {
+        let place = self.data().iter().position(|machine| machine.name == name);
+        let place = place.with_context(|| format!("{name} is no data node"))?;
+        Ok(address(0, u8::try_from(place)? + 1))
+    }
+
+    /// Starts a client that asks the nodes for the primary.
+    pub fn follower(&self, port: u16, clock: Clock) -> Result<Follower> {
+        let addresses: Result<Vec<String>> = self
+            .data()
+            .iter()
+            .map(|machine| self.address_of(&machine.name))
+            .collect();
+        Follower::start(&self.lab.source, port, &addresses?, &self.lab.net, clock)
     }
 
     /// The node on which the group is promoted.
