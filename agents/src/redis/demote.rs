@@ -8,7 +8,7 @@ use holdfast_proto::time::Time;
 use super::client::Fault;
 use super::instance::Instance;
 use super::promote::wrong;
-use super::state::{Duty, State};
+use super::state::{Believed, Duty, State};
 use crate::agent::AgentError;
 use crate::clock;
 use crate::roles::Peer;
@@ -56,7 +56,9 @@ pub async fn demote(state: &State, toward: Option<&Peer>, deadline: Time) -> Res
         let ended = give_up(state, &mut local, &online, deadline).await;
         ended.map_err(|fault| wrong("does not stop taking writes", &fault))?;
     }
-    // From here on it takes no write. Clients that stay connected would get errors until they look for the primary.
+    // From here on it takes no write. Clients that stay connected would get errors until they look for the primary, and who asks
+    // here is not to be sent back.
+    state.believed.send_replace(Believed::default());
     local
         .end_clients()
         .await

@@ -52,6 +52,9 @@ impl Keeper {
         }
         if settled {
             self.compare(info, &theirs);
+            if info.link_up {
+                self.end_misled_clients(true).await;
+            }
         } else if theirs.is_master && !theirs.loading {
             self.turn_to(view, info, &primary, address, &theirs).await;
         }
@@ -140,6 +143,7 @@ impl Keeper {
             self.held_back = format!("it cannot be made a replica of {}: {fault}", primary.name);
             return;
         }
+        self.end_misled_clients(false).await;
         self.held_back.clear();
         self.lag.forget();
         (self.whole_from, self.turned_at) = (None, Some(clock::now()));

@@ -36,6 +36,8 @@ pub struct DiskWatch {
     said_at: Option<Time>,
     /// It was told that it stays the primary.
     stays: bool,
+    /// Clients that were sent here are to be ended once more.
+    misleads: bool,
 }
 
 impl Info {
@@ -126,6 +128,20 @@ impl Keeper {
         if !std::mem::replace(&mut self.disk.stays, true) {
             let text = "redis stays the primary, and takes no writes: no other node has all that was acknowledged and can write";
             self.events.note("warn", "redis-stays", text);
+        }
+    }
+
+    /// Ends the clients of a replica that follows another one from now on, `settled` when it is connected with it. While its disk
+    /// is full it answers a write with MISCONF, and not with READONLY: who was sent here in between would never look for the
+    /// primary again.
+    pub(super) async fn end_misled_clients(&mut self, settled: bool) {
+        if settled && !std::mem::take(&mut self.disk.misleads) {
+            return;
+        }
+        if !self.disk.trouble.is_empty() {
+            // The first look after it is connected does it again: the last who was sent here was sent before that.
+            self.disk.misleads = !settled;
+            let _ = self.state.local.lock().await.end_clients().await;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::pair::{PATIENCE, Pair, server, soon, wait_for};
+use super::pair::{Client, PATIENCE, Pair, server, soon, wait_for};
 use super::{APPENDING, FORGETFUL, Writer, check};
 
 /// What was set aside on a node, by name.
@@ -222,7 +222,19 @@ async fn a_primary_whose_disk_is_full_gives_way_and_its_file_is_written_anew() {
     let reason = pair.nodes[0].giving_way().await;
     assert!(reason.contains("cannot be written: the disk is full"), "{reason}");
     pair.nodes[0].agent.demote(None, soon()).await.unwrap();
+    // Nobody is sent here any more. Who was sent before that looks for the primary when there is one.
+    let (address, port) = (pair.nodes[0].address, pair.sentinel_port);
+    let mut face = Client::connect(address, port).await.unwrap();
+    let primary = face.ask("SENTINEL get-master-addr-by-name mymaster").await;
+    assert_eq!(primary.unwrap(), "*-1");
+    let mut misled = pair.client(0).await;
+    assert!(misled.ask("SET a 1").await.unwrap().contains("MISCONF"));
     pair.promote(1).await.unwrap();
+    let ended = async { while misled.ask("SET a 1").await.is_some() {} };
+    assert!(
+        tokio::time::timeout(PATIENCE, ended).await.is_ok(),
+        "it stays with a replica"
+    );
     // It goes on in memory: what is acknowledged is on two nodes.
     pair.until_in_sync(&["db1", "db2"]).await;
     writer.more(100).await;
