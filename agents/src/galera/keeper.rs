@@ -9,6 +9,7 @@ use super::Shared;
 use super::place::{self, Place};
 use super::server::{How, Server, blocking};
 use super::status::Status;
+use crate::agent::AgentError;
 use crate::clock;
 use crate::mysqld::client::Client;
 use crate::roles::{CopyStatus, InSync, RolesView};
@@ -18,7 +19,28 @@ const SILENT_MAX: u32 = 10;
 /// While nobody can be joined, others are asked once in so many looks: each attempt is a line in their logs.
 const ASK_EACH: u32 = 4;
 /// Makes the component of this node the primary one, in a server that has lost the others.
-pub const RESTORE: &str = "SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES'";
+const RESTORE: &str = "SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES'";
+/// The same where each option of the provider is a variable of its own (MariaDB from 11.4 on, with its plugin `wsrep_provider`):
+/// there the one that holds all of them cannot be written to.
+const RESTORE_BY_VARIABLE: &str = "SET GLOBAL wsrep_provider_pc_bootstrap = ON";
+
+/// Has this member go on without the others. The caller has the right to.
+///
+/// # Errors
+/// The server refuses it, or does not answer.
+pub async fn go_on_alone(client: &mut Client) -> Result<(), AgentError> {
+    let asked = client
+        .rows("SHOW GLOBAL VARIABLES LIKE 'wsrep\\_provider\\_pc\\_bootstrap'")
+        .await;
+    let has_variable = asked.is_ok_and(|rows| rows.iter().next().is_some());
+    let statement = if has_variable {
+        RESTORE_BY_VARIABLE
+    } else {
+        RESTORE
+    };
+    let done = client.run(statement).await;
+    done.map_err(|error| AgentError(format!("{statement}: {error}")))
+}
 
 /// The last primary component that this node was in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +70,8 @@ struct Keeper {
     /// The last wish, repeated while it is the same.
     wish: Option<InSync>,
     place: Option<Place>,
+    /// Why it could not go on alone, as it was told.
+    refused: String,
 }
 
 /// Runs until it is dropped.
@@ -246,13 +270,18 @@ impl Keeper {
         let Some(client) = &mut self.client else {
             return;
         };
-        match client.run(RESTORE).await {
+        match go_on_alone(client).await {
             Ok(()) => shared.context.events.note(
                 "warn",
                 "galera-restored",
                 "the other member is gone, and only this copy counts from now on: this node goes on alone",
             ),
-            Err(error) => tracing::warn!("{RESTORE}: {error}"),
+            Err(error) if error.0 == self.refused => {}
+            Err(error) => {
+                self.refused.clone_from(&error.0);
+                let text = format!("the other member is gone, and this node cannot go on alone: {error}");
+                shared.context.events.note("alert", "galera-stands-still", text);
+            }
         }
     }
 }

@@ -116,13 +116,13 @@ impl GaleraAgent {
         let mut server = shared.server.lock().await;
         if !server.is_up().await {
             server.inner.end.forget();
+            // Before anything of the server runs: its recovery opens the port of clients for a moment.
+            server.refusal().await?;
             let roles = shared.context.roles.borrow().clone();
             let place = Place::find(&shared.params, clock::now().until(deadline)).await?;
             shared.context.copy.tell(keeper::told(&place, &roles));
             let members = server.members(&roles).await;
             if members.is_empty() {
-                // Only what is refused is found out: nothing is started.
-                server.refusal().await?;
                 shared.say(&format!(
                     "{}: waits for a member to join, or to be promoted",
                     place.text()
@@ -165,6 +165,7 @@ impl GaleraAgent {
     async fn bring_up(&self, server: &mut Server, deadline: Time) -> Result<(), AgentError> {
         let shared = &self.shared;
         server.inner.end.forget();
+        server.refusal().await?;
         let roles = shared.context.roles.borrow().clone();
         let place = Place::find(&shared.params, clock::now().until(deadline)).await?;
         let members = server.members(&roles).await;
@@ -193,8 +194,7 @@ impl GaleraAgent {
                  this cluster: Galera's own quorum decides which part goes on",
             ));
         }
-        let restored = client.run(keeper::RESTORE).await;
-        restored.map_err(|error| AgentError(format!("{}: {error}", keeper::RESTORE)))?;
+        keeper::go_on_alone(client).await?;
         let text = "the other member is gone: this node goes on alone";
         self.shared.context.events.note("warn", "galera-restored", text);
         Ok(())

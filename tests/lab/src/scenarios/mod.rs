@@ -4,6 +4,8 @@ mod etcd;
 mod failures;
 mod fencing;
 mod front;
+mod galera;
+mod jobs;
 mod membership;
 mod operations;
 mod overlap;
@@ -91,6 +93,14 @@ pub const BY_NAME: &[Scenario] = &[
     Scenario {
         name: "front",
         run: front::front,
+    },
+    Scenario {
+        name: "galera",
+        run: galera::galera,
+    },
+    Scenario {
+        name: "jobs",
+        run: jobs::jobs,
     },
     Scenario {
         name: "etcd-power-loss",

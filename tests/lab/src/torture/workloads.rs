@@ -2,7 +2,7 @@
 
 mod amqp;
 pub mod attempt;
-mod client;
+pub mod client;
 mod install;
 pub mod journals;
 pub mod mariadb;
