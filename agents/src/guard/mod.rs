@@ -2,6 +2,7 @@
 //! watchdog. Nothing on it blocks, and no work of agents runs on it, so a lapse is acted on whatever they do.
 
 mod book;
+mod leaving;
 mod link;
 mod messages;
 mod petting;
@@ -34,10 +35,11 @@ use crate::vip::gate::Gate;
 use crate::watchdog::Watchdog;
 use crate::{clock, register, rt, sbd, sys};
 use book::Book;
+use leaving::Leaving;
 use link::Link;
 pub use link::{Admission, listen};
 pub use messages::{Command, Request};
-use petting::Petting;
+use petting::{Petting, Refusal};
 use pulse::Pulse;
 
 /// Requests from `had` that may wait for the agents' thread.
@@ -112,6 +114,8 @@ struct Guard {
     requests: mpsc::Sender<Request>,
     left_alone: bool,
     petting: Option<Petting>,
+    end: Arc<dyn EndNode>,
+    leaving: Option<Leaving>,
     lease: Duration,
     node: String,
     /// The quorum stands in for shared disks that cannot be read.
@@ -126,6 +130,7 @@ enum Wake {
     Command(Option<Command>),
     Link,
     Pet,
+    Held,
 }
 
 impl Guard {
@@ -138,8 +143,8 @@ impl Guard {
         let watchdog = parts.watchdog.as_ref();
         let watchdog = watchdog.map(|dog| (dog.timeout().as_millis() as u32, dog.identity().to_string()));
         let now = clock::now();
-        let (end, armed) = (parts.end, parts.watchdog);
-        let petting = armed.map(|watchdog| Petting::new(watchdog, end, now));
+        let end = Arc::clone(&parts.end);
+        let petting = parts.watchdog.map(|watchdog| Petting::new(watchdog, end, now));
         let mut permits = PermitTable::default();
         permits.set_maintenance(parts.maintenance);
         let mut book = Book::new(parts.kinds, watchdog);
@@ -156,6 +161,8 @@ impl Guard {
             requests: parts.requests,
             left_alone: parts.left_alone,
             petting,
+            end: parts.end,
+            leaving: None,
             disks: parts.disks,
             lease: Duration::from_secs(1),
             node: String::new(),
@@ -171,7 +178,14 @@ impl Guard {
         loop {
             self.enforce()?;
             self.record();
+            if self.leave() {
+                return Ok(());
+            }
             self.link.fill(&mut self.book);
+            let held_for = self
+                .leaving
+                .as_ref()
+                .and_then(|leaving| leaving.held_for(clock::now()));
             let ends_in = self
                 .petting
                 .as_ref()
@@ -183,16 +197,16 @@ impl Guard {
                 command = self.commands.recv() => Wake::Command(command),
                 _ = pets.tick() => Wake::Pet,
                 () = tokio::time::sleep(ends_in.unwrap_or(NEVER)), if ends_in.is_some() => Wake::Pet,
+                () = tokio::time::sleep(held_for.unwrap_or(NEVER)), if held_for.is_some() => Wake::Held,
             };
             match wake {
                 // It is set anew, even if it rang for nothing.
                 Wake::Timer => self.timer_at = None,
                 Wake::Link => self.serve(),
                 Wake::Command(Some(Command::Shutdown(done))) => {
-                    self.shut_down();
-                    let _ = done.send(());
-                    return Ok(());
+                    self.leaving = Some(Leaving::new(done, clock::now()));
                 }
+                Wake::Held => {}
                 Wake::Command(Some(command)) => self.obey(command),
                 Wake::Command(None) => return Ok(()),
                 Wake::Pet if self.left_alone => self.end_when_settled()?,
@@ -207,18 +221,6 @@ impl Guard {
             None if self.left_alone => SETTLED_LOOK,
             None => NEVER,
         }
-    }
-
-    /// Once nothing can run beyond its permit any more, the next had-agentd may hold the watchdog.
-    fn end_when_settled(&self) -> io::Result<()> {
-        let settled =
-            self.permits.may_pet(clock::now()) && self.book.open().all(|group| self.permits.is_armed(group));
-        if settled {
-            let text = "nothing runs beyond its permit any more: starting anew, to hold the watchdog";
-            tracing::info!("{text}");
-            return Err(io::Error::other(text));
-        }
-        Ok(())
     }
 
     /// Records permits for the next had-agentd.
@@ -310,15 +312,19 @@ impl Guard {
         }
     }
 
-    fn pet(&mut self) {
-        let Some(petting) = &mut self.petting else {
-            return;
-        };
-        let now = clock::now();
-        let may = match (self.permits.may_pet(now), self.disks.may_pet(now)) {
+    fn may_pet(&self, now: Time) -> Result<(), Refusal> {
+        match (self.permits.may_pet(now), self.disks.may_pet(now)) {
             (true, true) => Ok(()),
             (false, true) => Err("a group without permit"),
             (_, false) => Err("the mailbox on the shared disks is not read, or holds an order"),
+        }
+    }
+
+    fn pet(&mut self) {
+        let now = clock::now();
+        let may = self.may_pet(now);
+        let Some(petting) = &mut self.petting else {
+            return;
         };
         let excused = may.is_ok() && self.disks.rests_on_quorum(now);
         if excused != std::mem::replace(&mut self.excused, excused) {
@@ -332,16 +338,6 @@ impl Guard {
             );
         }
         petting.look(now, may);
-    }
-
-    /// With something running, or with somebody relying on the watch on shared disks, the watchdog stays armed: the next had-agentd pets it in time, or the node goes.
-    fn shut_down(&mut self) {
-        if let Some(petting) = &mut self.petting
-            && self.permits.is_idle()
-            && !self.disks.is_tied()
-        {
-            petting.disarm();
-        }
     }
 
     /// Deals with what came from `had`.
