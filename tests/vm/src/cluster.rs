@@ -10,7 +10,7 @@ use crate::lab::Lab;
 use crate::machine::Machine;
 use crate::net::{VIP, address};
 use crate::witness::Witness;
-use crate::{bmc, qemu};
+use crate::{bmc, qemu, sh};
 
 /// The group.
 pub const GROUP: &str = "beacon";
@@ -20,6 +20,12 @@ pub const SETTLE: Duration = Duration::from_secs(240);
 pub const WATCHDOG: Duration = Duration::from_secs(5);
 /// What adds the watchdog to the unit.
 const WATCHED: &str = "/etc/systemd/system/had-agentd.service.d/watchdog.conf";
+/// What its configuration says of its lease at first.
+const PROFILE: &str = "\nprofile = \"wan\"";
+/// An emulated machine that shares its processors is slow, not dead; and one that loses its power again and again is meant to.
+const PATIENCE: &str = "\nflap_budget = 1000\ndetection = \"15s\"";
+/// An emulated machine may need longer for its daemons' start than a server has for it.
+const UNHURRIED: &str = "[Service]\nTimeoutStartSec=15min\n";
 /// Where the nodes have the service.
 const SERVICE: &str = "/usr/local/lib/holdfast-vm/beacon";
 
@@ -30,6 +36,8 @@ pub enum Shape {
     Trio,
     /// Two nodes and a witness, without watchdogs; scenarios make the management boards its fence devices.
     Boards,
+    /// The same with a long lease, for what keeps the machines so busy that they seem dead.
+    Patient,
     /// Two nodes without watchdogs, each with its management board as fence device.
     Pair,
 }
@@ -41,6 +49,7 @@ impl Shape {
         match self {
             Shape::Trio => "trio",
             Shape::Boards => "boards",
+            Shape::Patient => "patient",
             Shape::Pair => "pair",
         }
     }
@@ -80,7 +89,15 @@ impl Cluster {
             anyhow::Ok(())
         })?;
         let [first, second] = self.data();
-        first.sh(&format!("hactl cluster init --name vm --links {}", links(first)))?;
+        let profile = if shape == Shape::Patient {
+            "wan"
+        } else {
+            "balanced"
+        };
+        first.sh(&format!(
+            "hactl cluster init --name vm --profile {profile} --links {}",
+            links(first)
+        ))?;
         let token = first.sh("hactl cluster token")?;
         second.sh_with(&format!("hactl cluster join --links {} -", links(second)), &token)?;
         if shape.has_witness() {
@@ -90,10 +107,14 @@ impl Cluster {
         self.whole(SETTLE)?;
         let group = group();
         let devices = match shape {
-            Shape::Trio | Shape::Boards => String::new(),
+            Shape::Trio | Shape::Boards | Shape::Patient => String::new(),
             Shape::Pair => self.devices("ipmi"),
         };
-        self.configure(|config| config + &devices + &group)?;
+        let patient = |config: String| match shape {
+            Shape::Patient => config.replacen(PROFILE, PATIENCE, 1),
+            _ => config,
+        };
+        self.configure(|config| patient(config) + &devices + &group)?;
         self.healthy()
     }
 
@@ -108,10 +129,20 @@ impl Cluster {
     pub fn configure(&self, edit: impl FnOnce(String) -> String) -> Result<()> {
         let first = &self.machines[0];
         let config = edit(first.sh("hactl config show")?);
-        first.sh_with(
-            "cat > /root/new.toml && hactl config apply /root/new.toml",
-            &config,
-        )?;
+        let mut refused = None;
+        let applied = sh::wait("the configuration to be applied", SETTLE, || {
+            let apply = "cat > /root/new.toml && hactl config apply /root/new.toml";
+            match first.sh_with(apply, &config) {
+                Ok(_) => Some(Ok(())),
+                // No leader in this moment: machines that are slow lose one now and then.
+                Err(error) if error.to_string().contains("exit status 4") => {
+                    refused = Some(error);
+                    None
+                }
+                Err(error) => Some(Err(error)),
+            }
+        });
+        applied.with_context(|| format!("{refused:?}"))??;
         self.whole(SETTLE)
     }
 
@@ -223,6 +254,10 @@ fn install(machine: &Machine, lab: &Lab, shape: Shape) -> Result<()> {
     machine.put(std::fs::read(&lab.package)?, "/root/holdfast.deb", "644")?;
     machine.put(lab.service.clone(), SERVICE, "755")?;
     machine.put(bmc::PASSWORD.into(), bmc::SECRET, "600")?;
+    for unit in ["had", "had-agentd"] {
+        let path = format!("/etc/systemd/system/{unit}.service.d/vm.conf");
+        machine.put(UNHURRIED.into(), &path, "644")?;
+    }
     if shape == Shape::Trio {
         machine.put(watched().into_bytes(), WATCHED, "644")?;
     }

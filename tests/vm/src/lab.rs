@@ -88,7 +88,9 @@ impl Lab {
         for board in &mut self.boards {
             board.run()?;
         }
-        let saved = Saved::new(shape.name(), &self.key()?);
+        let packages = [fs::read(&self.package)?, fs::read(&self.witness_package)?];
+        let parts = [&self.service[..], &packages[0], &packages[1]];
+        let saved = Saved::new(shape.name(), &self.key(&parts));
         if !saved.is_there() {
             let begun = Instant::now();
             self.cluster = Some(self.form(shape)?);
@@ -150,7 +152,7 @@ impl Lab {
     }
 
     fn form(&mut self, shape: Shape) -> Result<Cluster> {
-        let booted = Saved::new("booted", &self.image.name());
+        let booted = Saved::new("booted", &self.key(&[]));
         if !booted.is_there() {
             let begun = Instant::now();
             let cluster = self.parts(shape)?;
@@ -177,8 +179,8 @@ impl Lab {
         Ok(cluster)
     }
 
-    /// What a formed cluster is made of.
-    fn key(&self) -> Result<String> {
+    /// What a saved state is made of: the image, and `parts`.
+    fn key(&self, parts: &[&[u8]]) -> String {
         let mut hash = 0xcbf2_9ce4_8422_2325u64;
         let mut add = |bytes: &[u8]| {
             for byte in bytes {
@@ -186,13 +188,13 @@ impl Lab {
             }
         };
         add(self.image.name().as_bytes());
-        // The machines know the cards that they have talked to.
+        // The machines know the cards that they have talked to, and their memory and devices go on as they were.
         add(include_bytes!("net.rs"));
-        add(&self.service);
-        for package in [&self.package, &self.witness_package] {
-            add(&fs::read(package)?);
+        add(include_bytes!("qemu.rs"));
+        for part in parts {
+            add(part);
         }
-        Ok(format!("{hash:016x}"))
+        format!("{hash:016x}")
     }
 }
 

@@ -9,8 +9,8 @@ use crate::net::{LANS, port};
 pub const PROGRAM: &str = "qemu-system-x86_64";
 /// What the watchdog calls itself.
 pub const WATCHDOG: &str = "i6300ESB timer";
-/// Memory of a machine.
-const MEMORY: &str = "384";
+/// Memory of a machine: a database that has to share less with its page cache waits for its own program.
+const MEMORY: &str = "640";
 /// Translated code that is kept, in MiB.
 const CODE: &str = "128";
 

@@ -110,6 +110,7 @@ pub fn equip(lab: &Lab, agent: &str) -> Result<()> {
     let cluster = lab.cluster()?;
     let devices = cluster.devices(agent);
     cluster.configure(|config| config + &devices)?;
+    cluster.healthy()?;
     let name = cluster.owner()?;
     cluster
         .other(&name)

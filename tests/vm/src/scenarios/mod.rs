@@ -106,6 +106,12 @@ pub const ALL: &[Scenario] = &[
         run: watchdogs::hung_stop_crashes,
     },
     Scenario {
+        name: "hung-stop-stopped",
+        about: "the same, and had-agentd is stopped by an operator: that does not put the reset off",
+        shape: Shape::Trio,
+        run: watchdogs::hung_stop_stopped,
+    },
+    Scenario {
         name: "panic",
         about: "the kernel of the active node panics and hangs (sysrq c): watchdog",
         shape: Shape::Trio,
@@ -204,7 +210,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "drbd-mariadb",
         about: "MariaDB on DRBD under a write load: the active node loses power again and again (--cuts), no acknowledged write is lost",
-        shape: Shape::Boards,
+        shape: Shape::Patient,
         run: drbd::mariadb,
     },
     Scenario {

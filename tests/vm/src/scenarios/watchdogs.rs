@@ -108,16 +108,37 @@ pub fn hung_stop_crashes(lab: &mut Lab) -> Result<Outcome> {
     let machine = active.machine(lab.cluster()?);
     without_reset(machine)?;
     isolate(lab, &active.name)?;
-    sh::wait("the permit to lapse", SETTLE, || {
-        let lapsed = "journalctl -b --no-pager -o cat -u had-agentd | grep 'no longer petted'";
-        machine.sh(lapsed).ok()
-    })?;
+    lapsed(machine)?;
     // Late, when a count that its death began anew would end long after the others' own.
     machine.start("sleep 2; while :; do systemctl kill -s KILL had-agentd; sleep 1; done")?;
-    let outcome = reset(lab, &active)?;
+    reset_in_time(lab, &active)
+}
+
+/// The same, and an operator stops `had-agentd` meanwhile: that closes the watchdog, which would begin the count anew.
+pub fn hung_stop_stopped(lab: &mut Lab) -> Result<Outcome> {
+    let active = stuck(lab)?;
+    let machine = active.machine(lab.cluster()?);
+    without_reset(machine)?;
+    isolate(lab, &active.name)?;
+    lapsed(machine)?;
+    machine.start("sleep 2; systemctl stop had-agentd")?;
+    reset_in_time(lab, &active)
+}
+
+/// Waits until the watchdog is not petted any more, because a group runs beyond its permit.
+fn lapsed(machine: &Machine) -> Result<()> {
+    sh::wait("the permit to lapse", SETTLE, || {
+        let lapsed = "journalctl -b --no-pager -o cat -u had-agentd | grep 'no longer petted'";
+        machine.sh(lapsed).ok().map(|_| ())
+    })
+}
+
+/// [`reset`], and the device was not closed before.
+fn reset_in_time(lab: &Lab, active: &Active) -> Result<Outcome> {
+    let outcome = reset(lab, active)?;
     ensure!(
-        !said(machine, "watchdog did not stop")?,
-        "the kernel began the watchdog's count anew when had-agentd died"
+        !said(active.machine(lab.cluster()?), "watchdog did not stop")?,
+        "the kernel began the watchdog's count anew when had-agentd ended"
     );
     Ok(outcome)
 }
