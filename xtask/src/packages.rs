@@ -108,6 +108,7 @@ pub const OCF: &[Need] = &[
     ("apache2", "apache2"),
     ("wget", "wget"),
     ("mariadbd", "mariadb-server"),
+    ("psql", "postgresql"),
     ("named", "bind9"),
     ("host", "bind9-host"),
     ("rndc", "bind9-utils"),

@@ -266,6 +266,26 @@ mariadb-install-db --no-defaults --user=mysql --datadir=/run/t/data --skip-test-
         ..PLAIN
     },
     Case {
+        name: "pgsql",
+        agent: "heartbeat:pgsql",
+        params: &[
+            ("pgctl", "/run/t/bin/pg_ctl"),
+            ("psql", "/usr/bin/psql"),
+            ("pgdata", "/run/t/data"),
+            ("config", "/run/t/data/postgresql.conf"),
+            ("socketdir", "/run/t/sockets"),
+            ("logfile", "/run/t/sockets/log"),
+        ],
+        needs: &["psql"],
+        setup: "chmod 755 .; ln -s \"$(ls -d /usr/lib/postgresql/*/bin | tail -n 1)\" bin
+install -d -o postgres -g postgres -m 700 data; install -d -o postgres -g postgres sockets
+su postgres -s /bin/sh -c '/run/t/bin/initdb --auth=trust --no-sync /run/t/data' >/dev/null
+printf \"listen_addresses = '127.0.0.1'\\nunix_socket_directories = '/run/t/sockets'\\n\" >> data/postgresql.conf",
+        state: "names postgres; ls data/postmaster.pid 2>/dev/null; true",
+        breaks: "end postgres",
+        ..PLAIN
+    },
+    Case {
         name: "named",
         agent: "heartbeat:named",
         params: &[
