@@ -44,3 +44,4 @@ pub mod sys;
 pub mod systemd;
 pub mod vip;
 pub mod watchdog;
+pub mod wishes;

@@ -1,7 +1,7 @@
 //! The `drbd` agent: a replicated block device whose role follows the register. In-tree 8.4 and DRBD 9.
 //!
 //! - [`commands`]: DRBD's programs. [`events`], `stream`: what DRBD says.
-//! - `copy`: what that means for the copy of this node. `wishes`: which set of whole copies is asked for.
+//! - `copy`: what that means for the copy of this node. [`crate::wishes`]: which set of whole copies is asked for.
 //! - `follow`: says so; `chores`: what needs a program meanwhile.
 //! - `door`: the handlers that the kernel calls. `promote`: the way up and down. `resolve`: giving up one side.
 
@@ -16,7 +16,6 @@ mod promote;
 mod resolve;
 mod shared;
 mod stream;
-mod wishes;
 
 use std::sync::Arc;
 
@@ -28,11 +27,11 @@ use tokio::task::JoinHandle;
 use crate::agent::{Action, AgentContext, AgentError, AgentMeta, ParamMeta, Presence, ResourceAgent};
 use crate::clock;
 use crate::roles::Peer;
+use crate::wishes::Wishes;
 use commands::Drbd;
 use door::Door;
 use events::State;
 use shared::Shared;
-use wishes::Wishes;
 
 /// The agent's description.
 pub const META: AgentMeta = AgentMeta {

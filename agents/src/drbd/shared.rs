@@ -8,9 +8,9 @@ use tokio::sync::{Notify, watch};
 use super::commands::Drbd;
 use super::copy;
 use super::events::State;
-use super::wishes::Wishes;
 use crate::agent::EventSink;
 use crate::roles::{InSync, RolesView};
+use crate::wishes::Wishes;
 
 /// One resource.
 pub struct Shared {

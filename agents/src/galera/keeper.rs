@@ -13,6 +13,7 @@ use crate::agent::AgentError;
 use crate::clock;
 use crate::mysqld::client::Client;
 use crate::roles::{CopyStatus, InSync, RolesView};
+use crate::wishes::Wishes;
 
 /// So many looks in a row without an answer, and the server counts as failed.
 const SILENT_MAX: u32 = 10;
@@ -67,8 +68,9 @@ struct Keeper {
     client: Option<Client>,
     silent: u32,
     looks: u32,
-    /// The last wish, repeated while it is the same.
+    /// What is to be committed.
     wish: Option<InSync>,
+    wishes: Wishes,
     place: Option<Place>,
     /// Why it could not go on alone, as it was told.
     refused: String,
@@ -77,7 +79,11 @@ struct Keeper {
 /// Runs until it is dropped.
 pub async fn keep(shared: Arc<Shared>) {
     let mut roles = shared.context.roles.clone();
-    let mut keeper = Keeper::default();
+    let mut keeper = Keeper {
+        // It may stand beside a server that was promoted before this process began.
+        wishes: Wishes::resumed(),
+        ..Keeper::default()
+    };
     loop {
         let view = roles.borrow_and_update().clone();
         let mut server = shared.server.lock().await;
@@ -237,31 +243,16 @@ impl Keeper {
         } else {
             return;
         };
-        if wanted == roles.in_sync.nodes {
-            self.wish = None;
-            return;
-        }
-        let last = self.wish.as_ref();
-        if last.is_some_and(|wish| wish.nodes == wanted && wish.generation > roles.in_sync.generation) {
-            return;
-        }
-        let above = roles
-            .in_sync
-            .generation
-            .max(last.map_or(0, |wish| wish.generation));
-        self.wish = Some(InSync {
-            generation: above + 1,
-            nodes: wanted,
-        });
+        self.wish = self.wishes.ask(&roles.in_sync, wanted);
     }
 
     /// The promoted node goes on alone.
     ///
     /// The proof: it is promoted under a permit that has not ended, the register has committed that only its copy has
-    /// everything, so no other node can be promoted from here on; and as a half of two, the other half stands still by Galera's
+    /// everything, and no wish with another node can be committed any more, so none can be promoted from here on; and as a half of two, the other half stands still by Galera's
     /// own quorum, until it joins this one.
     async fn restore(&mut self, shared: &Shared, status: &Status, roles: &RolesView) {
-        let only_this = roles.in_sync.nodes.len() == 1 && roles.in_sync.nodes.contains(&roles.own.name);
+        let only_this = is_alone(&self.wishes, roles);
         let permitted = shared.context.permit.borrow().until > clock::now();
         let is_pair = shared.component().as_ref().is_some_and(Component::is_pair);
         if status.is_primary || !only_this || !permitted || !is_pair {
@@ -284,6 +275,14 @@ impl Keeper {
             }
         }
     }
+}
+
+/// Only this node is in the committed set, and no other can come in by a wish of before.
+fn is_alone(wishes: &Wishes, roles: &RolesView) -> bool {
+    let is_out = |name: &String| wishes.is_out(&roles.in_sync, name);
+    roles.in_sync.nodes.contains(&roles.own.name)
+        && roles.in_sync.nodes.len() == 1
+        && roles.others.iter().all(|peer| is_out(&peer.name))
 }
 
 fn is_of(roles: &RolesView, name: &str, address: std::net::IpAddr) -> bool {
@@ -313,5 +312,57 @@ pub fn told(place: &Place, roles: &RolesView) -> CopyStatus {
         history: place.told_history(),
         position_text: place.text(),
         ..CopyStatus::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::roles::Peer;
+
+    fn view(generation: u64, nodes: &[&str]) -> RolesView {
+        let peer = |name: &str| Peer {
+            name: name.into(),
+            ..Peer::default()
+        };
+        RolesView {
+            own: peer("a"),
+            others: vec![peer("b")],
+            in_sync: InSync {
+                generation,
+                nodes: nodes.iter().map(|name| (*name).to_owned()).collect(),
+            },
+            ..RolesView::default()
+        }
+    }
+
+    #[test]
+    fn it_goes_on_alone_only_when_no_wish_with_the_other_can_be_committed() {
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<BTreeSet<_>>()
+        };
+        let mut wishes = Wishes::resumed();
+        let alone = view(6, &["a"]);
+        assert!(
+            !is_alone(&wishes, &alone),
+            "an agent before this one may have wished the other"
+        );
+        let fresh = wishes
+            .ask(&alone.in_sync, names(&["a"]))
+            .expect("a set of its own first");
+        let alone = view(fresh.generation, &["a"]);
+        assert_eq!(wishes.ask(&alone.in_sync, names(&["a"])), None);
+        assert!(is_alone(&wishes, &alone));
+        // The other joins, and is gone before that is committed.
+        wishes.ask(&alone.in_sync, names(&["a", "b"]));
+        let smaller = wishes
+            .ask(&alone.in_sync, names(&["a"]))
+            .expect("it could still be committed");
+        assert!(!is_alone(&wishes, &alone));
+        assert!(!is_alone(&wishes, &view(smaller.generation - 1, &["a", "b"])));
+        assert!(is_alone(&wishes, &view(smaller.generation, &["a"])));
     }
 }

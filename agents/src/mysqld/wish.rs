@@ -16,19 +16,28 @@ pub struct Wishes {
     /// The newest that had others in it.
     with_others: u64,
     current: Option<InSync>,
+    /// What was written down cannot be read: whatever was wished may still be committed.
+    lost: bool,
 }
+
+/// So many generations an agent may have wished since the committed one.
+const LOST: u64 = 1 << 16;
 
 impl Wishes {
     /// Those of before, if there were any since the last boot.
     pub fn load(path: PathBuf) -> Wishes {
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        let mut numbers = text.split_whitespace().map(|word| word.parse().unwrap_or(0));
-        let mut next = || numbers.next().unwrap_or(0);
+        let known = match fs::read_to_string(&path) {
+            Ok(text) => numbers(&text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some((0, 0)),
+            Err(_) => None,
+        };
+        let (newest, with_others) = known.unwrap_or_default();
         Wishes {
-            newest: next(),
-            with_others: next(),
             path,
+            newest,
+            with_others,
             current: None,
+            lost: known.is_none(),
         }
     }
 
@@ -37,12 +46,17 @@ impl Wishes {
     /// # Errors
     /// It could not be written down; nothing is wished then.
     pub fn wish(&mut self, nodes: BTreeSet<String>, view: &RolesView) -> io::Result<()> {
-        let generation = self.newest.max(view.in_sync.generation) + 1;
+        let before = match self.lost {
+            true => (view.in_sync.generation + LOST, view.in_sync.generation + LOST),
+            false => (self.newest, self.with_others),
+        };
+        let generation = before.0.max(view.in_sync.generation) + 1;
         let others = nodes.iter().any(|node| *node != view.own.name);
-        let with_others = if others { generation } else { self.with_others };
+        let with_others = if others { generation } else { before.1 };
         let part = self.path.with_extension("part");
         fs::write(&part, format!("{generation} {with_others}\n"))?;
         fs::rename(&part, &self.path)?;
+        self.lost = false;
         self.newest = generation;
         self.with_others = with_others;
         self.current = Some(InSync { generation, nodes });
@@ -64,8 +78,14 @@ impl Wishes {
     /// True as long as others may be counted on to have what is acknowledged here: they are in the committed set, or in a wish
     /// that may still be committed. One cannot any more when a later generation is.
     pub fn must_wait(&self, view: &RolesView) -> bool {
-        view.waits_for_others() || self.with_others > view.in_sync.generation
+        self.lost || view.waits_for_others() || self.with_others > view.in_sync.generation
     }
+}
+
+/// The newest generation that was wished, and the newest with others in it.
+fn numbers(text: &str) -> Option<(u64, u64)> {
+    let mut words = text.split_whitespace().map(str::parse);
+    Some((words.next()?.ok()?, words.next()?.ok()?))
 }
 
 #[cfg(test)]
@@ -117,5 +137,22 @@ mod tests {
         assert!(again.must_wait(&alone));
         again.wish(names(&["a"]), &alone).unwrap();
         assert_eq!(again.current(&alone).unwrap().generation, 5);
+    }
+
+    #[test]
+    fn what_was_wished_and_cannot_be_read_may_be_anything() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wish");
+        let alone = view(3, &["a"]);
+        for damaged in ["", "7", "7 x\n", "-1 2"] {
+            fs::write(&path, damaged).unwrap();
+            let mut wishes = Wishes::load(path.clone());
+            assert!(wishes.must_wait(&alone), "{damaged}");
+            wishes.wish(names(&["a"]), &alone).unwrap();
+            let fresh = wishes.current(&alone).unwrap().generation;
+            assert!(wishes.must_wait(&view(4, &["a"])), "one of before");
+            assert!(Wishes::load(path.clone()).must_wait(&view(4, &["a"])));
+            assert!(!wishes.must_wait(&view(fresh, &["a"])));
+        }
     }
 }

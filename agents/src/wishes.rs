@@ -18,6 +18,8 @@ pub struct Wishes {
     current: Option<InSync>,
     /// The highest generation in which each node was asked for.
     with: BTreeMap<String, u64>,
+    /// The highest generation that an agent before this one may have asked for, with whichever node.
+    before: u64,
     restarted: bool,
 }
 
@@ -34,13 +36,8 @@ impl Wishes {
     /// What to ask for so that `nodes` becomes the committed set. None when it is, and nothing else can follow.
     pub fn ask(&mut self, committed: &InSync, nodes: BTreeSet<String>) -> Option<InSync> {
         if std::mem::take(&mut self.restarted) {
-            // Any of them may have named any node.
-            self.last = committed.generation.saturating_add(RESTARTED);
-            self.with = nodes
-                .iter()
-                .chain(&committed.nodes)
-                .map(|node| (node.clone(), self.last))
-                .collect();
+            self.before = committed.generation.saturating_add(RESTARTED);
+            self.last = self.before;
         }
         if committed.nodes == nodes && self.last <= committed.generation {
             self.current = None;
@@ -65,7 +62,7 @@ impl Wishes {
     /// will be promoted there before it is whole again, and so it need not be waited for.
     #[must_use]
     pub fn is_out(&self, committed: &InSync, node: &str) -> bool {
-        let asked = self.with.get(node).copied().unwrap_or(0);
+        let asked = self.with.get(node).copied().unwrap_or(0).max(self.before);
         !self.restarted
             && committed.generation > 0
             && !committed.nodes.contains(node)
@@ -149,6 +146,17 @@ mod tests {
             !wishes.is_out(&set(8, &["a"]), "b"),
             "generation 8 is of before, and so might be 9 with b"
         );
+        assert!(wishes.is_out(&wish, "b"));
+    }
+
+    #[test]
+    fn after_a_restart_a_node_that_only_an_older_wish_named_is_not_out_either() {
+        let mut wishes = Wishes::resumed();
+        // The agent before asked for generation 8 with b; b is gone, and the wish is on its way.
+        let committed = set(7, &["a"]);
+        let wish = wishes.ask(&committed, names(&["a"])).unwrap();
+        assert!(!wishes.is_out(&committed, "b"), "generation 8 with b may follow");
+        assert!(!wishes.is_out(&set(8, &["a", "b"]), "b"));
         assert!(wishes.is_out(&wish, "b"));
     }
 }
