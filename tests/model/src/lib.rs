@@ -52,7 +52,8 @@
 //!
 //! Clock drift and exact coincidence of timers (they fire on a grid of 25 ms), disks that lie, heartbeats lost one by one
 //! (links are), groups that fail, the hour in which fencings count (no schedule is that long; the wait that follows from
-//! them is there), more than two groups, changes of the configuration. The simulator (`tests/sim`) has
+//! them is there), more than two groups, changes of the configuration, jobs, and groups with roles: their sets and wishes, and the copies that
+//! these speak of, would multiply the states of each of these configurations. The simulator (`tests/sim`) has
 //! these, without being exhaustive.
 
 pub mod action;

@@ -12,7 +12,7 @@ use crate::shrink::shrink;
 use crate::table::{self, Cell};
 
 const HELP: &str = "\
-Simulates whole clusters in virtual time, one per seed, and asserts the promises S1 to S6, L1 and L2.
+Simulates whole clusters in virtual time, one per seed, and asserts the promises S1 to S6, J1, L1 and L2.
 
 Usage: cargo xtask sim --seeds N [--seed FIRST] [--etcd | --disk-witness | --roles] [--trace] [--shrink] [--coverage] [--json]
        cargo xtask sim --schedule FILE [--trace] [--shrink]
