@@ -210,7 +210,8 @@ impl Cluster {
     #[must_use]
     pub fn report(&self) -> String {
         let look = "hactl status; hactl events --last 80; hactl fence history; \
-                    journalctl --no-pager -o short-precise -n 300 -u had -u had-agentd";
+                    journalctl --no-pager -o short-precise -n 300 -u had -u had-agentd; \
+                    journalctl --no-pager -o short-precise -n 100 -k; journalctl --no-pager -o short-precise -n 60 -u mariadb";
         let mut text: String = self
             .machines
             .iter()

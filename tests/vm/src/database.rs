@@ -19,6 +19,8 @@ pub const USER: &str = "writer";
 pub const TABLE: &str = "shop.orders";
 /// A row without an acknowledgement within this time: the connection is given up.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the table may take to be read, of a machine that boots the other one on the same processors.
+const READ: Duration = Duration::from_secs(400);
 /// Pause between rows.
 const PACE: Duration = Duration::from_millis(5);
 
@@ -74,16 +76,16 @@ impl Writer {
     pub fn check(&self) -> Result<usize> {
         // What is acknowledged while the table is read may not be in what is read.
         let acknowledged: BTreeSet<u64> = self.lock().iter().map(|(id, _)| *id).collect();
-        let output = client(&self.net, &["-e", &format!("SELECT id FROM {TABLE}")]).output()?;
-        ensure!(
-            output.status.success(),
-            "the table cannot be read: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let rows: BTreeSet<u64> = String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .filter_map(|line| line.trim().parse().ok())
-            .collect();
+        let (ask, mut said) = (format!("SELECT id FROM {TABLE}"), String::new());
+        let text = sh::wait("the table to be read", READ, || {
+            let patient = ["--connect-timeout=60", "-e", &ask];
+            let output = client(&self.net, &patient).output().ok()?;
+            said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            output.status.success().then_some(text)
+        });
+        let text = text.with_context(|| said)?;
+        let rows: BTreeSet<u64> = text.lines().filter_map(|line| line.trim().parse().ok()).collect();
         let lost: Vec<&u64> = acknowledged.difference(&rows).collect();
         ensure!(
             lost.is_empty(),

@@ -217,13 +217,18 @@ fn package(dir: &Path, prefix: &str) -> Result<PathBuf> {
     }
 }
 
-/// The service without what only a debugger reads.
+/// The service without what only a debugger reads, and what would make it another one with each change of the harness.
 fn stripped(place: &Place) -> Result<Vec<u8>> {
     let from = std::env::current_exe()?.with_file_name(beacon::PROGRAM);
     let to = place.dir().join("service");
     sh::run(
         "strip",
-        &["-o", &to.display().to_string(), &from.display().to_string()],
+        &[
+            "--remove-section=.note.gnu.build-id",
+            "-o",
+            &to.display().to_string(),
+            &from.display().to_string(),
+        ],
     )?;
     Ok(fs::read(to)?)
 }
