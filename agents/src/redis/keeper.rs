@@ -28,7 +28,7 @@ const PACE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_se
 /// told.
 const SECOND: Duration = Duration::from_secs(1);
 /// What another node answered longer ago than this says nothing about now.
-const FRESH: Duration = Duration::from_secs(3);
+pub(super) const FRESH: Duration = Duration::from_secs(3);
 
 /// Why the keeper ends.
 struct Failed(String);
@@ -345,45 +345,6 @@ impl Keeper {
             obstacle: why.to_owned(),
             ..CopyStatus::default()
         });
-    }
-
-    /// Who is the primary, for clients of Sentinel: here while it is promoted, elsewhere while it is heard.
-    fn belief(&self, view: &RolesView, now: Time) -> Believed {
-        let facts = self.state.facts();
-        let port = self.state.params.port;
-        let until = now + FRESH.max(2 * self.lease);
-        let address = |peer: &Peer| {
-            peer.addresses
-                .first()
-                .map(|address| (peer.name.clone(), *address))
-        };
-        if facts.duty == Duty::Promoted {
-            let others = facts.info.replicas.iter().filter(|replica| replica.online);
-            return Believed {
-                primary: address(&view.own).filter(|_| view.primary.as_ref() == Some(&view.own.name)),
-                until,
-                own: true,
-                replicas: others
-                    .filter_map(|replica| Some((replica.address?, replica.port)))
-                    .collect(),
-            };
-        }
-        let heard = |peer: &&Peer| {
-            self.remotes
-                .seen(&peer.name, FRESH)
-                .is_some_and(|info| info.is_master)
-                || (facts.info.link_up && follows(&facts.info, peer, port))
-        };
-        Believed {
-            primary: view.remote_primary().filter(heard).and_then(address),
-            until,
-            own: false,
-            replicas: address(&view.own)
-                .filter(|_| facts.info.link_up)
-                .map(|(_, at)| (at, port))
-                .into_iter()
-                .collect(),
-        }
     }
 }
 

@@ -10,6 +10,7 @@
 //!
 //! The process itself is started and stopped by the `systemd` or the `exec` agent.
 
+mod belief;
 mod client;
 mod copy;
 mod data;
