@@ -1,4 +1,4 @@
-//! What is done to the node on which the group is promoted, and how it is mended.
+//! What is done to the node on which the group is promoted, or to both, and how it is mended.
 
 use std::fmt;
 use std::fs;
@@ -26,21 +26,37 @@ pub enum Fault {
     Kill,
     /// The disk that holds the data is full.
     Full,
+    /// The power of both nodes goes at the same instant, and comes back for both.
+    Blackout,
 }
 
 impl Fault {
     /// All of them, in the order in which they take turns.
-    pub const ALL: [Fault; 5] = [Fault::Power, Fault::Kill, Fault::Cut, Fault::Full, Fault::Hang];
+    pub const ALL: [Fault; 6] = [
+        Fault::Power,
+        Fault::Kill,
+        Fault::Cut,
+        Fault::Full,
+        Fault::Hang,
+        Fault::Blackout,
+    ];
 
     /// By its name.
     pub fn parse(name: &str) -> Result<Fault> {
         let found = Fault::ALL.into_iter().find(|fault| fault.to_string() == name);
-        found.with_context(|| format!("there is no fault '{name}'; there are power, cut, hang, kill, full"))
+        found.with_context(|| {
+            format!("there is no fault '{name}'; there are power, cut, hang, kill, full, blackout")
+        })
     }
 
     /// True when the service may come back on the same node: nothing is wrong with that.
     pub fn may_stay(self) -> bool {
-        matches!(self, Fault::Kill | Fault::Full)
+        matches!(self, Fault::Kill | Fault::Full | Fault::Blackout)
+    }
+
+    /// True when no node is left to go on: it has to be mended first.
+    pub fn is_everywhere(self) -> bool {
+        self == Fault::Blackout
     }
 
     /// True for what has to last for some time before it is a fault at all: a server may have room left in its last block.
@@ -51,7 +67,7 @@ impl Fault {
     /// Does it to `machine`.
     pub fn strike(self, machine: &Machine, net: &Net, service: &Service) -> Result<()> {
         match self {
-            Fault::Power => machine.node().power_off(),
+            Fault::Power | Fault::Blackout => machine.node().power_off(),
             Fault::Cut => cables(machine, net, false),
             Fault::Hang => freeze(&machine.node().cgroup()?),
             Fault::Kill => {
@@ -72,7 +88,7 @@ impl Fault {
     /// Mends it. Returns when that is done; what follows from it may take longer.
     pub fn mend(self, machine: &Machine, net: &Net, service: &Service) -> Result<()> {
         match self {
-            Fault::Power => {}
+            Fault::Power | Fault::Blackout => {}
             Fault::Cut => cables(machine, net, true)?,
             Fault::Hang if machine.node().is_on() => thaw(&machine.node().cgroup()?)?,
             Fault::Hang | Fault::Kill => {}
@@ -113,6 +129,7 @@ impl fmt::Display for Fault {
             Fault::Hang => "hang",
             Fault::Kill => "kill",
             Fault::Full => "full",
+            Fault::Blackout => "blackout",
         })
     }
 }

@@ -15,7 +15,7 @@ pub const WORD: &str = "failovers";
 pub const USAGE: &str = "usage: failovers SERVICE [--times N] [--faults LIST] [--moves N] [--json] [--keep DIR]\n\n  \
   SERVICE        redis, mariadb, mysql, rabbitmq (its storage mode)\n  \
   --times N      how many faults, the kinds in turn, 5 unless said\n  \
-  --faults LIST  which kinds: power,cut,hang,kill,full (all that make sense unless said)\n  \
+  --faults LIST  which kinds: power,cut,hang,kill,full,blackout (all that make sense unless said)\n  \
   --moves N      planned switchovers before them, 3 unless said\n  \
   --json         one line of JSON on standard output at the end\n  \
   --keep DIR     write down there every write that was tried, and what the nodes say\n\n\

@@ -104,27 +104,42 @@ impl<'a> Rounds<'a> {
         Ok(())
     }
 
-    /// One fault at the node where the group is promoted.
+    /// One fault at the node where the group is promoted, or at both.
     pub fn strike(&mut self, fault: Fault) -> Result<()> {
         let (stage, service) = (self.stage, self.stage.service);
         // Of what the fault before left, nothing may count for this one.
         self.writes_go_on(self.clock.now_ms())?;
         let owner = stage.primary()?;
-        let machine = stage.cluster.machine(&owner);
+        let mut struck = vec![stage.cluster.machine(&owner)];
+        if fault.is_everywhere() {
+            struck.push(stage.cluster.other(&owner));
+        }
         let from = self.counts();
         std::thread::sleep(CALM);
         let struck_ms = self.clock.now_ms();
-        fault
-            .strike(machine, &stage.lab.net, service)
-            .with_context(|| format!("{fault} at {owner}"))?;
+        for machine in &struck {
+            fault
+                .strike(machine, &stage.lab.net, service)
+                .with_context(|| format!("{fault} at {}", machine.name))?;
+        }
         if fault.lasts() {
             std::thread::sleep(HELD);
         }
-        let gone_on = self.writes_go_on(struck_ms + CALM.as_millis() as u64);
-        fault
-            .mend(machine, &stage.lab.net, service)
-            .with_context(|| format!("mend {fault} at {owner}"))?;
-        gone_on.with_context(|| format!("after {fault} at {owner}"))?;
+        let go_on = |rounds: &Rounds| rounds.writes_go_on(struck_ms + CALM.as_millis() as u64);
+        // It is mended also when they do not go on, so that the nodes can be asked why.
+        let gone_on = if fault.is_everywhere() {
+            Ok(())
+        } else {
+            go_on(self)
+        };
+        for machine in &struck {
+            fault
+                .mend(machine, &stage.lab.net, service)
+                .with_context(|| format!("mend {fault} at {}", machine.name))?;
+        }
+        gone_on
+            .and_then(|()| go_on(self))
+            .with_context(|| format!("after {fault} at {owner}"))?;
         stage
             .whole()
             .with_context(|| format!("after {fault} at {owner} was mended"))?;
