@@ -216,6 +216,36 @@ async fn writer_waits_for_the_smaller_set(pair: &Pair) {
     assert_eq!(answer, "+OK", "alone it takes writes");
 }
 
+/// Found by counted failovers: the power of both nodes went, and the group stood still because each copy was assigned, refused and
+/// barred.
+#[tokio::test]
+async fn copies_that_were_all_restarted_can_be_promoted_once_it_was_told_what_that_may_have_cost() {
+    let Some(program) = server() else { return };
+    let mut pair = Pair::new(program, APPENDING, &[]);
+    pair.up().await;
+    let mut client = pair.client(0).await;
+    assert_eq!(client.ask("SET kept 1").await.unwrap(), "+OK");
+    for node in &mut pair.nodes {
+        node.kill();
+        node.failure().await;
+    }
+    pair.commit(None);
+    for node in &mut pair.nodes {
+        node.restart().await;
+    }
+    let first = &pair.nodes[0];
+    wait_for("it to be promotable, at some cost", || {
+        let copy = first.copy();
+        copy.obstacle.is_empty() && copy.possible_loss.contains("last second")
+    })
+    .await;
+    pair.promote(0)
+        .await
+        .expect("the cluster could know what it may have lost");
+    let mut client = pair.client(0).await;
+    assert_eq!(client.ask("EXISTS kept").await.unwrap(), ":1");
+}
+
 #[tokio::test]
 async fn a_primary_that_comes_back_empty_wipes_nobody() {
     let Some(program) = server() else { return };

@@ -55,6 +55,8 @@ pub struct Known<'a> {
     /// Why it could not take a write; empty while it could.
     pub disk: &'a str,
     pub lag_ms: Option<u64>,
+    /// What its promotion may lose was told so long ago that the cluster knows.
+    pub settled: bool,
     /// When it was last connected with its primary, in seconds before now.
     pub followed_s_ago: Option<u64>,
     pub wish: Option<InSync>,
@@ -94,6 +96,13 @@ fn is_new(view: &RolesView) -> bool {
     view.in_sync.generation == 0 && view.in_sync.nodes.is_empty()
 }
 
+/// The first generation comes with the assignment that is carried out: no set was agreed before that could know more.
+pub fn is_first(view: &RolesView) -> bool {
+    view.in_sync.generation == 1
+        && view.in_sync.nodes.len() == 1
+        && view.in_sync.nodes.contains(&view.own.name)
+}
+
 fn obstacle(known: &Known<'_>) -> String {
     let info = known.info;
     if known.promoted {
@@ -116,7 +125,12 @@ fn obstacle(known: &Known<'_>) -> String {
             "it came up empty, and {name} has {} keys: promoted, it would wipe them",
             other.keys
         ),
-        _ => known.held_back.to_owned(),
+        _ if !known.held_back.is_empty() => known.held_back.to_owned(),
+        // Else the cluster would promote it on the word of before, and the agent would have to refuse.
+        _ if !known.settled && !is_first(known.view) && !possible_loss(known).is_empty() => {
+            "its redis was started a moment ago: the cluster is told first what that may have cost".into()
+        }
+        _ => String::new(),
     }
 }
 
@@ -181,7 +195,17 @@ mod tests {
         other: Option<&Info>,
         durable: Durable,
     ) -> CopyStatus {
-        status(&Known {
+        status(&known(view, info, whole, other, durable))
+    }
+
+    fn known<'a>(
+        view: &'a RolesView,
+        info: &'a Info,
+        whole: bool,
+        other: Option<&'a Info>,
+        durable: Durable,
+    ) -> Known<'a> {
+        Known {
             info,
             view,
             promoted: false,
@@ -191,9 +215,10 @@ mod tests {
             held_back: "",
             disk: "",
             lag_ms: None,
+            settled: true,
             followed_s_ago: Some(12),
             wish: None,
-        })
+        }
     }
 
     fn copy(keys: u64, offset: u64) -> Info {
@@ -223,6 +248,28 @@ mod tests {
         assert!(
             new.obstacle.is_empty() && new.possible_loss.is_empty(),
             "nobody was promoted yet"
+        );
+    }
+
+    #[test]
+    fn what_a_restart_may_have_cost_is_told_before_it_can_be_promoted() {
+        let (view, info) = (view(&["a", "b"]), copy(7, 50));
+        let said = |durable, whole| {
+            status(&Known {
+                settled: false,
+                ..known(&view, &info, whole, None, durable)
+            })
+        };
+        let second = said(Durable::Second, false);
+        assert!(
+            second.obstacle.contains("told first") && !second.possible_loss.is_empty(),
+            "{second:?}"
+        );
+        assert_eq!(said(Durable::All, false).obstacle, "", "it cost nothing");
+        assert_eq!(
+            said(Durable::Second, true).obstacle,
+            "",
+            "it was not started anew"
         );
     }
 

@@ -315,6 +315,7 @@ impl Keeper {
                 held_back: &self.held_back,
                 disk: &self.disk.trouble,
                 lag_ms,
+                settled: facts.is_loss_known(now, self.lease),
                 followed_s_ago: link_lost.map(|lost| lost.until(now).as_secs()),
                 wish: wish.cloned(),
             });

@@ -6,10 +6,10 @@ use std::time::Duration;
 use holdfast_proto::time::Time;
 
 use super::client::Fault;
-use super::copy::Durable;
+use super::copy::{self, Durable};
 use super::info::Info;
 use super::instance::Instance;
-use super::state::{Duty, Facts, State};
+use super::state::{Duty, State};
 use super::waiting::Waiting;
 use crate::agent::{AgentContext, AgentError};
 use crate::clock;
@@ -131,26 +131,21 @@ async fn check_restarted(
     }
     let facts = state.facts();
     let alone = view.in_sync.nodes.len() == 1 && view.in_sync.nodes.contains(&view.own.name);
-    // The first generation comes with the assignment that is carried out: no set was agreed before that could know more.
-    let is_first = alone && view.in_sync.generation == 1;
-    if facts.durable == Durable::All || (alone && info.keys > 0) || is_first {
+    if facts.durable == Durable::All || (alone && info.keys > 0) || copy::is_first(view) {
         return Ok(());
     }
-    if was_told(&facts, info, view, context.lease) {
+    // A restart in place goes on under the epoch of before: it was assigned without that knowledge.
+    let anew = facts
+        .loss_told
+        .as_ref()
+        .is_some_and(|told| told.epoch < view.epoch);
+    if anew && facts.is_loss_known(clock::now(), context.lease) {
         return Ok(());
     }
     Err(AgentError::new(
         "redis here was restarted since it held all that was acknowledged, and the cluster did not know that when it decided; it \
          decides anew",
     ))
-}
-
-/// The assignment was made after it was told what may be lost: under a later epoch, and so long after that the word had
-/// arrived. A restart in place is not: it goes on under the epoch of before.
-fn was_told(facts: &Facts, info: &Info, view: &RolesView, lease: Duration) -> bool {
-    facts.loss_told.as_ref().is_some_and(|told| {
-        told.run_id == info.run_id && told.epoch < view.epoch && told.at.until(clock::now()) >= 2 * lease
-    })
 }
 
 /// A primary without anything on disk is empty after a restart of its node.

@@ -55,6 +55,12 @@ impl Facts {
     pub fn is_whole(&self) -> bool {
         !self.info.run_id.is_empty() && self.whole == self.info.run_id
     }
+
+    /// What promoting this process' copy may lose was told so long ago that the word has arrived.
+    pub fn is_loss_known(&self, now: Time, lease: Duration) -> bool {
+        let told = self.loss_told.as_ref();
+        told.is_some_and(|told| told.run_id == self.info.run_id && told.at.until(now) >= 2 * lease)
+    }
 }
 
 /// Who is believed to be the primary, for those who ask us as they would ask a Sentinel.
