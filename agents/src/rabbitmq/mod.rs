@@ -7,6 +7,7 @@
 //! resets a database.
 
 mod amqp;
+pub mod erlang;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod keeper;
