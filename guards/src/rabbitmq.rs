@@ -45,7 +45,10 @@ pub fn check(scope: &Scope, service: &Service, node: &Node<'_>, findings: &mut V
             "rabbitmq-pause-minority",
             format!("{HANDLING} = pause_minority with two brokers"),
             "one of two is no majority: when either broker fails, the other one pauses too, and nobody serves",
-            format!("write {HANDLING} = autoheal, or run a third broker on the host of the witness"),
+            format!(
+                "write {HANDLING} = autoheal (ignore where mode = \"cluster\" decides which broker goes on), or run a third broker on \
+                 the host of the witness"
+            ),
         ));
     }
 }

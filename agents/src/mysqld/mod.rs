@@ -31,7 +31,7 @@ pub mod tls;
 mod watch;
 pub mod way;
 pub mod wire;
-mod wish;
+pub(crate) mod wish;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,13 +1,17 @@
-//! The `rabbitmq` agent: one broker under a name of its own, on storage that follows the group.
+//! The `rabbitmq` agent: one broker under a name of its own, on storage that follows the group; or a broker on each node, which
+//! form a cluster.
 //!
+//! - [`cluster`]: the second of these.
 //! - [`place`]: what has to be right on a node before it is started there.
 //! - [`amqp`]: how it is looked at, without an Erlang VM for each look; [`keeper`] does it again and again.
+//! - [`erlang`]: how brokers are asked and told what AMQP has no words for, without a VM either.
 //!
-//! The process itself is started and stopped by the `systemd` or the `exec` agent. Nothing here ever removes, renames or
-//! resets a database.
+//! The process itself is started and stopped by the `systemd` or the `exec` agent. Nothing here ever removes or resets a
+//! database.
 
 mod amqp;
-pub mod erlang;
+mod cluster;
+mod erlang;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod keeper;
@@ -25,6 +29,8 @@ use crate::clock;
 pub use params::META;
 use params::{Params, Runner};
 
+/// In storage mode the broker is called the same on each node.
+const ANY_NODE: &str = "";
 /// Pause between looks at one that begins.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -32,6 +38,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 pub struct RabbitmqAgent {
     context: AgentContext,
     params: Arc<Params>,
+    /// Its name.
+    broker: String,
     /// Starts and stops the process.
     inner: Box<dyn ResourceAgent>,
     keeper: Option<JoinHandle<()>>,
@@ -44,34 +52,49 @@ pub struct RabbitmqAgent {
 pub fn build(context: AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError> {
     META.check_keys(&context.params)?;
     let params = Params::read(&context.params)?;
-    let mut inner = context.clone();
-    let inner = match &params.runner {
-        Runner::Unit(unit, _) => {
-            inner.params = [("unit".to_owned(), unit.clone())].into();
-            crate::systemd::build(inner)?
-        }
-        Runner::Command => {
-            let taken = ["command", "user", "cwd", "env"];
-            inner.params.retain(|key, _| taken.contains(&key.as_str()));
-            let env = inner.params.entry("env".to_owned()).or_default();
-            // The last word on a variable counts.
-            *env = format!("{}\nRABBITMQ_NODENAME={}", env.trim_end(), params.node_name);
-            crate::exec::build(inner)?
-        }
-    };
+    if let Some(cluster) = params.cluster.clone() {
+        return cluster::build(context, params, cluster);
+    }
+    let broker = params.broker(ANY_NODE);
+    let inner = inner(context.clone(), &params, Some(&broker))?;
     Ok(Box::new(RabbitmqAgent {
         context,
         params: Arc::new(params),
+        broker,
         inner,
         keeper: None,
     }))
+}
+
+/// What runs the process. A program is told the broker's name; a unit has it from a file.
+fn inner(
+    mut context: AgentContext,
+    params: &Params,
+    broker: Option<&str>,
+) -> Result<Box<dyn ResourceAgent>, AgentError> {
+    match &params.runner {
+        Runner::Unit(unit, _) => {
+            context.params = [("unit".to_owned(), unit.clone())].into();
+            crate::systemd::build(context)
+        }
+        Runner::Command => {
+            let taken = ["command", "user", "cwd", "env"];
+            context.params.retain(|key, _| taken.contains(&key.as_str()));
+            if let Some(broker) = broker {
+                let env = context.params.entry("env".to_owned()).or_default();
+                // The last word on a variable counts.
+                *env = format!("{}\nRABBITMQ_NODENAME={broker}", env.trim_end());
+            }
+            crate::exec::build(context)
+        }
+    }
 }
 
 impl RabbitmqAgent {
     /// Starts it, and returns when it can be used: its port opens when everything has been recovered.
     async fn begin(&mut self, deadline: Time) -> Result<(), AgentError> {
         self.leave();
-        place::check(&self.params).await?;
+        place::check(&self.params, &self.broker).await?;
         let account = self.params.account().await?;
         let before = self.inner.probe().await;
         if before != Presence::Active && keeper::look(&self.params, None).await.is_ok() {
@@ -153,7 +176,7 @@ impl ResourceAgent for RabbitmqAgent {
     }
 
     fn detail(&self) -> String {
-        format!("{}, {}", self.params.node_name, self.inner.detail())
+        format!("{}, {}", self.broker, self.inner.detail())
     }
 
     fn saved(&self) -> String {
@@ -185,6 +208,7 @@ mod tests {
                 ][..],
                 true,
             ),
+            (&[("node_name", "rabbit@{node}"), ("mode", "cluster")][..], true),
             (&[name, ("unit", "rabbitmq")][..], false),
             (&[name, ("command", "rabbitmq-server")][..], false),
             (&[name, ("password", "x")][..], false),

@@ -10,6 +10,8 @@ use crate::params::{Looks, Reader, password};
 
 /// Stands for the name of the node in `node_name`.
 const NODE: &str = "{node}";
+/// What the brokers of a cluster prove to each other that they belong together with.
+const COOKIE: &str = "/var/lib/rabbitmq/.erlang.cookie";
 
 const fn optional(name: &'static str, help: &'static str) -> ParamMeta {
     ParamMeta {
@@ -22,13 +24,29 @@ const fn optional(name: &'static str, help: &'static str) -> ParamMeta {
 /// The agent's description.
 pub const META: AgentMeta = AgentMeta {
     kind: "rabbitmq",
-    summary: "runs a RabbitMQ broker, on storage that follows the group",
+    summary: "runs a RabbitMQ broker, on storage that follows the group, or one on each node as a cluster",
     params: &[
         ParamMeta {
             name: "node_name",
             required: true,
-            help: "the broker's own name, the same wherever it runs: rabbit@NAME",
+            help: "the broker's own name: rabbit@NAME, the same wherever it runs; in cluster mode with {node} for the node's name",
         },
+        optional(
+            "mode",
+            "storage: one broker, on storage that follows the group (default); cluster: one on each node",
+        ),
+        optional(
+            "third",
+            "with mode = cluster: the name of a third broker, on the witness host (default: none)",
+        ),
+        optional(
+            "cookie_file",
+            "with mode = cluster: Erlang's cookie (default: /var/lib/rabbitmq/.erlang.cookie)",
+        ),
+        optional(
+            "epmd_port",
+            "with mode = cluster: the port of epmd (default: 4369)",
+        ),
         optional("unit", "its systemd unit (default: rabbitmq-server.service)"),
         optional(
             "command",
@@ -60,8 +78,14 @@ pub const META: AgentMeta = AgentMeta {
         ),
         optional("password_file", "file with that account's password"),
         optional("vhost", "the virtual host that the account opens (default: /)"),
-        optional("probe_interval_ms", "milliseconds between looks (default: 5000)"),
-        optional("probe_timeout_ms", "milliseconds a look may take (default: 5000)"),
+        optional(
+            "probe_interval_ms",
+            "milliseconds between looks (default: 5000, in cluster mode 1000)",
+        ),
+        optional(
+            "probe_timeout_ms",
+            "milliseconds a look may take (default: 5000, in cluster mode 2000)",
+        ),
         optional(
             "probe_failures",
             "of the last `probe_of` looks so many must fail (default: 3)",
@@ -79,11 +103,23 @@ pub enum Runner {
     Command,
 }
 
+/// What is needed to be one broker of several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// A broker on no data node.
+    pub third: Option<String>,
+    pub cookie_file: PathBuf,
+    pub epmd_port: u16,
+}
+
 /// Checked parameters.
 #[derive(Clone, Debug)]
 pub struct Params {
     pub runner: Runner,
-    pub node_name: String,
+    /// None in storage mode.
+    pub cluster: Option<Cluster>,
+    /// May have [`NODE`] in it.
+    node_name: String,
     pub data_dir: PathBuf,
     pub address: std::net::IpAddr,
     pub port: u16,
@@ -101,7 +137,8 @@ impl Params {
         let read = Reader::new(META.kind, params);
         let runner = runner(&read)?;
         let node_name = read.text("node_name").unwrap_or_default().to_owned();
-        check_node_name(&read, &node_name)?;
+        let cluster = cluster(&read)?;
+        check_node_name(&read, &node_name, cluster.is_some())?;
         let (username, password_file) = (read.text("username"), read.path("password_file")?);
         if username.is_some() != password_file.is_some() {
             return Err(read.wrong("`username` and `password_file` go together"));
@@ -115,8 +152,15 @@ impl Params {
             .parse()
             .map_err(|_| read.wrong(format!("address {address:?} is no IP address")))?;
         let millis = |key, default| read.millis(key, 100..=600_000, default);
+        // In a cluster it is the looks that find out that the other broker hangs.
+        let (interval, timeout) = if cluster.is_some() {
+            (1000, 2000)
+        } else {
+            (5000, 5000)
+        };
         Ok(Params {
             runner,
+            cluster,
             node_name,
             data_dir: read
                 .path("data_dir")?
@@ -127,15 +171,15 @@ impl Params {
             username: username.map(str::to_owned),
             password_file,
             vhost: vhost.to_owned(),
-            probe_interval: millis("probe_interval_ms", 5000)?,
-            probe_timeout: millis("probe_timeout_ms", 5000)?,
+            probe_interval: millis("probe_interval_ms", interval)?,
+            probe_timeout: millis("probe_timeout_ms", timeout)?,
             looks: read.looks()?,
         })
     }
 
-    /// The host in the broker's name.
-    pub fn host(&self) -> &str {
-        self.node_name.split_once('@').map_or("", |(_, host)| host)
+    /// The name of the broker on `node`; in storage mode it is the same on each.
+    pub fn broker(&self, node: &str) -> String {
+        self.node_name.replace(NODE, node)
     }
 
     /// Reads the account's password, so that it stands nowhere else.
@@ -151,21 +195,57 @@ impl Params {
     }
 }
 
-/// One name for all nodes: the database is found by it.
-fn check_node_name(read: &Reader, name: &str) -> Result<(), AgentError> {
+fn cluster(read: &Reader) -> Result<Option<Cluster>, AgentError> {
+    let is_cluster = read.choice("mode", &[("storage", false), ("cluster", true)])?;
+    let given = ["third", "cookie_file", "epmd_port"].into_iter();
+    let mut given = given.filter(|key| read.text(key).is_some());
+    match (is_cluster, given.next()) {
+        (false, Some(key)) => Err(read.wrong(format!("`{key}` goes with mode = \"cluster\""))),
+        (false, None) => Ok(None),
+        (true, _) => {
+            let third = read.text("third").map(str::to_owned);
+            if let Some(third) = third.as_ref().filter(|name| !is_plain_name(name)) {
+                return Err(read.wrong(format!("third {third:?} is not of the form rabbit@NAME")));
+            }
+            Ok(Some(Cluster {
+                third,
+                cookie_file: read.path("cookie_file")?.unwrap_or_else(|| COOKIE.into()),
+                epmd_port: read.port("epmd_port")?.unwrap_or(4369),
+            }))
+        }
+    }
+}
+
+/// In storage mode one name for all nodes: the database is found by it. In a cluster each broker has its own.
+fn check_node_name(read: &Reader, name: &str, is_cluster: bool) -> Result<(), AgentError> {
+    let says_node = name.contains(NODE);
+    if is_cluster && name.contains('@') && !says_node {
+        return Err(read.wrong(format!(
+            "node_name {name:?} would be the same on every node: in a cluster write rabbit@{NODE}"
+        )));
+    }
+    if !is_cluster && says_node {
+        return Err(read.wrong(format!(
+            "node_name {name:?} must be the same on every node: the broker finds its database by it"
+        )));
+    }
+    if is_plain_name(&name.replace(NODE, "n")) {
+        Ok(())
+    } else {
+        Err(read.wrong(format!("node_name {name:?} is not of the form rabbit@NAME")))
+    }
+}
+
+/// Nothing that would mean something to Erlang, or to a shell.
+fn is_plain_name(name: &str) -> bool {
     let plain = |text: &str, more: &str| {
         !text.is_empty()
             && text
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || more.contains(c))
     };
-    match name.split_once('@') {
-        Some(_) if name.contains(NODE) => Err(read.wrong(format!(
-            "node_name {name:?} must be the same on every node: the broker finds its database by it"
-        ))),
-        Some((own, host)) if plain(own, "_-") && plain(host, "_-.") && name.len() <= 255 => Ok(()),
-        _ => Err(read.wrong(format!("node_name {name:?} is not of the form rabbit@NAME"))),
-    }
+    let parts = name.split_once('@');
+    parts.is_some_and(|(own, host)| plain(own, "_-") && plain(host, "_-.")) && name.len() <= 255
 }
 
 fn runner(read: &Reader) -> Result<Runner, AgentError> {
@@ -211,19 +291,43 @@ mod tests {
             Runner::Unit("rabbitmq-server.service".into(), file)
         );
         assert_eq!(
-            (params.port, params.host(), params.vhost.as_str()),
-            (5672, "shop", "/")
+            (params.port, params.broker("n1").as_str(), params.vhost.as_str()),
+            (5672, "rabbit@shop", "/")
         );
         assert_eq!((params.looks.failures, params.looks.of), (3, 5));
     }
 
     #[test]
+    fn a_broker_of_a_cluster_has_the_name_of_its_node() {
+        let pairs = [
+            ("node_name", "rabbit@{node}"),
+            ("mode", "cluster"),
+            ("third", "rabbit@w"),
+        ];
+        let params = read(&pairs).unwrap();
+        assert_eq!(params.broker("db1"), "rabbit@db1");
+        let cluster = params.cluster.unwrap();
+        assert_eq!(
+            (cluster.third.as_deref(), cluster.epmd_port),
+            (Some("rabbit@w"), 4369)
+        );
+        assert_eq!(params.probe_interval, Duration::from_secs(1));
+    }
+
+    #[test]
     fn what_contradicts_itself_is_refused() {
-        let name = ("node_name", "rabbit@shop");
+        let (name, each) = (("node_name", "rabbit@shop"), ("node_name", "rabbit@{node}"));
         for (pairs, said) in [
             (&[][..], "not of the form"),
             (&[("node_name", "shop")][..], "not of the form"),
             (&[("node_name", "rabbit@{node}")][..], "same on every node"),
+            (
+                &[name, ("mode", "cluster")][..],
+                "in a cluster write rabbit@{node}",
+            ),
+            (&[name, ("third", "rabbit@w")][..], "goes with mode"),
+            (&[name, ("mode", "mirror")][..], "none of storage, cluster"),
+            (&[each, ("mode", "cluster"), ("third", "a'b@c")][..], "third"),
             (&[name, ("unit", "a.service"), ("command", "/b")][..], "not both"),
             (&[name, ("user", "rabbitmq")][..], "goes with `command`"),
             (

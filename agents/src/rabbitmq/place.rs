@@ -8,16 +8,25 @@ use std::path::Path;
 use super::params::{Params, Runner};
 use crate::agent::AgentError;
 
+/// What databases that were put aside are called, before their own name.
+pub const ASIDE: &str = "aside-";
 /// Longest file that is read.
 const FILE_BYTES_MAX: u64 = 256 << 10;
 
 /// Refuses, in words, what would fail late or start an empty broker.
-pub async fn check(params: &Params) -> Result<(), AgentError> {
-    resolves_here(params.host()).await?;
+pub async fn check(params: &Params, broker: &str) -> Result<(), AgentError> {
+    let host = broker.split_once('@').map_or("", |(_, host)| host);
+    resolves_here(host).await?;
     if let Runner::Unit(_, file) = &params.runner {
-        names_the_broker(file, &params.node_name).await?;
+        // What RabbitMQ calls a broker that nobody named.
+        let machine = nix::unistd::gethostname().unwrap_or_default();
+        let machine = machine.to_string_lossy();
+        let unnamed = format!("rabbit@{}", machine.split('.').next().unwrap_or_default());
+        if params.cluster.is_none() || broker != unnamed {
+            names_the_broker(file, broker).await?;
+        }
     }
-    has_no_other_database(&params.data_dir, &params.node_name).await
+    has_no_other_database(&params.data_dir, broker).await
 }
 
 /// Erlang resolves the host in the broker's name, and listens there. It must be this node, on every node: so the name
@@ -104,7 +113,7 @@ async fn has_no_other_database(folder: &Path, name: &str) -> Result<(), AgentErr
     while let Ok(Some(entry)) = entries.next_entry().await {
         let other = entry.file_name().to_string_lossy().into_owned();
         let is_database = other.contains('@') && entry.file_type().await.is_ok_and(|kind| kind.is_dir());
-        if is_database && !other.ends_with("-plugins-expand") {
+        if is_database && !other.ends_with("-plugins-expand") && !other.starts_with(ASIDE) {
             return Err(AgentError(format!(
                 "{} has a database of {other} and none of {name}: the broker would begin empty. Set node_name to {other}, \
                  or, if that one is not needed any more, move it away by hand",
@@ -164,6 +173,8 @@ mod tests {
             has_no_other_database(&path.join("absent"), "rabbit@shop").await,
             Ok(())
         );
+        assert_eq!(has_no_other_database(path, "rabbit@shop").await, Ok(()));
+        std::fs::create_dir(path.join("aside-1.rabbit@shop")).unwrap();
         assert_eq!(has_no_other_database(path, "rabbit@shop").await, Ok(()));
         std::fs::create_dir(path.join("rabbit@db1")).unwrap();
         let told = has_no_other_database(path, "rabbit@shop").await.unwrap_err().0;

@@ -216,9 +216,13 @@ pub const RESOURCE_KINDS: &[KindSpec] = &[
     KindSpec {
         kind: "rabbitmq",
         requires: Requires::Fencing,
-        roles: Roles::Never,
+        roles: Roles::When("mode", "cluster"),
         params: &[
             required("node_name", ParamForm::Text),
+            optional("mode", ParamForm::OneOf(&["storage", "cluster"])),
+            optional("third", ParamForm::Text),
+            optional("cookie_file", ParamForm::Path),
+            optional("epmd_port", ParamForm::Number(1, 65_535)),
             optional("unit", ParamForm::Unit),
             optional("command", ParamForm::Command),
             optional("user", ParamForm::User),

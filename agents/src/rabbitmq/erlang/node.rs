@@ -129,23 +129,8 @@ impl Node {
         })
     }
 
-    /// Calls `module:function(arguments...)`. After an error the connection is of no use any more, unless the call itself
-    /// [`Fault::Failed`].
-    ///
-    /// # Errors
-    /// See [`Fault`].
-    pub async fn call(
-        &mut self,
-        module: &str,
-        function: &str,
-        arguments: Vec<Term>,
-        limit: Duration,
-    ) -> Result<Term, Fault> {
-        let attempt = self.ask(module, function, arguments);
-        timeout(limit, attempt).await.unwrap_or(Err(Fault::Silent(limit)))
-    }
-
-    /// Evaluates Erlang expressions there: the value of the last one.
+    /// Evaluates Erlang expressions there: the value of the last one. After an error the connection is of no use any more, unless
+    /// the expressions themselves [`Fault::Failed`].
     ///
     /// # Errors
     /// See [`Fault`].
@@ -460,7 +445,7 @@ mod tests {
     async fn functions_of_a_real_node_are_called() {
         let Some(erlang) = erlang() else { return };
         let mut node = connected(&erlang.site).await;
-        let own = node.call("erlang", "node", vec![], LIMIT).await;
+        let own = node.eval("node().", LIMIT).await;
         assert_eq!(own, Ok(Term::atom("shop@localhost")));
         let sum = "X = [1, 2, 3], {lists:sum(X), self() =/= x, nodes(hidden)}.";
         for _ in 0..2 {

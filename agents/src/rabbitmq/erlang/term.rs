@@ -436,7 +436,7 @@ mod tests {
         ] {
             assert_eq!(decode(bytes), None, "{bytes:?}");
         }
-        let deep = vec![104, 1].repeat(100_000);
+        let deep = [104, 1].repeat(100_000);
         assert_eq!(decode(&deep), None);
     }
 }

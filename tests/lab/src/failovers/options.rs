@@ -13,7 +13,7 @@ pub const WORD: &str = "failovers";
 
 /// What can be said, with examples.
 pub const USAGE: &str = "usage: failovers SERVICE [--times N] [--faults LIST] [--moves N] [--json] [--keep DIR]\n\n  \
-  SERVICE        redis, mariadb, mysql, rabbitmq (its storage mode)\n  \
+  SERVICE        redis, mariadb, mysql, rabbitmq (its storage mode), rabbitmq-cluster\n  \
   --times N      how many faults, the kinds in turn, 5 unless said\n  \
   --faults LIST  which kinds: power,cut,hang,kill,full,blackout (all that make sense unless said)\n  \
   --moves N      planned switchovers before them, 3 unless said\n  \

@@ -34,7 +34,8 @@ impl<'a> Rounds<'a> {
     pub fn start(stage: &'a Stage, report: &'a mut Report) -> Result<Rounds<'a>> {
         let clock = Clock::start();
         let mut targets = vec![(Target::Vip, stage.vip()?)];
-        let alone = stage.service.copies == Copies::Shared;
+        // Where no second primary can be, or each node takes writes, there is none to be found.
+        let alone = stage.service.copies != Copies::Replica;
         for (machine, place) in stage.data().iter().zip(0..).filter(|_| !alone) {
             targets.push((Target::Node(machine.name.clone()), stage.own(place)?));
         }

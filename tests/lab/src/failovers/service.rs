@@ -15,6 +15,8 @@ pub enum Copies {
     /// On storage that both nodes see; the group mounts it where it runs. There is no DRBD here, so it is a folder of this
     /// machine that both nodes have: what was written before a power cut is there whether it was synced or not.
     Shared,
+    /// On each node, and each takes writes, which are on both before they are acknowledged.
+    Cluster,
 }
 
 /// A service that runs on one of two nodes, or is promoted there.
@@ -130,6 +132,22 @@ const SERVICES: &[Service] = &[
         sentinel: None,
         store: |at| Box::new(rabbitmq::Rabbitmq::new(at, "classic")),
     },
+    Service {
+        name: "rabbitmq-cluster",
+        port: 5672,
+        pid: "pidof -s beam.smp",
+        copies: Copies::Cluster,
+        programs: None,
+        data: "/var/lib/rabbitmq",
+        prepare: "failovers-rabbitmq-cluster",
+        log: "tail -n 120 /var/log/rabbitmq/*.log",
+        resource: "type = \"rabbitmq\"\nmode = \"cluster\"\nnode_name = \"rabbit@{node}\"\nprobe_timeout = \"1s\"\n",
+        create: "",
+        binds: |_| true,
+        faults: &BROKER_FAULTS,
+        sentinel: None,
+        store: |at| Box::new(rabbitmq::Rabbitmq::new(at, "quorum")),
+    },
 ];
 
 /// The service called `name`.
@@ -146,22 +164,28 @@ impl Service {
     /// Where the nodes have the disk from the start.
     pub fn bound(&self) -> &'static str {
         match self.copies {
-            Copies::Replica => self.data,
+            Copies::Replica | Copies::Cluster => self.data,
             Copies::Shared => SHARED,
         }
     }
 
     /// Its group in the configuration.
     pub fn group(&self) -> String {
+        // The other broker runs already: it is there sooner than the same one again.
+        let settings = if self.copies == Copies::Cluster {
+            "max_restarts = 0\n"
+        } else {
+            ""
+        };
         let storage = match self.copies {
-            Copies::Replica => String::new(),
+            Copies::Replica | Copies::Cluster => String::new(),
             Copies::Shared => format!(
                 "[[group.resource]]\nname = \"fs\"\ntype = \"filesystem\"\ndevice = \"{SHARED}\"\npath = \"{}\"\n\n",
                 self.data
             ),
         };
         format!(
-            "[[group]]\nname = \"{0}\"\nprefer = [\"n1\"]\n\n{storage}[[group.resource]]\nname = \"{0}\"\n{1}\n\
+            "[[group]]\nname = \"{0}\"\nprefer = [\"n1\"]\n{settings}\n{storage}[[group.resource]]\nname = \"{0}\"\n{1}\n\
              [[group.resource]]\nname = \"vip\"\ntype = \"vip\"\naddress = \"{FAILOVER_VIP}/24\"\n",
             self.name, self.resource
         )

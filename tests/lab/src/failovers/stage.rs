@@ -53,7 +53,7 @@ impl Stage {
             let mut fittings = Fittings::default();
             if name != "witness" {
                 let disk = match service.copies {
-                    Copies::Replica => disk(&dir, name)?,
+                    Copies::Replica | Copies::Cluster => disk(&dir, name)?,
                     Copies::Shared if dir.join("shared.data").exists() => dir.join("shared.data"),
                     Copies::Shared => disk(&dir, "shared")?,
                 };
@@ -182,7 +182,7 @@ impl Stage {
     /// All that the primary has, and that the other copy has the same.
     pub fn read_back(&self) -> Result<Vec<u64>> {
         let primary = self.read_primary()?;
-        if self.service.copies == Copies::Shared {
+        if self.service.copies != Copies::Replica {
             return Ok(primary);
         }
         for place in 0..2 {

@@ -113,7 +113,7 @@ pub fn queue(name: &str, kind: &str) -> Vec<u8> {
     [&[0, 0], short(name).as_slice(), &[0b10], &long(&table)].concat()
 }
 
-/// Everything that is in the queue `name`, to be acknowledged never.
+/// Everything that is in the queue `name`, to be acknowledged.
 #[must_use]
 pub fn consume(name: &str) -> Vec<u8> {
     [
@@ -124,6 +124,20 @@ pub fn consume(name: &str) -> Vec<u8> {
         &long(&[]),
     ]
     .concat()
+}
+
+/// The number of a delivered message on its channel.
+pub fn tag(delivered: &[u8]) -> io::Result<u64> {
+    let consumer = usize::from(*delivered.first().ok_or_else(|| odd("an empty delivery"))?);
+    let tag = delivered.get(1 + consumer..9 + consumer);
+    let tag = tag.ok_or_else(|| odd("half a delivery"))?;
+    Ok(tag.iter().fold(0, |tag, byte| tag << 8 | u64::from(*byte)))
+}
+
+/// The message with that number is done with, and all before it.
+#[must_use]
+pub fn done(tag: u64) -> Vec<u8> {
+    [&tag.to_be_bytes()[..], &[1]].concat()
 }
 
 /// Who one is.
@@ -207,6 +221,8 @@ mod tests {
         assert!(read(&mut &b"AMQP\x00\x00\x09\x01"[..]).is_err());
         assert_eq!(count(&[1, b'q', 0, 0, 1, 0]).unwrap(), 256);
         assert!(count(&[9, 0]).is_err());
+        assert_eq!(tag(&[1, b'r', 0, 0, 0, 0, 0, 0, 1, 0]).unwrap(), 256);
+        assert!(tag(&[1, b'r', 0]).is_err());
         assert_eq!(closing(&[1, 2, 2, b'n', b'o']), "no");
     }
 }

@@ -16,6 +16,9 @@ const USER: &str = "guest";
 /// While everything is read, so long without a message and there is none left.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// So many messages are acknowledged at once; a quorum queue gives out 2000 at most that are not.
+const BATCH: u64 = 500;
+
 /// A client with one connection, made anew after every error.
 #[derive(Debug)]
 pub struct Rabbitmq {
@@ -23,6 +26,8 @@ pub struct Rabbitmq {
     /// `classic` or `quorum`.
     kind: &'static str,
     connection: Option<Connection>,
+    /// What was read, also when the reading broke off: it is not in the queue any more.
+    read: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -42,6 +47,7 @@ impl Rabbitmq {
             at,
             kind,
             connection: None,
+            read: Vec::new(),
         }
     }
 
@@ -72,11 +78,12 @@ impl Store for Rabbitmq {
         }
     }
 
-    /// Nothing is acknowledged, so everything is in the queue again afterwards.
+    /// Consumes the queue: it is empty afterwards.
     fn read_all(&mut self) -> io::Result<Vec<u64>> {
         self.connection = None;
         let mut connection = Connection::open(self.at, self.kind)?;
-        connection.read_all()
+        connection.read_all(&mut self.read)?;
+        Ok(self.read.clone())
     }
 }
 
@@ -134,27 +141,32 @@ impl Connection {
         }
     }
 
-    fn read_all(&mut self) -> io::Result<Vec<u64>> {
+    fn read_all(&mut self, found: &mut Vec<u64>) -> io::Result<()> {
         self.stream.get_ref().set_read_timeout(Some(SILENCE))?;
         self.say(CHANNEL, amqp::BASIC_CONSUME, &amqp::consume(QUEUE))?;
         self.expect(amqp::BASIC_CONSUME_OK)?;
-        let mut found = Vec::new();
+        let (mut tag, mut came) = (0, 0);
         loop {
             match amqp::read(&mut self.stream) {
+                Ok(Frame::Method(amqp::BASIC_DELIVER, arguments)) => tag = amqp::tag(&arguments)?,
                 Ok(Frame::Body(text)) => {
                     let text = String::from_utf8_lossy(&text).into_owned();
                     found.push(text.parse().map_err(|_| odd(format!("message '{text}'")))?);
+                    came += 1;
+                    if tag % BATCH == 0 {
+                        self.say(CHANNEL, amqp::BASIC_ACK, &amqp::done(tag))?;
+                    }
                 }
-                Ok(Frame::Header(_) | Frame::Method(amqp::BASIC_DELIVER, _)) => {}
+                Ok(Frame::Header(_)) => {}
                 Ok(Frame::Method(id, arguments)) => return Err(unexpected(id, &arguments)),
                 Err(error) if is_silence(&error) => break,
                 Err(error) => return Err(error),
             }
         }
-        if found.len() < self.count as usize {
-            return Err(odd(format!("{} of {} messages came", found.len(), self.count)));
+        if came < self.count {
+            return Err(odd(format!("{came} of {} messages came", self.count)));
         }
-        Ok(found)
+        Ok(())
     }
 
     fn say(&mut self, channel: u16, id: Id, arguments: &[u8]) -> io::Result<()> {

@@ -1,0 +1,113 @@
+//! The broker's process: a unit, or a program that is told its name.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use holdfast_proto::time::Time;
+
+use crate::agent::{AgentContext, AgentError, Cutter, Presence, ResourceAgent};
+use crate::rabbitmq::inner;
+use crate::rabbitmq::params::Params;
+
+/// One process.
+pub struct Process {
+    /// Starts, stops, kills, freezes; and reports an end that nobody asked for.
+    pub agent: Box<dyn ResourceAgent>,
+    /// It was started, or found running, by this agent. If it does not run any more, it ended by itself.
+    pub was_up: bool,
+    /// Its end is reported by the agent that runs it.
+    pub is_watched: bool,
+    context: AgentContext,
+    saved: PathBuf,
+    /// What freezes or kills it, for the thread that enforces permits.
+    halt: Arc<Mutex<Option<Cutter>>>,
+}
+
+impl Process {
+    /// Takes over what an earlier had-agentd started, if it still runs.
+    ///
+    /// # Errors
+    /// Parameters that are wrong.
+    pub fn build(context: &AgentContext, params: &Params) -> Result<Process, AgentError> {
+        let saved = context
+            .state_dir
+            .join(format!("{}.{}.rabbitmq", context.group, context.resource));
+        let mut own = context.clone();
+        own.saved = std::fs::read_to_string(&saved).unwrap_or_default();
+        let agent = inner(own, params, None)?;
+        let halt = Arc::new(Mutex::new(agent.halter()));
+        Ok(Process {
+            agent,
+            was_up: false,
+            is_watched: false,
+            context: context.clone(),
+            saved,
+            halt,
+        })
+    }
+
+    /// Halts whichever process is the newest.
+    #[must_use]
+    pub fn halter(&self) -> Cutter {
+        let halt = Arc::clone(&self.halt);
+        Arc::new(move || {
+            let current = halt.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            current.map_or(Ok(()), |halt| halt())
+        })
+    }
+
+    /// Nothing of it runs.
+    pub async fn is_down(&mut self) -> bool {
+        self.agent.probe().await == Presence::Inactive
+    }
+
+    /// Starts it as `broker`. A unit is there when its broker has recovered everything; a program at once.
+    ///
+    /// # Errors
+    /// It did not start.
+    pub async fn launch(&mut self, params: &Params, broker: &str, deadline: Time) -> Result<(), AgentError> {
+        let mut fresh = self.context.clone();
+        fresh.saved = String::new();
+        self.agent = inner(fresh, params, Some(broker))?;
+        *self.halt.lock().unwrap_or_else(PoisonError::into_inner) = self.agent.halter();
+        self.is_watched = false;
+        self.agent.start(deadline).await?;
+        self.was_up = true;
+        self.is_watched = true;
+        let saved = self.agent.saved();
+        tokio::fs::write(&self.saved, saved)
+            .await
+            .map_err(|error| AgentError(format!("{}: {error}", self.saved.display())))
+    }
+
+    /// It runs: from here on its end is noticed. A start that was cut short by a promotion left that out.
+    ///
+    /// # Errors
+    /// It cannot be watched.
+    pub async fn found_running(&mut self) -> Result<(), AgentError> {
+        if !self.is_watched {
+            self.agent.adopt().await?;
+            self.is_watched = true;
+        }
+        self.was_up = true;
+        Ok(())
+    }
+
+    /// Nobody is to be told when it ends.
+    pub fn forget(&mut self) {
+        self.was_up = false;
+        self.is_watched = false;
+    }
+
+    /// Ends it, if need be by force.
+    ///
+    /// # Errors
+    /// Something of it still runs.
+    pub async fn end(&mut self, deadline: Time) -> Result<(), AgentError> {
+        self.forget();
+        if self.agent.stop(deadline).await.is_ok() {
+            return Ok(());
+        }
+        self.agent.kill(deadline).await
+    }
+}
