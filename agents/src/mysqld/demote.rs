@@ -13,6 +13,7 @@ use super::site::{self, Site};
 use crate::agent::AgentError;
 use crate::clock;
 use crate::roles::Peer;
+use crate::room;
 
 /// Statements that run get so long to end by themselves once nobody new may write.
 const GRACE: Duration = Duration::from_millis(150);
@@ -25,6 +26,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// # Errors
 /// A commit waits for a replica that does not answer, or the server does not do what it is told: then it has to be killed.
 pub async fn demote(site: &Site, toward: Option<&Peer>, deadline: Time) -> Result<(), AgentError> {
+    if let Some(fault) = room::fault(&site.params.datadir).await {
+        // A commit that waits for room cannot be ended without being done: it would be seen here and nowhere else. The kill that follows
+        // takes nothing that was acknowledged, because that is on the other node, and the next start cuts off the rest.
+        return Err(AgentError(format!("cannot be demoted: {fault}")));
+    }
     let mut writer = site.local().await?;
     let mut killer = site.local().await?;
     let begun = clock::now();

@@ -18,6 +18,7 @@ use super::watch::{Health, Reserved};
 use super::wish::Wishes;
 use crate::clock;
 use crate::roles::{CopyStatus, RolesView};
+use crate::room;
 
 /// Pause between looks.
 const TICK: Duration = Duration::from_millis(200);
@@ -71,9 +72,18 @@ pub async fn run(site: Arc<Site>) {
         }
         if outcome.is_err() || judged.until(clock::now()) >= site.params.probing.interval {
             judged = clock::now();
-            if let Some(reason) = health.judge(outcome, &site.params, &site.events).await {
+            if let Some(reason) = health.silence(outcome, &site.events) {
                 site.events.failed(reason);
                 return;
+            }
+            match room::fault(&site.params.datadir).await {
+                // Nothing is to be had from another start here, and clients wait.
+                Some(reason) if lead.is_replaceable() => site.events.give_way(reason),
+                Some(reason) => {
+                    site.events.failed(reason);
+                    return;
+                }
+                None => {}
             }
         }
         tokio::select! {
@@ -122,6 +132,11 @@ impl Lead {
         let since = if stuck { self.progress.1 } else { now };
         self.gone_since = Some(self.gone_since.map_or(since, |before| before.min(since)));
         false
+    }
+
+    /// Another node has all that was acknowledged, and follows: the cluster may promote it.
+    fn is_replaceable(&self) -> bool {
+        self.gone_since.is_none() && self.site.view().waits_for_others()
     }
 
     fn warn(&mut self, kind: &'static str, text: &str) {

@@ -42,6 +42,7 @@ use tokio::task::JoinHandle;
 use crate::agent::{Action, AgentContext, AgentError, Cutter, Presence, ResourceAgent};
 use crate::clock;
 use crate::roles::{CopyStatus, Peer};
+use crate::room;
 use inner::Inner;
 pub use params::META;
 use params::{Mode, Params};
@@ -111,6 +112,10 @@ impl MysqldAgent {
         self.inner.end.forget();
         self.forget_copy();
         if let Some(site) = self.site.clone() {
+            // Such a server does not come up, and takes long to say so.
+            if let Some(reason) = room::fault(&self.params.datadir).await {
+                return Err(AgentError(format!("the server is not started: {reason}")));
+            }
             self.rewind(&site, deadline).await?;
         }
         self.seen.say("starting");

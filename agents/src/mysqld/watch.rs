@@ -94,13 +94,21 @@ impl Health {
         }
     }
 
-    /// Takes the outcome of a probe in. Some: the server failed, and why.
+    /// Takes the outcome of a probe in. Some: the server failed, and why; a disk that takes no more is such a reason.
     pub async fn judge(
         &mut self,
         outcome: Result<(), SqlError>,
         params: &Params,
         events: &EventSink,
     ) -> Option<String> {
+        match self.silence(outcome, events) {
+            Some(reason) => Some(reason),
+            None => room::fault(&params.datadir).await,
+        }
+    }
+
+    /// Takes the outcome of a probe in. Some: the server does not answer.
+    pub fn silence(&mut self, outcome: Result<(), SqlError>, events: &EventSink) -> Option<String> {
         let full = outcome
             .as_ref()
             .is_err_and(|error| error.code() == Some(TOO_MANY));
@@ -119,7 +127,7 @@ impl Health {
                 "the server does not answer: {failed} of the last {of} probes failed: {reason}{load}"
             ));
         }
-        room::fault(&params.datadir).await
+        None
     }
 }
 

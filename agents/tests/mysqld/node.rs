@@ -169,6 +169,14 @@ impl Node {
         }
     }
 
+    /// Waits until the agent says that another node should be the primary.
+    pub async fn gives_way(&mut self) -> String {
+        match tokio::time::timeout(PATIENCE, self.failures.recv()).await {
+            Ok(Some((_, AgentEvent::GiveWay(reason)))) => reason,
+            other => panic!("{}: it does not give way but {other:?}", self.name),
+        }
+    }
+
     pub fn has_failed(&mut self) -> Option<String> {
         match self.failures.try_recv() {
             Ok((_, AgentEvent::Failed(reason))) => Some(reason),

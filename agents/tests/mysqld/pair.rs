@@ -59,7 +59,12 @@ fn options(kind: &Kind) -> Vec<String> {
 
 impl Pair {
     pub fn new(kind: &Kind, params: &[(&str, &str)]) -> Pair {
-        Self::with(kind, params, &[])
+        Self::with(kind, params, &[], &[])
+    }
+
+    /// The disk of `a` is the one of this folder.
+    pub fn with_disk_of_a(kind: &Kind, folder: &str) -> Pair {
+        Self::with(kind, &[("private_link", "true")], &[], &[("datadir", folder)])
     }
 
     pub fn with_certificates(kind: &Kind, certificates: &Certificates) -> Pair {
@@ -70,17 +75,18 @@ impl Pair {
             format!("--ssl-key={key}"),
         ];
         let params = [("tls_ca", &*ca), ("tls_cert", &*cert), ("tls_key", &*key)];
-        Self::with(kind, &params, &options)
+        Self::with(kind, &params, &options, &[])
     }
 
-    fn with(kind: &Kind, params: &[(&str, &str)], more: &[String]) -> Pair {
+    fn with(kind: &Kind, params: &[(&str, &str)], more: &[String], of_a: &[(&str, &str)]) -> Pair {
         let addresses: [IpAddr; 2] = [A, B].map(|text| text.parse().unwrap());
         let port = free_port(&addresses);
         let mut all = vec![("mode", "replication"), ("probe_interval_ms", "500")];
         all.extend(params);
         let options = [&options(kind)[..], more].concat();
-        let node = |name, address| Node::new(name, kind, address, port, &options, &all);
-        let (a, b) = (node("a", addresses[0]), node("b", addresses[1]));
+        let b = Node::new("b", kind, addresses[1], port, &options, &all);
+        all.extend(of_a);
+        let a = Node::new("a", kind, addresses[0], port, &options, &all);
         let agreed = Arc::new(Mutex::new(Agreed {
             listens: true,
             ..Agreed::default()

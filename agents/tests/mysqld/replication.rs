@@ -10,6 +10,7 @@ use crate::certificates::Certificates;
 use crate::node::{LEASE, PATIENCE, deadline, until};
 use crate::pair::{Load, Pair, lacks};
 use crate::server::kinds;
+use crate::storage::Mount;
 
 const NONE: [u64; 0] = [];
 const PRIVATE: &[(&str, &str)] = &[("private_link", "true")];
@@ -283,6 +284,32 @@ async fn a_primary_that_is_restarted_in_place_waits_for_nobody() {
         pair.a.stop().await;
         pair.a.start().await.unwrap();
         pair.a.agent.promote(deadline(PATIENCE)).await.unwrap();
+        pair.until_in_sync(&["a", "b"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_primary_without_room_gives_way_and_comes_back_when_there_is_some() {
+    for kind in kinds() {
+        let Some(mount) = Mount::new() else {
+            eprintln!("not run: nothing can be mounted here");
+            return;
+        };
+        let mut pair = Pair::with_disk_of_a(&kind, &mount.0.path().display().to_string());
+        pair.begin().await;
+        let ballast = mount.0.path().join("full");
+        std::fs::write(&ballast, vec![0; 7 << 19]).unwrap();
+        let reason = pair.a.gives_way().await;
+        assert!(reason.starts_with("the disk is full"), "{reason}");
+        // What the runner does with a demotion that fails.
+        let refused = pair.a.agent.demote(None, deadline(PATIENCE)).await.unwrap_err();
+        assert!(refused.0.contains("the disk is full"), "{refused}");
+        pair.a.agent.kill(deadline(PATIENCE)).await.unwrap();
+        pair.promote("b", true).await.unwrap();
+        let refused = pair.a.start().await.unwrap_err();
+        assert!(refused.0.contains("the disk is full"), "{refused}");
+        std::fs::remove_file(ballast).unwrap();
+        pair.a.start().await.unwrap();
         pair.until_in_sync(&["a", "b"]).await;
     }
 }

@@ -104,10 +104,10 @@ async fn what_may_not_run_any_more_is_halted_at_once() {
 }
 
 /// A small file system of its own.
-struct Mount(tempfile::TempDir);
+pub struct Mount(pub tempfile::TempDir);
 
 impl Mount {
-    fn new() -> Option<Mount> {
+    pub fn new() -> Option<Mount> {
         let folder = tempfile::tempdir().unwrap();
         let options = nix::mount::MsFlags::empty();
         nix::mount::mount(
