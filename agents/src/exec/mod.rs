@@ -205,6 +205,9 @@ impl ExecAgent {
                 _ => saved.members.list(),
             };
             if left.is_empty() {
+                // It may have ended since the look above. Its number would count as a process for ever: a server finds it in its lock
+                // file, and does not start.
+                process::reap(saved.pid);
                 self.saved = None;
                 self.halt.release();
                 saved.members.remove();
@@ -336,5 +339,37 @@ fn names(pids: &[i32]) -> String {
         shown.join(", ")
     } else {
         format!("{} and {more} more", shown.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_left_of_a_program_that_was_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut context = crate::agent::tests::context();
+        context.state_dir = folder.path().to_owned();
+        context.params = BTreeMap::from([("command".to_owned(), "/bin/sleep\n600".to_owned())]);
+        let mut agent = build(context).unwrap();
+        let deadline = || clock::now() + Duration::from_secs(60);
+        // It ends between one look and the next, or before, or after: so more than once.
+        for round in 0..40 {
+            agent.start(deadline()).await.unwrap();
+            let saved: Saved = serde_json::from_str(&agent.saved()).unwrap();
+            if round % 2 == 0 {
+                agent.kill(deadline()).await.unwrap();
+            } else {
+                agent.stop(deadline()).await.unwrap();
+            }
+            assert!(
+                process::stat(saved.pid).is_none(),
+                "a zombie is left in round {round}"
+            );
+        }
     }
 }
