@@ -8,21 +8,45 @@ use tokio::time::timeout;
 
 /// Less room than this on the data's file system is none: what is written next no longer fits.
 const ROOM_BYTES_MIN: u64 = 1 << 20;
+/// A disk that was full needs so much before a server is started on it: MySQL takes 12 MiB at once for temporary tables, and
+/// what its end gave back would be gone again.
+const ROOM_AFTER_FULL_BYTES: u64 = 16 << 20;
 /// How long a look at a file system may take; a device that hangs is told by the service's own silence.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why nothing can be written to the file system of `folder`. None: it can, or it could not be looked at.
 pub async fn fault(folder: &Path) -> Option<String> {
+    let (left, read_only) = left(folder).await?;
+    let folder = folder.display();
+    if read_only {
+        return Some(format!("the file system of {folder} is mounted read-only"));
+    }
+    (left < ROOM_BYTES_MIN).then(|| format!("the disk is full: {left} bytes are left on that of {folder}"))
+}
+
+/// Why nothing is to be started there that may wait for room instead of failing. `was_full`: as it was when the last one
+/// ended.
+pub async fn start_fault(folder: &Path, was_full: bool) -> Option<String> {
+    if let Some(fault) = fault(folder).await {
+        return Some(fault);
+    }
+    let (left, _) = left(folder).await?;
+    (was_full && left < ROOM_AFTER_FULL_BYTES).then(|| {
+        let folder = folder.display();
+        format!(
+            "the disk was full: {left} bytes are left on that of {folder} now, and a server is started there again with \
+             {ROOM_AFTER_FULL_BYTES}"
+        )
+    })
+}
+
+/// Bytes that are left, and whether it is mounted read-only.
+pub async fn left(folder: &Path) -> Option<(u64, bool)> {
     let folder: PathBuf = folder.to_owned();
     let look = tokio::task::spawn_blocking(move || {
         let found = statvfs(&folder).ok()?;
-        let folder = folder.display();
-        if found.flags().contains(FsFlags::ST_RDONLY) {
-            return Some(format!("the file system of {folder} is mounted read-only"));
-        }
-        let room = found.blocks_available().saturating_mul(found.fragment_size());
-        (room < ROOM_BYTES_MIN)
-            .then(|| format!("the disk is full: {room} bytes are left on that of {folder}"))
+        let left = found.blocks_available().saturating_mul(found.fragment_size());
+        Some((left, found.flags().contains(FsFlags::ST_RDONLY)))
     });
     timeout(LOOK_LIMIT, look).await.ok()?.ok()?
 }

@@ -4,6 +4,7 @@ mod cluster;
 mod drbd;
 mod galera;
 mod job;
+mod mysqld;
 mod sbd;
 mod window;
 
@@ -16,6 +17,7 @@ pub use self::cluster::{ClusterCommand, InitArgs, JoinArgs, Places, ProfileName}
 pub use self::drbd::{DrbdArgs, DrbdCommand, ResolveArgs};
 pub use self::galera::{BootstrapArgs, GaleraCommand};
 pub use self::job::JobCommand;
+pub use self::mysqld::{MysqldCommand, SeedArgs};
 pub use self::sbd::{CreateArgs, CreateWitnessArgs, DiskArgs, MessageArgs, SbdArgs, SbdCommand};
 pub use self::window::Window;
 use crate::demo::DemoArgs;
@@ -139,6 +141,9 @@ keeps them.")]
     /// Where the copies of a Galera cluster are, and founding it once
     #[command(subcommand)]
     Galera(GaleraCommand),
+    /// Fetch a replica of MariaDB or MySQL anew from its primary
+    #[command(subcommand)]
+    Mysqld(MysqldCommand),
     /// Check, show and change the configuration
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -21,6 +21,7 @@ pub mod frame;
 pub mod ids;
 pub mod job;
 pub mod markup;
+pub mod mysqld;
 pub mod ocf;
 pub mod operator;
 pub mod peer;

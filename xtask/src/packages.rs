@@ -35,6 +35,7 @@ pub const UNIT: &[Need] = &[
     ("wsrep_sst_rsync", "mariadb-server"),
     ("rsync", "rsync"),
     ("mariadb-binlog", "mariadb-client-core"),
+    ("mariadb-backup", "mariadb-backup"),
     ("redis-server", "redis-server"),
     (
         "/usr/lib/python3/dist-packages/redis/sentinel.py",

@@ -6,6 +6,7 @@ use super::client::{Client, SqlError, quote};
 use super::diverged;
 use super::gtid::Gtids;
 use super::mark;
+use super::seed;
 use super::semi_sync;
 use super::site::{self, Site};
 use super::status::Status;
@@ -42,6 +43,9 @@ pub async fn attach(
         Err(error) => return Ok(Attached::Waits(format!("cannot ask {name} what it has: {error}"))),
     };
     let own = site::applied(client).await?;
+    if seed::is_requested(site) && promoted {
+        return seed::obey(site, client, primary, (&own, &theirs)).await;
+    }
     if !theirs.contains(&own) {
         if !promoted {
             // It may still be applying what it received from here.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::attach::Attached;
 use super::client::{Client, SqlError};
-use super::clone;
 use super::gtid::{Extra, Gtids};
 use super::params::Rejoin;
+use super::seed;
 use super::site::Site;
 use crate::roles::Peer;
 
@@ -64,11 +64,7 @@ async fn clone_or(
         _ if !site.is_dispensable() => {
             "this copy is still counted on, so nothing of it is thrown away; it is cloned anew once it is not"
         }
-        _ if client.server().mariadb => {
-            "they were committed here, so the server cannot take them back: seed this node anew from the primary with mariadb-backup \
-             (docs/agents/mysqld.md)"
-        }
-        _ => return clone::clone(site, client, primary, what, extra).await,
+        _ => return seed::anew(site, client, primary, what, extra).await,
     };
     Ok(Attached::Diverged(format!("{what}; {remedy}")))
 }

@@ -10,6 +10,7 @@ use super::client::{Client, SqlError};
 use super::gtid::Gtids;
 use super::hold;
 use super::mark;
+use super::seed;
 use super::semi_sync;
 use super::site::{self, Site};
 use super::status::Status;
@@ -107,14 +108,16 @@ impl Follower {
         }
         let mut status = Status::read(client).await?;
         if let Some(primary) = view.remote_primary() {
-            let follows = status.as_ref().is_some_and(|status| {
-                self.site
-                    .address(primary)
-                    .is_some_and(|address| status.host == address.to_string())
-                    && status.port == self.site.params.port
-                    && status.receiver_runs
-                    && status.receive_error.0 != attach::FATAL_READ
-            });
+            let asked = seed::is_requested(&self.site);
+            let follows = !asked
+                && status.as_ref().is_some_and(|status| {
+                    self.site
+                        .address(primary)
+                        .is_some_and(|address| status.host == address.to_string())
+                        && status.port == self.site.params.port
+                        && status.receiver_runs
+                        && status.receive_error.0 != attach::FATAL_READ
+                });
             let due = self.attach_at.is_none_or(|at| clock::now() >= at);
             if !follows && due {
                 self.attach(client, primary, status.as_ref()).await?;

@@ -1,5 +1,8 @@
 //! What a server must be before it is shown to anybody in replication mode: it takes no writes, and can replicate.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use super::client::{Client, SqlError};
 use super::semi_sync;
 use super::sessions;
@@ -8,6 +11,10 @@ use crate::agent::AgentError;
 
 /// Seconds without a word of the primary after which a replica connects anew.
 const NET_TIMEOUT_S: u32 = 10;
+/// So many looks at sessions that are to end ...
+const LOOKS: u32 = 3;
+/// ... with this pause.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Makes it read-only first, then sets what replication needs.
 ///
@@ -114,6 +121,8 @@ async fn settings(client: &mut Client, site: &Site) -> Result<(), SqlError> {
             .run(&format!("SET SESSION server_id={}", own.id))
             .await
             .or_else(absent)?;
+        site.renumbered.store(true, Ordering::SeqCst);
+        end_old_numbers(client, site).await?;
     }
     if site.params.durable {
         // With less a power cut takes what was acknowledged while no other node was waited for.
@@ -137,6 +146,20 @@ async fn settings(client: &mut Client, site: &Site) -> Result<(), SqlError> {
     // Nobody is acknowledged to here: a replica that waited for replicas of its own would stand still.
     semi_sync::wait_for_nobody(client).await?;
     semi_sync::acknowledge(client, true).await
+}
+
+/// Ends the sessions that began before the server had its own number: each keeps the one of its beginning, and a replica drops
+/// all that comes under its own number, while it acknowledges it. Several times, and again before a promotion: a session that is
+/// just being made is not listed yet. The server is read-only, and what was killed begins no statement any more.
+///
+/// # Errors
+/// No answer.
+pub async fn end_old_numbers(client: &mut Client, site: &Site) -> Result<(), SqlError> {
+    for _ in 0..LOOKS {
+        sessions::end_all(client, &site.params).await?;
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(())
 }
 
 /// 1193 and 1229: MySQL knows this variable for all sessions only.

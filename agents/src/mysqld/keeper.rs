@@ -5,16 +5,25 @@ use std::sync::Arc;
 use super::demote;
 use super::follow;
 use super::lead;
+use super::seed;
 use super::site::Site;
 use super::watch::Health;
 use crate::agent::AgentError;
+
+/// Looks after the primary, and gives its data to a node that is to be seeded.
+pub async fn promoted(site: Arc<Site>) {
+    tokio::select! {
+        () = lead::run(Arc::clone(&site)) => {}
+        () = seed::donor::run(site) => {}
+    }
+}
 
 /// After a restart of had-agentd: what the server is, is what it was.
 pub async fn resume(site: Arc<Site>) {
     let mut health = Health::new(&site.params);
     loop {
         let AgentError(reason) = match demote::is_promoted(&site).await {
-            Ok(true) => return lead::run(site).await,
+            Ok(true) => return promoted(site).await,
             Ok(false) => return follow::run(site).await,
             Err(error) => error,
         };

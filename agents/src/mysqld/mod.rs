@@ -22,6 +22,7 @@ pub mod params;
 mod promote;
 mod ready;
 mod rewind;
+mod seed;
 mod semi_sync;
 pub mod server;
 mod sessions;
@@ -58,6 +59,9 @@ const UNPROMOTED: [&str; 4] = [
     "--loose-skip-replica-start",
 ];
 
+/// A server on a full disk may wait for room instead of ending: it gets so long for a clean end.
+const FULL_STOP_LIMIT: Duration = Duration::from_secs(2);
+
 /// One server.
 pub struct MysqldAgent {
     context: AgentContext,
@@ -68,6 +72,8 @@ pub struct MysqldAgent {
     /// Looks after the server from the end of the start on.
     keeper: Option<JoinHandle<()>>,
     seen: Arc<Seen>,
+    /// The disk was full when the server was to end.
+    was_full: bool,
     /// In replication mode.
     site: Option<Arc<Site>>,
 }
@@ -100,6 +106,7 @@ pub fn build(context: AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError
         rewinder: None,
         keeper: None,
         seen,
+        was_full: false,
         site,
     }))
 }
@@ -111,11 +118,11 @@ impl MysqldAgent {
         self.inner.listen();
         self.inner.end.forget();
         self.forget_copy();
+        if let Some(fault) = room::start_fault(&self.params.datadir, self.was_full).await {
+            return Err(AgentError(fault));
+        }
         if let Some(site) = self.site.clone() {
-            // Such a server does not come up, and takes long to say so.
-            if let Some(reason) = room::fault(&self.params.datadir).await {
-                return Err(AgentError(format!("the server is not started: {reason}")));
-            }
+            seed::before_start(&site)?;
             self.rewind(&site, deadline).await?;
         }
         self.seen.say("starting");
@@ -124,10 +131,12 @@ impl MysqldAgent {
         self.seen.say(&client.server().to_string());
         if let Some(site) = &self.site {
             hold::unpromoted(&mut client, site).await?;
+            seed::after_start(&mut client, site).await?;
             mark::begin(site)
                 .map_err(|error| AgentError(format!("cannot write into the state folder: {error}")))?;
         }
         self.inner.end.arm().map_err(AgentError)?;
+        self.was_full = false;
         match self.site.clone() {
             Some(site) => self.keep(follow::run(site)),
             None => self.watch_storage(),
@@ -205,6 +214,9 @@ impl MysqldAgent {
         self.inner.end.forget();
         self.seen.say("stopping");
         self.end_rewinder(deadline).await?;
+        if room::fault(&self.params.datadir).await.is_some() {
+            return self.end_on_a_full_disk(deadline).await;
+        }
         if let Some(site) = &self.site {
             // Half of the time: the rest is the server's own.
             let half = clock::now().until(deadline) / 2;
@@ -213,6 +225,18 @@ impl MysqldAgent {
         }
         // SIGTERM is the server's own clean shutdown.
         self.inner.agent.stop(deadline).await?;
+        self.forget_copy();
+        self.seen.say("");
+        Ok(())
+    }
+
+    /// What is killed recovers at its next start; the clean end is only quicker to start from.
+    async fn end_on_a_full_disk(&mut self, deadline: Time) -> Result<(), AgentError> {
+        self.was_full = true;
+        let clean = self.inner.agent.stop(deadline);
+        if !matches!(tokio::time::timeout(FULL_STOP_LIMIT, clean).await, Ok(Ok(()))) {
+            self.inner.agent.kill(deadline).await?;
+        }
         self.forget_copy();
         self.seen.say("");
         Ok(())
@@ -237,7 +261,10 @@ impl MysqldAgent {
         self.leave_between_turns(&site, deadline).await?;
         bounded(deadline, promote::promote(&site, deadline)).await?;
         self.keep(async move {
-            tokio::join!(promote::tell_of_errant(&site), lead::run(Arc::clone(&site)));
+            tokio::join!(
+                promote::tell_of_errant(&site),
+                keeper::promoted(Arc::clone(&site))
+            );
         });
         Ok(())
     }

@@ -50,6 +50,10 @@ pub const META: AgentMeta = AgentMeta {
         param("datadir", "its data directory (default: /var/lib/mysql)"),
         param("port", "the port of the servers of all nodes (default: 3306)"),
         param(
+            "seed_port",
+            "the port on which a primary of MariaDB sends its data to a node that is to be seeded (default: 4444)",
+        ),
+        param(
             "link",
             "which address of the other node replication uses, counted from 1 (default: 1)",
         ),
@@ -147,6 +151,8 @@ pub struct Params {
     pub datadir: PathBuf,
     /// The port of the servers of all nodes.
     pub port: u16,
+    /// The port on which a primary sends its data to a node that is to be seeded.
+    pub seed_port: u16,
     /// Index into the addresses of a peer.
     pub link: usize,
     /// Name of the account of replication.
@@ -199,6 +205,7 @@ impl Params {
                 .unwrap_or_else(|| "/run/mysqld/mysqld.sock".into()),
             datadir: given.path("datadir")?.unwrap_or_else(|| "/var/lib/mysql".into()),
             port: given.port("port")?.unwrap_or(3306),
+            seed_port: given.port("seed_port")?.unwrap_or(4444),
             link: given.number("link", 1..=8)?.unwrap_or(1usize) - 1,
             replication_user: user.to_owned(),
             tls: tls(&given, mode)?,

@@ -1,5 +1,6 @@
 //! From replica to primary.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use holdfast_proto::time::Time;
@@ -7,6 +8,7 @@ use holdfast_proto::time::Time;
 use super::accounts;
 use super::client::{Client, SqlError};
 use super::follow;
+use super::hold;
 use super::lead;
 use super::mark;
 use super::semi_sync;
@@ -109,6 +111,9 @@ async fn open(site: &Site, client: &mut Client, view: &RolesView) -> Result<(), 
     if !client.server().mariadb {
         // read_only stays.
         client.run("SET GLOBAL super_read_only=OFF").await?;
+    }
+    if site.renumbered.load(Ordering::SeqCst) {
+        hold::end_old_numbers(client, site).await?;
     }
     // Logged, so that the others have it too; but not when that would wait for one that cannot connect without it.
     let replicated = !lead::wishes(site).must_wait(view);

@@ -10,11 +10,14 @@ use super::inner::End;
 use super::params::Params;
 use crate::agent::{AgentError, EventSink};
 use crate::clock;
+use crate::room;
 
 /// Pause between attempts; a socket tells nobody that it came into being.
 const PAUSE: Duration = Duration::from_millis(50);
 /// After so long it is told what the server is doing.
 const TELL_AFTER: Duration = Duration::from_secs(10);
+/// Pause between looks at the room on its disk.
+const ROOM_EVERY: Duration = Duration::from_secs(1);
 /// Bytes at the end of an error log that are looked at.
 const LOG_TAIL_BYTES: u64 = 4096;
 /// Longest line that is told.
@@ -29,10 +32,11 @@ const LOGS: [&str; 3] = [
 /// Waits for an answer on the socket. The caller bounds the wait.
 ///
 /// # Errors
-/// The process ended, or the server does not let us in.
+/// The process ended, the server does not let us in, or its disk is full: it may wait for room then, for ever.
 pub async fn answer(params: &Params, end: &End, events: &EventSink) -> Result<Client, AgentError> {
     let begun = clock::now();
     let mut told = TELL_AFTER;
+    let mut look = ROOM_EVERY;
     loop {
         if let Some(reason) = end.reason() {
             return Err(with_log(reason, &params.datadir));
@@ -51,6 +55,12 @@ pub async fn answer(params: &Params, end: &End, events: &EventSink) -> Result<Cl
             Err(_) => {}
         }
         let waited = begun.until(clock::now());
+        if waited >= look {
+            look = waited + ROOM_EVERY;
+            if let Some(fault) = room::fault(&params.datadir).await {
+                return Err(with_log(fault, &params.datadir));
+            }
+        }
         if waited >= told {
             told *= 2;
             let doing = last_line(&params.datadir).unwrap_or_else(|| "its error log says nothing".into());

@@ -10,6 +10,8 @@ pub struct Session {
     pub id: u64,
     /// Its commit waits for a replica: killing it would make it visible here without being there.
     pub awaits_replica: bool,
+    /// Who it is has still to be said: a client, a replica, or the agent of another node.
+    pub logs_in: bool,
 }
 
 /// All sessions of clients.
@@ -26,12 +28,16 @@ pub async fn list(client: &mut Client, params: &Params) -> Result<Vec<Session>, 
         };
         let user = row.text(&["User"]);
         let command = row.text(&["Command"]);
-        let server_own = matches!(user, "system user" | "event_scheduler" | "unauthenticated user")
+        let server_own = matches!(user, "system user" | "event_scheduler")
             || matches!(command, "Daemon" | "Slave_IO" | "Slave_SQL" | "Slave_worker")
             || command.starts_with("Binlog Dump");
         if !server_own && user != params.replication_user {
             let awaits_replica = row.text(&["State"]).starts_with("Waiting for semi-sync ACK");
-            found.push(Session { id, awaits_replica });
+            found.push(Session {
+                id,
+                awaits_replica,
+                logs_in: user == "unauthenticated user",
+            });
         }
     }
     Ok(found)
@@ -45,6 +51,9 @@ pub async fn list(client: &mut Client, params: &Params) -> Result<Vec<Session>, 
 pub async fn end(client: &mut Client, params: &Params, spare: &[u32]) -> Result<usize, SqlError> {
     let mut left = 0;
     for session in list(client, params).await? {
+        if session.logs_in {
+            continue;
+        }
         if spare.iter().any(|id| u64::from(*id) == session.id) {
             continue;
         }
@@ -55,6 +64,17 @@ pub async fn end(client: &mut Client, params: &Params, spare: &[u32]) -> Result<
         kill(client, session.id).await?;
     }
     Ok(left)
+}
+
+/// Kills the sessions of clients, also of those that log in.
+///
+/// # Errors
+/// No answer.
+pub async fn end_all(client: &mut Client, params: &Params) -> Result<(), SqlError> {
+    for session in list(client, params).await? {
+        kill(client, session.id).await?;
+    }
+    Ok(())
 }
 
 async fn kill(client: &mut Client, id: u64) -> Result<(), SqlError> {

@@ -3,8 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use holdfast_proto::mysqld::{seed_refusal, seed_request};
+use holdfast_proto::time::Time;
 use tokio::sync::watch;
 
 use super::client::{Client, SqlError};
@@ -36,6 +39,14 @@ pub struct Site {
     pub lease: Duration,
     /// Beginning of the names of this resource's files that need not outlive a reboot.
     pub state: PathBuf,
+    /// The server began under the number that all servers begin with, and was given its own: see [`super::hold`].
+    pub renumbered: AtomicBool,
+    /// See [`super::seed`]: a file that an operator makes to have this node's data fetched anew.
+    pub seed_request: PathBuf,
+    /// Why that was not done.
+    pub seed_refusal: PathBuf,
+    /// After an attempt to fetch it that failed: until when none is made, and why it failed.
+    pub seed_pause: tokio::sync::Mutex<Option<(Time, String)>>,
     /// Held during a turn of what looks after the server. An action takes it first: no statement of a turn may still be under
     /// way when the role changes, or it could undo what the action did.
     pub turn: tokio::sync::Mutex<()>,
@@ -61,6 +72,10 @@ impl Site {
             state: context
                 .state_dir
                 .join(format!("{}.{}", context.group, context.resource)),
+            renumbered: AtomicBool::new(false),
+            seed_request: seed_request(&context.state_dir, &context.group),
+            seed_refusal: seed_refusal(&context.state_dir, &context.group),
+            seed_pause: tokio::sync::Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         })
     }

@@ -11,20 +11,24 @@ use base64::Engine;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::server::TlsStream as Accepted;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::params::TlsFiles;
 
 /// Longest file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// How a connection to another node is made private.
+/// How a connection between nodes is made private.
 #[derive(Clone)]
-pub struct Tls(TlsConnector);
+pub struct Tls {
+    connector: TlsConnector,
+    acceptor: TlsAcceptor,
+}
 
 impl Tls {
     /// Reads the files. Blocks for the time of three small reads.
@@ -41,6 +45,7 @@ impl Tls {
         let chain = certificates(&files.cert)?;
         let key = private_key(&files.key)?;
         let provider = Arc::new(ring::default_provider());
+        let acceptor = acceptor(files, &provider, &roots, (chain.clone(), key.clone_key()))?;
         let verifier = Arc::new(AuthorityOnly {
             roots,
             provider: Arc::clone(&provider),
@@ -52,7 +57,18 @@ impl Tls {
             .with_custom_certificate_verifier(verifier)
             .with_client_auth_cert(chain, key)
             .map_err(|error| wrong(&files.key, &error.to_string()))?;
-        Ok(Tls(TlsConnector::from(Arc::new(config))))
+        Ok(Tls {
+            connector: TlsConnector::from(Arc::new(config)),
+            acceptor,
+        })
+    }
+
+    /// The handshake with another node that connected. It has to show a certificate of the authority.
+    ///
+    /// # Errors
+    /// It failed.
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<Accepted<S>> {
+        self.acceptor.accept(stream).await
     }
 
     /// The handshake.
@@ -62,8 +78,26 @@ impl Tls {
     pub async fn wrap<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<TlsStream<S>> {
         let name =
             ServerName::try_from("mysqld").map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        self.0.connect(name, stream).await
+        self.connector.connect(name, stream).await
     }
+}
+
+fn acceptor(
+    files: &TlsFiles,
+    provider: &Arc<CryptoProvider>,
+    roots: &RootCertStore,
+    (chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
+) -> Result<TlsAcceptor, String> {
+    let roots = Arc::new(roots.clone());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider)).build();
+    let verifier = verifier.map_err(|error| wrong(&files.ca, &error.to_string()))?;
+    let config = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)
+        .map_err(|error| wrong(&files.key, &error.to_string()))?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 fn wrong(path: &Path, what: &str) -> String {

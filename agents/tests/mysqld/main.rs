@@ -9,6 +9,7 @@ mod netns;
 mod node;
 mod pair;
 mod replication;
+mod seed;
 mod server;
 mod storage;
 mod way;

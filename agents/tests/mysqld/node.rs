@@ -29,7 +29,7 @@ pub struct Node {
     permit: watch::Sender<PermitView>,
     notes: mpsc::Receiver<(usize, AgentEvent)>,
     failures: mpsc::UnboundedReceiver<(usize, AgentEvent)>,
-    _state: tempfile::TempDir,
+    state: tempfile::TempDir,
 }
 
 pub fn deadline(span: Duration) -> Time {
@@ -90,7 +90,7 @@ impl Node {
             permit,
             notes,
             failures,
-            _state: state,
+            state,
         }
     }
 
@@ -124,6 +124,16 @@ impl Node {
         self.agent = mysqld::build(self.context.clone()).unwrap();
         assert_eq!(self.agent.probe().await, holdfast_agents::agent::Presence::Active);
         self.agent.adopt().await.unwrap();
+    }
+
+    /// Where an operator asks for its data to be fetched anew.
+    pub fn seed_request(&self) -> std::path::PathBuf {
+        holdfast_proto::mysqld::seed_request(self.state.path(), "shop")
+    }
+
+    /// Where it says why not.
+    pub fn seed_refusal(&self) -> std::path::PathBuf {
+        holdfast_proto::mysqld::seed_refusal(self.state.path(), "shop")
     }
 
     /// The server as root.

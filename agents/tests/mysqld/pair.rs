@@ -32,6 +32,7 @@ pub struct Pair {
     pub b: Node,
     agreed: Arc<Mutex<Agreed>>,
     register: JoinHandle<()>,
+    seed_port: u16,
 }
 
 fn peer(name: &str, id: u32, address: &str) -> Peer {
@@ -81,7 +82,13 @@ impl Pair {
     fn with(kind: &Kind, params: &[(&str, &str)], more: &[String], of_a: &[(&str, &str)]) -> Pair {
         let addresses: [IpAddr; 2] = [A, B].map(|text| text.parse().unwrap());
         let port = free_port(&addresses);
-        let mut all = vec![("mode", "replication"), ("probe_interval_ms", "500")];
+        let seed_port = free_port(&addresses);
+        let seed_text = seed_port.to_string();
+        let mut all = vec![
+            ("mode", "replication"),
+            ("probe_interval_ms", "500"),
+            ("seed_port", &*seed_text),
+        ];
         all.extend(params);
         let options = [&options(kind)[..], more].concat();
         let b = Node::new("b", kind, addresses[1], port, &options, &all);
@@ -98,6 +105,7 @@ impl Pair {
             b,
             agreed,
             register,
+            seed_port,
         }
     }
 
@@ -186,6 +194,12 @@ impl Pair {
         self.a.start().await.unwrap();
         self.b.start().await.unwrap();
         self.promote("a", false).await.unwrap();
+        self.fill().await;
+        self.until_in_sync(&["a", "b"]).await;
+    }
+
+    /// Makes a table and an account for clients, on `a`.
+    pub async fn fill(&mut self) {
         let mut root = self.a.root().await;
         for statement in [
             "CREATE DATABASE shop",
@@ -195,13 +209,18 @@ impl Pair {
         ] {
             root.run(statement).await.unwrap();
         }
-        self.until_in_sync(&["a", "b"]).await;
     }
 
     /// A client's connection to the server of `name`.
     pub async fn app(&mut self, name: &str) -> Result<Client, SqlError> {
         let server = &self.node(name).server;
         app(SocketAddr::new(server.address, server.port)).await
+    }
+
+    /// Where `name` gives its data to a node that is to be seeded.
+    pub fn seed_address(&mut self, name: &str) -> SocketAddr {
+        let port = self.seed_port;
+        SocketAddr::new(self.node(name).server.address, port)
     }
 
     pub fn socket_of(&mut self, name: &str) -> SocketAddr {
@@ -339,4 +358,34 @@ pub async fn lacks(node: &Node, numbers: &[u64]) -> Vec<u64> {
         .copied()
         .filter(|number| !there.contains(number))
         .collect()
+}
+
+/// Starts it again, as often as it ends by itself: after a clone it does.
+pub async fn come_back(pair: &mut Pair, name: &str) -> Vec<(String, String)> {
+    let mut told = Vec::new();
+    let node = pair.node(name);
+    node.agent.stop(deadline(PATIENCE)).await.unwrap();
+    node.start().await.unwrap();
+    let begun = Instant::now();
+    loop {
+        let node = pair.node(name);
+        for (kind, text) in node.take_notes() {
+            eprintln!("{name}: {kind}: {text}");
+            told.push((kind, text));
+        }
+        if node.copy().readable {
+            return told;
+        }
+        if node.has_failed().is_some() {
+            node.agent.stop(deadline(PATIENCE)).await.unwrap();
+            node.start().await.unwrap();
+        }
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "{:?} {}",
+            node.copy(),
+            node.agent.detail()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -1,6 +1,6 @@
 //! Replication mode: a pair of real servers.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use holdfast_agents::agent::Presence;
 use holdfast_agents::mysqld::client::Client;
@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::certificates::Certificates;
 use crate::node::{LEASE, PATIENCE, deadline, until};
-use crate::pair::{Load, Pair, lacks};
+use crate::pair::{Load, Pair, come_back, lacks};
 use crate::server::kinds;
 use crate::storage::Mount;
 
@@ -147,36 +147,6 @@ async fn a_crash_of_the_primary_loses_nothing_and_the_old_one_comes_back() {
             lacks(pair.node(other), &acknowledged).await.is_empty()
         })
         .await;
-    }
-}
-
-/// Starts it again, as often as it ends by itself: after a clone it does.
-async fn come_back(pair: &mut Pair, name: &str) -> Vec<(String, String)> {
-    let mut told = Vec::new();
-    let node = pair.node(name);
-    node.agent.stop(deadline(PATIENCE)).await.unwrap();
-    node.start().await.unwrap();
-    let begun = Instant::now();
-    loop {
-        let node = pair.node(name);
-        for (kind, text) in node.take_notes() {
-            eprintln!("{name}: {kind}: {text}");
-            told.push((kind, text));
-        }
-        if node.copy().readable {
-            return told;
-        }
-        if node.has_failed().is_some() {
-            node.agent.stop(deadline(PATIENCE)).await.unwrap();
-            node.start().await.unwrap();
-        }
-        assert!(
-            begun.elapsed() < PATIENCE,
-            "{:?} {}",
-            node.copy(),
-            node.agent.detail()
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -402,5 +372,40 @@ async fn another_had_agentd_takes_a_promoted_server_over() {
         pair.b.server.signal(Signal::SIGKILL);
         pair.until_in_sync(&["a"]).await;
         app.run("INSERT INTO shop.t VALUES (2)").await.unwrap();
+    }
+}
+
+/// Connects again and again until the server is there, and keeps that connection.
+async fn first_at(address: std::net::SocketAddr) -> Client {
+    loop {
+        if let Ok(client) = crate::pair::app(address).await {
+            return client;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_session_from_the_first_moment_writes_reaches_the_replica() {
+    for kind in kinds() {
+        let mut pair = Pair::new(&kind, PRIVATE);
+        pair.begin().await;
+        pair.b.stop().await;
+        pair.until_in_sync(&["a"]).await;
+        // Sessions keep the server's number of their first moment, and `a` drops what comes under its own.
+        let address = pair.socket_of("b");
+        let early = tokio::spawn(first_at(address));
+        pair.b.start().await.unwrap();
+        pair.until_in_sync(&["a", "b"]).await;
+        let mut early = early.await.unwrap();
+        pair.a.stop().await;
+        pair.promote("b", true).await.unwrap();
+        pair.a.start().await.unwrap();
+        pair.until_in_sync(&["a", "b"]).await;
+        if early.run("INSERT INTO shop.t VALUES (1)").await.is_err() {
+            let mut late = pair.app("b").await.unwrap();
+            late.run("INSERT INTO shop.t VALUES (1)").await.unwrap();
+        }
+        until("it is there", async || lacks(&pair.a, &[1]).await == NONE).await;
     }
 }

@@ -142,5 +142,31 @@ async fn a_full_disk_is_a_failure_with_its_reason() {
         let reason = node.failure().await;
         assert!(reason.starts_with("the disk is full"), "{reason}");
         node.stop().await;
+        // Nothing is started on it as long as that is so: MySQL would wait for room, and its group with it.
+        let error = node.start().await.unwrap_err();
+        assert!(error.0.starts_with("the disk is full"), "{error}");
+        assert_eq!(node.server.pid(), None);
+        // What the stop gave back would be gone at once: a disk that was full has to have more than a little room.
+        std::fs::write(mount.0.path().join("full"), vec![0; 1 << 20]).unwrap();
+        let error = node.start().await.unwrap_err();
+        assert!(error.0.starts_with("the disk was full"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_waits_for_room_is_killed_when_it_is_to_stop() {
+    for kind in kinds() {
+        let Some(mount) = Mount::new() else {
+            eprintln!("not run: nothing can be mounted here");
+            return;
+        };
+        let folder = mount.0.path().display().to_string();
+        let mut node = node(&kind, &[("datadir", &folder)]);
+        node.start().await.unwrap();
+        std::fs::write(mount.0.path().join("full"), vec![0; 7 << 19]).unwrap();
+        // As one that waits for room: it does not end by SIGTERM.
+        node.server.signal(Signal::SIGSTOP);
+        node.stop().await;
+        assert_eq!(node.agent.probe().await, Presence::Inactive);
     }
 }

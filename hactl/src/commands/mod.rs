@@ -14,6 +14,7 @@ mod guards;
 pub mod init;
 pub mod job;
 pub mod join;
+mod mysqld;
 mod ocf;
 pub mod sbd;
 pub mod status;
@@ -58,6 +59,7 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> anyhow::Result<ExitCode> {
         Command::Quorum(command) => fence::quorum(&had, command, ui)?,
         Command::Drbd(args) => return drbd::run(args, ui),
         Command::Galera(command) => galera::run(&had, command, ui)?,
+        Command::Mysqld(command) => mysqld::run(&had, command, ui)?,
         Command::Job(command) => job::run(&had, command, ui)?,
         Command::Sbd(args) => sbd::run(args, ui)?,
         Command::Config(command) => config::run(&had, command, ui)?,

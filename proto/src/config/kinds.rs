@@ -168,6 +168,7 @@ pub const RESOURCE_KINDS: &[KindSpec] = &[
             optional("datadir", ParamForm::Path),
             optional("port", ParamForm::Number(1, 65_535)),
             optional("link", ParamForm::Number(1, 8)),
+            optional("seed_port", ParamForm::Number(1, 65_535)),
             optional("replication_user", ParamForm::User),
             optional("tls_ca", ParamForm::Path),
             optional("tls_cert", ParamForm::Path),

@@ -1,5 +1,6 @@
 //! The cluster that runs the service, and what is asked of it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -185,11 +186,17 @@ impl Stage {
         if self.service.copies != Copies::Replica {
             return Ok(primary);
         }
-        for place in 0..2 {
-            sh::wait("both copies to be the same", WHOLE, || {
-                (self.read(self.own(place).ok()?).ok()? == primary).then_some(())
-            })?;
-        }
+        let mut seen = [primary, Vec::new(), Vec::new()];
+        let same = sh::wait("both copies to be the same", WHOLE, || {
+            // All of them anew: a write that nobody waits for any more may be committed late.
+            let places = [self.vip(), self.own(0), self.own(1)];
+            for (seen, at) in seen.iter_mut().zip(places) {
+                *seen = self.read(at.ok()?).ok()?;
+            }
+            (seen[0] == seen[1] && seen[1] == seen[2]).then_some(())
+        });
+        let [primary, first, second] = seen;
+        same.with_context(|| difference(&first, &second))?;
         Ok(primary)
     }
 
@@ -227,6 +234,22 @@ impl Stage {
     pub fn data(&self) -> &[Arc<Machine>] {
         self.cluster.data()
     }
+}
+
+/// What one copy has and the other lacks.
+fn difference(first: &[u64], second: &[u64]) -> String {
+    let only = |these: &[u64], others: &[u64]| {
+        let others: BTreeSet<u64> = others.iter().copied().collect();
+        let only = these.iter().filter(|id| !others.contains(id)).map(u64::to_string);
+        only.collect::<Vec<_>>().join(" ")
+    };
+    format!(
+        "n1 has {} writes, n2 {}; only n1: [{}], only n2: [{}]",
+        first.len(),
+        second.len(),
+        only(first, second),
+        only(second, first)
+    )
 }
 
 fn at(address: &str, port: u16) -> Result<SocketAddr> {
