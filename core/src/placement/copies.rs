@@ -98,8 +98,9 @@ fn first_obstacle(
         let expected = seen
             .get(other)
             .is_some_and(|observed| observed.online && observed.agent_ready && !standby);
-        let looked_at =
-            member(seen, *other, &group.name).is_some_and(|member| member.run != RunState::Starting);
+        // Stopped is how it stands before it is begun: nothing is known of its data, and it may be of another history.
+        let looked_at = member(seen, *other, &group.name)
+            .is_some_and(|member| matches!(member.run, RunState::Running | RunState::Failed));
         expected && !looked_at
     });
     if let Some(unseen) = unseen {

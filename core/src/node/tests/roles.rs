@@ -61,6 +61,35 @@ fn the_first_copy_is_not_chosen_before_all_were_looked_at_and_then_by_what_it_ha
 }
 
 #[test]
+fn a_copy_that_was_not_even_begun_to_be_looked_at_is_waited_for() {
+    let mut cluster = Cluster::of(all_vote(&config(2, true, &db("prefer = [\"n1\"]"))));
+    for (node, run, history) in [(A, RunState::Running, "one"), (B, RunState::Stopped, "")] {
+        let seen = (!history.is_empty()).then(|| CopyReport {
+            history: history.into(),
+            ..copy(7)
+        });
+        let member = MemberReport {
+            run,
+            copy: seen,
+            detail: String::new(),
+        };
+        cluster.host_mut(node).members.insert("db".into(), member);
+    }
+    for node in cluster.members() {
+        cluster.boot(node);
+    }
+    cluster.run_for(3_000);
+    assert_eq!(cluster.owner(A, "db"), None);
+    let why = cluster.why("db");
+    assert!(why.contains("waits until the copy on n2 was looked at"), "{why}");
+    // It cannot be: that is all that will be known of it.
+    cluster.member_is(B, "db", |member| member.run = RunState::Failed);
+    cluster.run_until(1_000, "it runs on the other", |cluster| {
+        cluster.runs_on("db") == [A]
+    });
+}
+
+#[test]
 fn of_different_histories_an_operator_names_the_one_to_keep() {
     let mut cluster = Cluster::of(all_vote(&config(2, true, &db(""))));
     for (node, history) in [(A, "one"), (B, "two"), (W, "")] {

@@ -33,6 +33,12 @@ const CALM: Duration = Duration::from_millis(700);
 const TABLE: &str = "CREATE DATABASE torture; \
      CREATE TABLE torture.writes (number BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, id BIGINT UNSIGNED NOT NULL) ENGINE=InnoDB; \
      CREATE USER torture@'%' IDENTIFIED BY ''; GRANT ALL ON torture.* TO torture@'%'";
+/// What the incident leaves behind: each node has founded a cluster, and has data that the other has not.
+const SPLIT: &str = "set -e; install -d -o mysql /run/mysqld
+mariadbd --user=mysql --wsrep-new-cluster & server=$!
+until mariadb -e 'SELECT 1' >/dev/null 2>&1; do kill -0 $server; sleep 0.2; done
+mariadb -e \"CREATE DATABASE of_$(hostname)\"
+kill $server; wait $server";
 /// Where a configuration push writes to.
 const PUSHED: &str = "/etc/mysql/mariadb.conf.d/99-pushed.cnf";
 
@@ -70,6 +76,7 @@ fn form(lab: &Lab, cluster: &Cluster) -> Result<()> {
     for machine in cluster.data() {
         machine.node().put(&script, "/root/galera")?;
         machine.sh("sh /root/galera")?;
+        machine.sh(SPLIT).context("a cluster of its own on each node")?;
     }
     let groups = format!(
         "{}[[group]]\nname = \"{GROUP}\"\nprefer = [\"n1\"]\n\n\
@@ -86,7 +93,7 @@ fn form(lab: &Lab, cluster: &Cluster) -> Result<()> {
 }
 
 fn run(lab: &Lab, cluster: &Cluster, dir: &std::path::Path) -> Result<String> {
-    whole(cluster).context("the cluster that was founded by the first promotion")?;
+    let reunited = reunite(cluster).context("two clusters become one")?;
     let primary = primary(cluster)?;
     cluster.machine(&primary).sh(&format!("mariadb -e \"{TABLE}\""))?;
     let clock = Clock::start();
@@ -96,7 +103,7 @@ fn run(lab: &Lab, cluster: &Cluster, dir: &std::path::Path) -> Result<String> {
         cluster,
         client,
         clock,
-        told: Vec::new(),
+        told: vec![reunited],
     };
     stage.incident().context("an empty gcomm:// is pushed")?;
     stage.one_loses_power("a pair")?;
@@ -108,6 +115,33 @@ fn run(lab: &Lab, cluster: &Cluster, dir: &std::path::Path) -> Result<String> {
     client.finish()?;
     told.push(account(cluster, dir)?);
     Ok(told.join("; "))
+}
+
+/// Of two clusters nobody but the operator knows which one to keep: neither is gone on from, and the reason is told. Then the
+/// other node's data is given up, as it was said, and is the same.
+fn reunite(cluster: &Cluster) -> Result<String> {
+    let n1 = cluster.machine("n1");
+    n1.wait_status("both positions to be known", WHOLE, |view| {
+        let known = |node: &str| member(view, node).is_some_and(|member| member.position.contains(':'));
+        known("n1") && known("n2")
+    })?;
+    let refused = n1.look("hactl galera bootstrap --yes; echo status $?");
+    ensure!(
+        refused.contains("different histories") && refused.contains("status 3"),
+        "hactl galera bootstrap between two clusters: {refused}"
+    );
+    n1.sh("hactl galera bootstrap --node n2 --yes")?;
+    whole(cluster)?;
+    ensure!(primary(cluster)? == "n2", "it was to be founded from n2");
+    for machine in cluster.data() {
+        let databases = machine.sh("mariadb -N -B -e 'SHOW DATABASES'")?;
+        ensure!(
+            databases.contains("of_n2") && !databases.contains("of_n1"),
+            "{} has {databases}",
+            machine.name
+        );
+    }
+    Ok("two clusters: refused for their different histories, founded from n2 by hand".into())
 }
 
 impl Stage<'_> {
