@@ -19,7 +19,7 @@ use crate::cases::Case;
 use crate::inside::Host;
 
 /// As long as Pacemaker's executor is given.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 /// How long the recurring look may take to say that it is broken: a failure when it is over.
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -85,7 +85,7 @@ impl Host for Runner {
         let path = format!("{WORK}/.said");
         let said = std::fs::File::create(&path)?;
         let status = Command::new("timeout")
-            .args(["60", "crm_resource", &flag, "-r", INSTANCE])
+            .args(["180", "crm_resource", &flag, "-r", INSTANCE])
             .env("CIB_file", CIB)
             .envs(tools()?)
             .stdin(Stdio::null())
