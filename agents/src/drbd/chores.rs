@@ -73,7 +73,7 @@ impl Chores {
     /// A connection that stands alone is tried again and again: without a word on whose data is given up that is harmless, and
     /// when an operator has said it on the other node, this side has to be there.
     async fn connect_again(&mut self, state: &State) {
-        if !state.stands_alone() || self.shared.inner().cutting {
+        if !state.stands_alone() || self.shared.inner().at_work > 0 {
             self.connect_at = None;
             if state
                 .connections
@@ -124,5 +124,56 @@ impl Chores {
             }
             Err(refusal) => self.shared.events.note("warn", "drbd-frozen", refusal.text),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::super::commands::Drbd;
+    use super::*;
+    use crate::agent::tests::context;
+    use crate::roles::RolesView;
+
+    /// Of a resource that stands alone, and whose pause is over. A resource that no node has.
+    fn due() -> (Chores, State) {
+        let drbd = Drbd {
+            resource: "holdfast-no-such-resource".into(),
+        };
+        let shared = Shared::new(
+            drbd,
+            context().events,
+            watch::Sender::new(RolesView::default()).subscribe(),
+        );
+        let state = State {
+            exists: true,
+            ..State::default()
+        };
+        assert!(state.stands_alone());
+        let chores = Chores {
+            shared: Arc::new(shared),
+            connect_at: Some(Instant::now()),
+            connect_pause: CONNECT_FIRST,
+            frozen_since: None,
+        };
+        (chores, state)
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_an_action_makes_or_cuts_is_not_made_by_the_chores_meanwhile() {
+        let (mut chores, state) = due();
+        let shared = Arc::clone(&chores.shared);
+        let at_work = shared.at_work();
+        chores.connect_again(&state).await;
+        assert_eq!(
+            chores.connect_pause, CONNECT_FIRST,
+            "tried while a start was at work"
+        );
+        // An action that was dropped is at work no longer.
+        drop(at_work);
+        chores.connect_at = Some(Instant::now());
+        chores.connect_again(&state).await;
+        assert_eq!(chores.connect_pause, CONNECT_FIRST * 2, "not tried");
     }
 }

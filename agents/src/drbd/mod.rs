@@ -84,6 +84,9 @@ impl DrbdAgent {
             self.context.events.note("warn", "drbd-option", text);
         }
         self.listen()?;
+        // On a slow node the chores saw a resource that stands alone, connected it, and the start failed by that.
+        let shared = Arc::clone(&self.shared);
+        let _at_work = shared.at_work();
         if let Err(refusal) = self.shared.drbd.adm(&["adjust"], deadline).await {
             let hint = match refusal.text.contains("meta data") || refusal.text.contains("metadata") {
                 true => "; if this disk is to be a new copy: drbdadm create-md",

@@ -5,6 +5,7 @@
 //! lock: it refuses without up-to-date data, and without the answer of the fence-peer handler while the peer is away. It is
 //! never forced.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_proto::time::Time;
@@ -40,14 +41,15 @@ impl DrbdAgent {
         }
         // From here on the handlers are answered, and sets are asked for.
         self.shared.inner().promoted = true;
-        let done = self.climb(deadline).await;
-        self.shared.inner().cutting = false;
-        if let Err(error) = done {
+        let shared = Arc::clone(&self.shared);
+        let at_work = shared.at_work();
+        if let Err(error) = self.climb(deadline).await {
             // Whatever it has become: a demotion follows. It is not to go on by itself.
             self.shared.poke.notify_one();
             return Err(error);
         }
         self.reconnect(deadline).await;
+        drop(at_work);
         self.waits_for_all(deadline).await
     }
 
@@ -118,7 +120,6 @@ impl DrbdAgent {
 
     /// Cuts the connection to a peer that is gone, without waiting for DRBD's own timeouts.
     async fn cut(&self, deadline: Time) {
-        self.shared.inner().cutting = true;
         // If it fails DRBD notices by itself; the loop looks again.
         let _ = self.shared.drbd.adm(&["disconnect", "--force"], deadline).await;
     }

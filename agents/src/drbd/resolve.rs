@@ -47,11 +47,11 @@ pub async fn discard(shared: &Shared, node: &str, who: &str, accept_loss: bool) 
         .map(super::events::Connection::out_of_sync_kib)
         .sum();
     let deadline = clock::now() + COMMAND;
-    shared.inner().cutting = true;
+    let at_work = shared.at_work();
     // Standing alone already, or still trying: both are fine.
     let _ = shared.drbd.adm(&["disconnect", "--force"], deadline).await;
     let connecting = shared.drbd.adm(&["connect", "--discard-my-data"], deadline).await;
-    shared.inner().cutting = false;
+    drop(at_work);
     if let Err(refusal) = connecting {
         return refuse(refusal.text);
     }

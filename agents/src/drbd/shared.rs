@@ -32,8 +32,8 @@ pub struct Shared {
 pub struct Inner {
     /// It is promoted here, or about to be, by the cluster's order.
     pub promoted: bool,
-    /// The connection is down because the agent wants it so.
-    pub cutting: bool,
+    /// Actions of the agent that are at work on the connection.
+    pub at_work: usize,
     /// DRBD has found that both sides were written to.
     pub split_brain: bool,
     /// When the connection was lost, for people.
@@ -48,6 +48,16 @@ pub struct Inner {
     pub wishes: Wishes,
     /// For people.
     pub text: String,
+}
+
+/// An action is at work on the connection, for as long as this lives: the chores leave it alone. An action may be dropped at
+/// any await point, and so is this.
+pub struct AtWork<'a>(&'a Shared);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.inner().at_work -= 1;
+    }
 }
 
 impl Shared {
@@ -67,6 +77,12 @@ impl Shared {
     /// The changes.
     pub fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the chores away from the connection.
+    pub fn at_work(&self) -> AtWork<'_> {
+        self.inner().at_work += 1;
+        AtWork(self)
     }
 
     /// The state now.

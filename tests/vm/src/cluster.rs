@@ -209,9 +209,15 @@ impl Cluster {
     /// What an engineer wants to read after a failed scenario.
     #[must_use]
     pub fn report(&self) -> String {
-        let look = "hactl status; hactl events --last 80; hactl fence history; \
-                    journalctl --no-pager -o short-precise -n 300 -u had -u had-agentd; \
-                    journalctl --no-pager -o short-precise -n 100 -k; journalctl --no-pager -o short-precise -n 60 -u mariadb";
+        // One by one: what a busy machine does not tell in time is missing, and not all of it.
+        let looks = [
+            "hactl status",
+            "hactl events --last 80",
+            "hactl fence history",
+            "journalctl --no-pager -o short-precise -n 300 -u had -u had-agentd",
+            "journalctl --no-pager -o short-precise -n 100 -k",
+            "journalctl --no-pager -o short-precise -n 60 -u mariadb",
+        ];
         let mut text: String = self
             .machines
             .iter()
@@ -223,7 +229,7 @@ impl Cluster {
                 format!(
                     "### {}\n{}\n## console\n{}\n",
                     machine.name,
-                    machine.look(look),
+                    looks.map(|look| machine.look(look)).concat(),
                     tail.join("\n")
                 )
             })

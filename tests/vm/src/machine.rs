@@ -15,6 +15,9 @@ use crate::vm::Vm;
 /// How long a boot may take, with the other machine at work on the same processors.
 const BOOT: Duration = Duration::from_secs(400);
 
+/// How long a look at what it says may take.
+const LOOK: Duration = Duration::from_secs(60);
+
 /// How long a machine that is about to end is listened to.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
@@ -112,7 +115,7 @@ impl Machine {
         if !self.vm().is_on() {
             return format!("{} has no power\n", self.name);
         }
-        match self.guest.sh(script, "", Duration::from_secs(20)) {
+        match self.guest.sh(script, "", LOOK) {
             Ok(ended) => ended.stdout + &ended.stderr,
             Err(error) => format!("{error:#}\n"),
         }
