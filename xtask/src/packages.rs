@@ -126,30 +126,46 @@ pub const OCF: &[Need] = &[
 ];
 
 /// Makes sure that the programs are there, or says what to install.
+///
+/// Installing one package may remove another: apt resolves a conflict that way when it is not asked for both (a `qemu-utils` from
+/// backports goes when `qemu-system-x86` comes from stable). So there is a second look, and a second round.
 pub fn ensure(needs: &[Need]) -> Result<()> {
-    let mut missing: Vec<&str> = needs
-        .iter()
-        .filter(|(program, _)| !on_path(program))
-        .map(|(_, package)| *package)
-        .collect();
-    missing.sort_unstable();
-    missing.dedup();
+    for _ in 0..2 {
+        let missing = missing(needs);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if !nix::unistd::geteuid().is_root() || !on_path("apt-get") {
+            bail!(
+                "these packages are missing: {}; install them, or run this as root on Debian",
+                missing.join(" ")
+            );
+        }
+        println!("installing {}", missing.join(" "));
+        run::done(apt().args(["update", "-qq"]))?;
+        run::done(
+            apt()
+                .args(["install", "-qq", "-y", "--no-install-recommends"])
+                .args(&missing),
+        )?;
+    }
+    let missing = missing(needs);
     if missing.is_empty() {
         return Ok(());
     }
-    if !nix::unistd::geteuid().is_root() || !on_path("apt-get") {
-        bail!(
-            "these packages are missing: {}; install them, or run this as root on Debian",
-            missing.join(" ")
-        );
-    }
-    println!("installing {}", missing.join(" "));
-    run::done(apt().args(["update", "-qq"]))?;
-    run::done(
-        apt()
-            .args(["install", "-qq", "-y", "--no-install-recommends"])
-            .args(&missing),
-    )
+    bail!(
+        "apt-get installed {0} and removed or left out what it is needed for; see what is in conflict with `apt-get install -s {0}`",
+        missing.join(" ")
+    );
+}
+
+/// The packages of those programs that are not there.
+fn missing(needs: &[Need]) -> Vec<&'static str> {
+    let absent = needs.iter().filter(|(program, _)| !on_path(program));
+    let mut packages: Vec<_> = absent.map(|(_, package)| *package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages
 }
 
 /// True if Debian's archive can be reached.
