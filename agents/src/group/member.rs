@@ -18,6 +18,8 @@ pub struct Member {
     pub unpromoted: bool,
     /// Trouble with it, one sentence; the agent's own detail otherwise.
     pub trouble: String,
+    /// How many attempts to end it by force it has survived in a row.
+    pub survived: u32,
     pub events: EventSink,
     probes: Vec<JoinHandle<()>>,
 }
@@ -30,6 +32,7 @@ impl Member {
             run: Run::Stopped,
             unpromoted: false,
             trouble: String::new(),
+            survived: 0,
             events,
             probes: Vec::new(),
         }

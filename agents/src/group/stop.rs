@@ -4,8 +4,9 @@
 //! 2. by force: SIGKILL of everything that belongs to it;
 //! 3. freeze: it no longer runs, but is still there;
 //! 4. cut: its access (addresses) is taken away;
-//! 5. it is reported as `unknown`, and tried again. The permit is not renewed for ever: when it lapses, the watchdog is
-//!    no longer petted, and the node goes.
+//! 5. it is reported as `unknown`, and tried again, with twice the time for each attempt: on a machine that is slow (a disk that
+//!    barely answers, a CPU that is shared) one length for all of them would never be enough. The permit is not renewed for ever:
+//!    when it lapses, the watchdog is no longer petted, and the node goes.
 //!
 //! When the permit lapses, how much of that is left depends on what the group's successor waits for:
 //!
@@ -24,8 +25,10 @@ use super::{Group, Order, Run};
 use crate::clock;
 use crate::guard::Command;
 
-/// Time for what was killed to be gone.
+/// Time for what was killed to be gone, at the first attempt.
 const KILL_BUDGET: Duration = Duration::from_secs(2);
+/// How often that is doubled at most, to 32 s.
+const KILL_DOUBLINGS: u32 = 4;
 
 impl Group {
     pub(super) async fn order_stop(&mut self, epoch: u64, reason: String) {
@@ -147,9 +150,9 @@ impl Group {
         if let Some(polite) = polite.filter(|_| !again) {
             self.note("warn", "stop-escalated", format!("{name}: {polite}; killing it"));
         }
-        let deadline = clock::now() + KILL_BUDGET;
-        let kill = self.members[index].agent.kill(deadline);
-        let killed = tokio::time::timeout(KILL_BUDGET * 2, kill).await;
+        let budget = KILL_BUDGET * 2_u32.pow(self.members[index].survived.min(KILL_DOUBLINGS));
+        let kill = self.members[index].agent.kill(clock::now() + budget);
+        let killed = tokio::time::timeout(budget * 2, kill).await;
         let Err(killed) =
             killed.unwrap_or_else(|_| Err(crate::agent::AgentError::new("the kill took too long")))
         else {
@@ -167,6 +170,7 @@ impl Group {
         };
         member.trouble = format!("{killed}; {frozen}{cut}");
         member.run = Run::Unknown;
+        member.survived = member.survived.saturating_add(1);
         let text = format!("{name}: {}", member.trouble);
         if !again {
             self.note("warn", "stop-failed", text);
@@ -178,11 +182,13 @@ impl Group {
         let member = &mut self.members[index];
         member.run = Run::Stopped;
         member.unpromoted = demoted;
+        member.survived = 0;
         member.trouble.clear();
         true
     }
 
-    /// The agent's own stop, or demotion where the resource is to go on unpromoted. An emergency shortens it, or leaves no time for it: then the error has no words.
+    /// The agent's own stop, or demotion where the resource is to go on unpromoted. An emergency shortens it, or leaves no time
+    /// for it: then the error has no words.
     async fn stop_politely(&mut self, index: usize, demote: bool) -> Result<(), Option<String>> {
         let budget = self.polite_budget();
         let member = &mut self.members[index];
