@@ -30,8 +30,16 @@ pub fn address(lan: u8, host: u8) -> String {
 pub struct Net {
     place: Place,
     netns: String,
+    cables: Arc<Mutex<Cables>>,
+}
+
+/// Who is cabled. Held while cables change: a node may be fenced in the instant in which somebody pulls its cable.
+#[derive(Debug, Default)]
+struct Cables {
+    /// Nodes that have power, and so cards.
+    attached: BTreeSet<String>,
     /// Cables that are pulled; they stay so when the node boots.
-    pulled: Arc<Mutex<BTreeSet<(String, u8)>>>,
+    pulled: BTreeSet<(String, u8)>,
 }
 
 impl Net {
@@ -40,7 +48,7 @@ impl Net {
         let net = Net {
             place: place.clone(),
             netns: place.netns("lan"),
-            pulled: Arc::default(),
+            cables: Arc::default(),
         };
         sh::run("ip", &["netns", "add", &net.netns])?;
         net.ip(&["link", "set", "lo", "up"])?;
@@ -102,6 +110,7 @@ impl Net {
 
     /// Makes the namespace of node `name`, cabled to the networks.
     pub fn attach(&self, name: &str, host: u8) -> Result<()> {
+        let mut cables = self.cables();
         let node = self.place.netns(name);
         sh::run("ip", &["netns", "add", &node])?;
         for lan in 0..LANS {
@@ -112,23 +121,22 @@ impl Net {
                 "link", "add", &port, "master", &bridge, "type", "veth", "peer", "name", &card, "netns",
                 &node,
             ])?;
-            self.ip(&[
-                "link",
-                "set",
-                &port,
-                if self.is_pulled(name, lan) { "down" } else { "up" },
-            ])?;
+            let is_pulled = cables.pulled.contains(&(name.to_string(), lan));
+            self.ip(&["link", "set", &port, if is_pulled { "down" } else { "up" }])?;
             let cidr = format!("{}/24", address(lan, host));
             sh::run("ip", &["-n", &node, "addr", "add", &cidr, "dev", &card])?;
             sh::run("ip", &["-n", &node, "link", "set", &card, "up"])?;
             whole_frames(&node, &card)?;
         }
         sh::run("ip", &["-n", &node, "link", "set", "lo", "up"])?;
+        cables.attached.insert(name.to_string());
         Ok(())
     }
 
     /// Takes the cables of node `name` away, and its addresses with them: a machine without power has none.
     pub fn detach(&self, name: &str) -> Result<()> {
+        let mut cables = self.cables();
+        cables.attached.remove(name);
         for lan in 0..LANS {
             // Already gone is as good.
             let _ = self.ip(&["link", "del", &port(name, lan)]);
@@ -137,28 +145,29 @@ impl Net {
         Ok(())
     }
 
-    /// Pulls (`up` false) or plugs the cable of `name` in network `lan`.
+    /// Pulls (`up` false) or plugs the cable of `name` in network `lan`. While the node has no power this counts for its next
+    /// boot.
     pub fn cable(&self, name: &str, lan: u8, up: bool) -> Result<()> {
+        let mut cables = self.cables();
         let cable = (name.to_string(), lan);
         if up {
-            self.pulled().remove(&cable);
+            cables.pulled.remove(&cable);
         } else {
-            self.pulled().insert(cable);
+            cables.pulled.insert(cable);
+        }
+        if !cables.attached.contains(name) {
+            return Ok(());
         }
         self.ip(&["link", "set", &port(name, lan), if up { "up" } else { "down" }])
     }
 
     /// Plugs every cable of `name`, which is a new machine.
     pub fn plug(&self, name: &str) {
-        self.pulled().retain(|(node, _)| node != name);
+        self.cables().pulled.retain(|(node, _)| node != name);
     }
 
-    fn is_pulled(&self, name: &str, lan: u8) -> bool {
-        self.pulled().contains(&(name.to_string(), lan))
-    }
-
-    fn pulled(&self) -> std::sync::MutexGuard<'_, BTreeSet<(String, u8)>> {
-        self.pulled.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cables(&self) -> std::sync::MutexGuard<'_, Cables> {
+        self.cables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Drops what `one` and `other` send each other on both links; their cards see nothing wrong.
