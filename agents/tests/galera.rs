@@ -169,8 +169,12 @@ impl Node {
         self.root().await.run(statement).await.unwrap();
     }
 
+    /// Read after everything that was written before, wherever that was: Galera calls a member synced while up to
+    /// `gcs.fc_limit` transactions still wait to be applied.
     async fn value(&self, statement: &str) -> String {
-        self.root().await.value(statement).await.unwrap()
+        let mut client = self.root().await;
+        client.run("SET SESSION wsrep_sync_wait = 1").await.unwrap();
+        client.value(statement).await.unwrap()
     }
 
     /// Waits until what it says of its copy is as it should be.
