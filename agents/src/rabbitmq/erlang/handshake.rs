@@ -8,7 +8,6 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::md5;
 use super::node::{Fault, Site, told};
 
 /// Longest part of a handshake; names have at most 255 bytes.
@@ -109,17 +108,21 @@ async fn prove(stream: &mut TcpStream, site: &Site, cookie: &str, creation: u32)
     let theirs = theirs
         .iter()
         .fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
-    let proof = |challenge: u32| md5::digest(format!("{cookie}{challenge}").as_bytes());
     let ours = random()?;
-    let reply = [&b"r"[..], &ours.to_be_bytes(), &proof(theirs)].concat();
+    let reply = [&b"r"[..], &ours.to_be_bytes(), &digest(cookie, theirs)].concat();
     say(stream, &reply).await?;
     // With another cookie it hangs up.
     let acknowledged = hear(stream).await.map_err(|_| wrong())?;
-    if acknowledged.as_slice() == [&b"a"[..], &proof(ours)].concat() {
+    if acknowledged.as_slice() == [&b"a"[..], &digest(cookie, ours)].concat() {
         Ok(())
     } else {
         Err(wrong())
     }
+}
+
+/// What shows that somebody who was asked with `challenge` knows the cookie. MD5 is the protocol's; it secures nothing else.
+fn digest(cookie: &str, challenge: u32) -> [u8; 16] {
+    md5::compute(format!("{cookie}{challenge}")).into()
 }
 
 async fn say(stream: &mut TcpStream, part: &[u8]) -> Result<(), Fault> {
@@ -143,4 +146,19 @@ fn random() -> Result<u32, Fault> {
     let filled = SystemRandom::new().fill(&mut bytes);
     filled.map_err(|_| Fault::Connection("the kernel gives no random numbers".into()))?;
     Ok(u32::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_of_the_cookie_and_the_challenge_in_decimal() {
+        // As `erlang:md5(["SECRET", integer_to_list(4294967295)])` has it.
+        let hex: String = digest("SECRET", u32::MAX)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(hex, "f335ffb3b43b205ab67645d9cbd55727");
+    }
 }
