@@ -275,6 +275,28 @@ pub struct ParamMeta {
     pub help: &'static str,
 }
 
+impl ParamMeta {
+    /// One that must be given.
+    #[must_use]
+    pub const fn required(name: &'static str, help: &'static str) -> ParamMeta {
+        ParamMeta {
+            name,
+            required: true,
+            help,
+        }
+    }
+
+    /// One that may be left out.
+    #[must_use]
+    pub const fn optional(name: &'static str, help: &'static str) -> ParamMeta {
+        ParamMeta {
+            name,
+            required: false,
+            help,
+        }
+    }
+}
+
 impl AgentMeta {
     /// Refuses unknown keys, and required ones that are missing or empty.
     ///
@@ -332,21 +354,16 @@ pub(crate) mod tests {
 
     #[test]
     fn unknown_and_missing_keys_are_refused_by_name() {
-        let params = &[ParamMeta {
-            name: "unit",
-            required: true,
-            help: "the unit",
-        }];
-        let meta = AgentMeta {
+        const META: AgentMeta = AgentMeta {
             kind: "systemd",
             summary: "",
-            params,
+            params: &[ParamMeta::required("unit", "the unit")],
         };
-        let check = |key: &str| meta.check_keys(&BTreeMap::from([(key.to_owned(), "x".to_owned())]));
+        let check = |key: &str| META.check_keys(&BTreeMap::from([(key.to_owned(), "x".to_owned())]));
         assert!(check("unit").is_ok());
         assert!(check("units").unwrap_err().0.contains("it has: unit"));
         assert!(
-            meta.check_keys(&BTreeMap::new())
+            META.check_keys(&BTreeMap::new())
                 .unwrap_err()
                 .0
                 .contains("needs the parameter \"unit\"")

@@ -25,26 +25,13 @@ pub const META: AgentMeta = AgentMeta {
     kind: "exec",
     summary: "runs a program in the foreground and supervises it",
     params: &[
-        ParamMeta {
-            name: "command",
-            required: true,
-            help: "the program's absolute path, then its arguments; no shell",
-        },
-        ParamMeta {
-            name: "user",
-            required: false,
-            help: "the user it runs as (default: had-agentd's own)",
-        },
-        ParamMeta {
-            name: "cwd",
-            required: false,
-            help: "its working folder (default: /)",
-        },
-        ParamMeta {
-            name: "env",
-            required: false,
-            help: "NAME=VALUE for each variable added to its environment",
-        },
+        ParamMeta::required(
+            "command",
+            "the program's absolute path, then its arguments; no shell",
+        ),
+        ParamMeta::optional("user", "the user it runs as (default: had-agentd's own)"),
+        ParamMeta::optional("cwd", "its working folder (default: /)"),
+        ParamMeta::optional("env", "NAME=VALUE for each variable added to its environment"),
     ],
 };
 

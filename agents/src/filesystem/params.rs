@@ -10,41 +10,31 @@ pub const META: AgentMeta = AgentMeta {
     kind: "filesystem",
     summary: "mounts a file system, a folder (bind) or the image in a file (loop)",
     params: &[
-        ParamMeta {
-            name: "device",
-            required: true,
-            help: "the block device, folder or image file by absolute path; or UUID=, LABEL=, PARTUUID=, PARTLABEL=",
-        },
-        ParamMeta {
-            name: "path",
-            required: true,
-            help: "where it is mounted; the folder is made if it is missing",
-        },
-        ParamMeta {
-            name: "fstype",
-            required: false,
-            help: "kind of file system; another one there is refused (default: what is found)",
-        },
-        ParamMeta {
-            name: "uuid",
-            required: false,
-            help: "UUID that the file system must have; another one is refused (default: not checked)",
-        },
-        ParamMeta {
-            name: "options",
-            required: false,
-            help: "options of mount, separated by commas (default: defaults)",
-        },
-        ParamMeta {
-            name: "fsck",
-            required: false,
-            help: "check before mounting: preen (ext2, ext3, ext4, vfat: safe repairs) or none (default: preen)",
-        },
-        ParamMeta {
-            name: "kill_users",
-            required: false,
-            help: "end the processes that keep it from being unmounted: true or false (default: true)",
-        },
+        ParamMeta::required(
+            "device",
+            "the block device, folder or image file by absolute path; or UUID=, LABEL=, PARTUUID=, PARTLABEL=",
+        ),
+        ParamMeta::required("path", "where it is mounted; the folder is made if it is missing"),
+        ParamMeta::optional(
+            "fstype",
+            "kind of file system; another one there is refused (default: what is found)",
+        ),
+        ParamMeta::optional(
+            "uuid",
+            "UUID that the file system must have; another one is refused (default: not checked)",
+        ),
+        ParamMeta::optional(
+            "options",
+            "options of mount, separated by commas (default: defaults)",
+        ),
+        ParamMeta::optional(
+            "fsck",
+            "check before mounting: preen (ext2, ext3, ext4, vfat: safe repairs) or none (default: preen)",
+        ),
+        ParamMeta::optional(
+            "kill_users",
+            "end the processes that keep it from being unmounted: true or false (default: true)",
+        ),
     ],
 };
 

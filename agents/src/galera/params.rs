@@ -8,39 +8,31 @@ use crate::agent::{AgentError, AgentMeta, ParamMeta};
 use crate::mysqld::params as mysqld;
 use crate::params::Reader;
 
-const fn param(name: &'static str, help: &'static str) -> ParamMeta {
-    ParamMeta {
-        name,
-        required: false,
-        help,
-    }
-}
-
 /// The agent's description.
 pub const META: AgentMeta = AgentMeta {
     kind: "galera",
     summary: "runs a member of a Galera cluster on every node, and founds the cluster once, on one",
     params: &[
-        param(
+        ParamMeta::optional(
             "command",
             "the server's absolute path, then its arguments; no shell (default: /usr/sbin/mariadbd)",
         ),
-        param("user", "the user it runs as (default: mysql)"),
-        param("socket", "its socket (default: /run/mysqld/mysqld.sock)"),
-        param("datadir", "its data directory (default: /var/lib/mysql)"),
-        param(
+        ParamMeta::optional("user", "the user it runs as (default: mysql)"),
+        ParamMeta::optional("socket", "its socket (default: /run/mysqld/mysqld.sock)"),
+        ParamMeta::optional("datadir", "its data directory (default: /var/lib/mysql)"),
+        ParamMeta::optional(
             "port",
             "the port of Galera's own traffic, on every node the same (default: 4567)",
         ),
-        param(
+        ParamMeta::optional(
             "link",
             "which address of the nodes Galera uses, counted from 1 (default: 1)",
         ),
-        param(
+        ParamMeta::optional(
             "probe_interval_ms",
             "pause between looks at the server (default: 500 ms)",
         ),
-        param("probe_timeout_ms", "how long one may take (default: 5000 ms)"),
+        ParamMeta::optional("probe_timeout_ms", "how long one may take (default: 5000 ms)"),
     ],
 };
 

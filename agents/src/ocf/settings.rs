@@ -13,41 +13,28 @@ pub const META: AgentMeta = AgentMeta {
     kind: "ocf",
     summary: "runs an OCF resource agent, ocf:PROVIDER:TYPE",
     params: &[
-        ParamMeta {
-            name: "promotable",
-            required: false,
-            help: "true when it has roles (default: false)",
-        },
-        ParamMeta {
-            name: "notify",
-            required: false,
-            help: "true when it is told before and after its own actions (default: false)",
-        },
-        ParamMeta {
-            name: "monitor_interval_ms",
-            required: false,
-            help: "pause between two looks (default: what the agent suggests, else 10 s)",
-        },
-        ParamMeta {
-            name: "monitor_timeout_ms",
-            required: false,
-            help: "time for one look (default: what the agent suggests, else 20 s)",
-        },
-        ParamMeta {
-            name: "check_level",
-            required: false,
-            help: "OCF_CHECK_LEVEL of a deeper look beside the plain one: 10 or 20 (default: none)",
-        },
-        ParamMeta {
-            name: "check_interval_ms",
-            required: false,
-            help: "pause between two deeper looks (default: what the agent suggests, else 60 s)",
-        },
-        ParamMeta {
-            name: "ocf_root",
-            required: false,
-            help: "where agents are (default: /usr/lib/ocf)",
-        },
+        ParamMeta::optional("promotable", "true when it has roles (default: false)"),
+        ParamMeta::optional(
+            "notify",
+            "true when it is told before and after its own actions (default: false)",
+        ),
+        ParamMeta::optional(
+            "monitor_interval_ms",
+            "pause between two looks (default: what the agent suggests, else 10 s)",
+        ),
+        ParamMeta::optional(
+            "monitor_timeout_ms",
+            "time for one look (default: what the agent suggests, else 20 s)",
+        ),
+        ParamMeta::optional(
+            "check_level",
+            "OCF_CHECK_LEVEL of a deeper look beside the plain one: 10 or 20 (default: none)",
+        ),
+        ParamMeta::optional(
+            "check_interval_ms",
+            "pause between two deeper looks (default: what the agent suggests, else 60 s)",
+        ),
+        ParamMeta::optional("ocf_root", "where agents are (default: /usr/lib/ocf)"),
     ],
 };
 

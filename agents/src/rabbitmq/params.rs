@@ -13,84 +13,75 @@ const NODE: &str = "{node}";
 /// What the brokers of a cluster prove to each other that they belong together with.
 const COOKIE: &str = "/var/lib/rabbitmq/.erlang.cookie";
 
-const fn optional(name: &'static str, help: &'static str) -> ParamMeta {
-    ParamMeta {
-        name,
-        required: false,
-        help,
-    }
-}
-
 /// The agent's description.
 pub const META: AgentMeta = AgentMeta {
     kind: "rabbitmq",
     summary: "runs a RabbitMQ broker, on storage that follows the group, or one on each node as a cluster",
     params: &[
-        ParamMeta {
-            name: "node_name",
-            required: true,
-            help: "the broker's own name: rabbit@NAME, the same wherever it runs; in cluster mode with {node} for the node's name",
-        },
-        optional(
+        ParamMeta::required(
+            "node_name",
+            "the broker's own name: rabbit@NAME, the same wherever it runs; in cluster mode with {node} for the node's name",
+        ),
+        ParamMeta::optional(
             "mode",
             "storage: one broker, on storage that follows the group (default); cluster: one on each node",
         ),
-        optional(
+        ParamMeta::optional(
             "third",
             "with mode = cluster: the name of a third broker, on the witness host (default: none)",
         ),
-        optional(
+        ParamMeta::optional(
             "cookie_file",
             "with mode = cluster: Erlang's cookie (default: /var/lib/rabbitmq/.erlang.cookie)",
         ),
-        optional(
+        ParamMeta::optional(
             "epmd_port",
             "with mode = cluster: the port of epmd (default: 4369)",
         ),
-        optional("unit", "its systemd unit (default: rabbitmq-server.service)"),
-        optional(
+        ParamMeta::optional("unit", "its systemd unit (default: rabbitmq-server.service)"),
+        ParamMeta::optional(
             "command",
             "instead of a unit: rabbitmq-server's absolute path, then its arguments",
         ),
-        optional("user", "with `command`: the user it runs as"),
-        optional("cwd", "with `command`: its working folder (default: /)"),
-        optional(
+        ParamMeta::optional("user", "with `command`: the user it runs as"),
+        ParamMeta::optional("cwd", "with `command`: its working folder (default: /)"),
+        ParamMeta::optional(
             "env",
             "with `command`: NAME=VALUE for each variable added to its environment",
         ),
-        optional(
+        ParamMeta::optional(
             "env_file",
             "with a unit: the file that sets NODENAME (default: /etc/rabbitmq/rabbitmq-env.conf)",
         ),
-        optional(
+        ParamMeta::optional(
             "data_dir",
             "where its databases are (default: /var/lib/rabbitmq/mnesia)",
         ),
-        optional("address", "the address that is looked at (default: 127.0.0.1)"),
-        optional("port", "the port of AMQP (default: 5672)"),
-        optional(
+        ParamMeta::optional("address", "the address that is looked at (default: 127.0.0.1)"),
+        ParamMeta::optional("port", "the port of AMQP (default: 5672)"),
+        ParamMeta::optional(
             "management_port",
             "port of its management interface, which is looked at too (default: it is not)",
         ),
-        optional(
+        ParamMeta::optional(
             "username",
             "an account to look with (default: none, the handshake is enough)",
         ),
-        optional("password_file", "file with that account's password"),
-        optional("vhost", "the virtual host that the account opens (default: /)"),
-        optional(
+        ParamMeta::optional("password_file", "file with that account's password"),
+        ParamMeta::optional("vhost", "the virtual host that the account opens (default: /)"),
+        ParamMeta::optional(
             "probe_interval_ms",
             "milliseconds between looks (default: 5000, in cluster mode 1000)",
         ),
-        optional(
+        ParamMeta::optional(
             "probe_timeout_ms",
             "milliseconds a look may take (default: 5000, in cluster mode 2000)",
         ),
-        optional(
+        ParamMeta::optional(
             "probe_failures",
             "of the last `probe_of` looks so many must fail (default: 3)",
         ),
-        optional("probe_of", "see `probe_failures` (default: 5)"),
+        ParamMeta::optional("probe_of", "see `probe_failures` (default: 5)"),
     ],
 };
 

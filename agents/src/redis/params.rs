@@ -8,78 +8,70 @@ use super::client::{Login, Place};
 use crate::agent::{AgentError, AgentMeta, ParamMeta};
 use crate::params::{Looks, Reader, password};
 
-const fn optional(name: &'static str, help: &'static str) -> ParamMeta {
-    ParamMeta {
-        name,
-        required: false,
-        help,
-    }
-}
-
 /// The agent's description.
 pub const META: AgentMeta = AgentMeta {
     kind: "redis",
     summary: "runs Redis or Valkey as primary and replica, without Sentinel",
     params: &[
-        optional(
+        ParamMeta::optional(
             "unit",
             "its systemd unit: redis-server.service; this or `command`",
         ),
-        optional(
+        ParamMeta::optional(
             "command",
             "redis-server's absolute path, then its arguments, as in `exec`",
         ),
-        optional("user", "with `command`: the user it runs as"),
-        optional("cwd", "with `command`: its working folder (default: /)"),
-        optional(
+        ParamMeta::optional("user", "with `command`: the user it runs as"),
+        ParamMeta::optional("cwd", "with `command`: its working folder (default: /)"),
+        ParamMeta::optional(
             "env",
             "with `command`: NAME=VALUE for each variable added to its environment",
         ),
-        optional(
+        ParamMeta::optional(
             "config",
             "with `unit`: its configuration, which must include our file (default: /etc/redis/redis.conf)",
         ),
-        optional(
+        ParamMeta::optional(
             "port",
             "the port it listens on, on every node the same (default: 6379)",
         ),
-        optional(
+        ParamMeta::optional(
             "socket",
             "its unix socket, for our own commands (default: TCP on 127.0.0.1)",
         ),
-        optional(
+        ParamMeta::optional(
             "username",
             "user of its access control lists, for us and between the copies (default: none)",
         ),
-        optional(
+        ParamMeta::optional(
             "password_file",
             "file with its password, for us and between the copies (default: none)",
         ),
-        optional(
+        ParamMeta::optional(
             "min_replicas",
             "in_sync: it takes no writes that the replica might miss; off: it does (default: in_sync)",
         ),
-        optional(
+        ParamMeta::optional(
             "max_lag_s",
             "seconds a replica may be silent before it counts no more (default: 5)",
         ),
-        optional(
+        ParamMeta::optional(
             "sentinel_port",
             "answer Sentinel's clients on this port (default: do not)",
         ),
-        optional(
+        ParamMeta::optional(
             "sentinel_name",
             "the name those clients know it by (default: mymaster)",
         ),
-        optional(
+        ParamMeta::optional(
             "probe_timeout_ms",
             "milliseconds in which it must answer (default: 2000)",
         ),
-        optional(
+        ParamMeta::optional(
             "probe_failures",
             "of the last `probe_of` looks, one a second, so many must fail (default: 3)",
         ),
-        optional("probe_of", "see `probe_failures` (default: 5)"),
+        ParamMeta::optional("probe_of", "see `probe_failures` (default: 5)"),
     ],
 };
 

@@ -20,11 +20,10 @@ use watch::Shared;
 pub const META: AgentMeta = AgentMeta {
     kind: "systemd",
     summary: "starts, stops and watches a systemd unit",
-    params: &[ParamMeta {
-        name: "unit",
-        required: true,
-        help: "the unit with its ending: nginx.service",
-    }],
+    params: &[ParamMeta::required(
+        "unit",
+        "the unit with its ending: nginx.service",
+    )],
 };
 
 /// Endings of units that can be started.

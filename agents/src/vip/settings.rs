@@ -10,26 +10,19 @@ pub const META: AgentMeta = AgentMeta {
     kind: "vip",
     summary: "virtual IPv4 and IPv6 addresses, announced to the network and removed by the kernel when a permit lapses",
     params: &[
-        ParamMeta {
-            name: "address",
-            required: true,
-            help: "ADDRESS/PREFIX, one or several",
-        },
-        ParamMeta {
-            name: "interface",
-            required: false,
-            help: "where to put them (default: the interface that has an address in the same subnet)",
-        },
-        ParamMeta {
-            name: "duplicate_check_ms",
-            required: false,
-            help: "how long to listen for another host that has the address; 0 asks nobody (default 5)",
-        },
-        ParamMeta {
-            name: "announce_interval_s",
-            required: false,
-            help: "time between announcements after those of the first 17 seconds (default 60)",
-        },
+        ParamMeta::required("address", "ADDRESS/PREFIX, one or several"),
+        ParamMeta::optional(
+            "interface",
+            "where to put them (default: the interface that has an address in the same subnet)",
+        ),
+        ParamMeta::optional(
+            "duplicate_check_ms",
+            "how long to listen for another host that has the address; 0 asks nobody (default 5)",
+        ),
+        ParamMeta::optional(
+            "announce_interval_s",
+            "time between announcements after those of the first 17 seconds (default 60)",
+        ),
     ],
 };
 
