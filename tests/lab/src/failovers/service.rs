@@ -65,6 +65,42 @@ const BROKER_FAULTS: [Fault; 4] = [Fault::Power, Fault::Kill, Fault::Cut, Fault:
 /// Where both nodes see the shared folder.
 const SHARED: &str = "/srv/shared";
 
+/// A primary and its replica; MySQL differs in little.
+const MARIADB: Service = Service {
+    name: "mariadb",
+    port: 3306,
+    pid: "pidof -s mariadbd",
+    copies: Copies::Replica,
+    programs: None,
+    data: "/var/lib/mysql",
+    prepare: "failovers-mariadb",
+    log: "journalctl --no-pager -n 4000 -u mariadb | grep -v 'Aborted connection' | tail -n 200",
+    resource: "type = \"mysqld\"\nmode = \"replication\"\nunit = \"mariadb.service\"\nprivate_link = true\n",
+    create: TABLE,
+    binds: |_| true,
+    faults: &Fault::ALL,
+    sentinel: None,
+    store: |at| Box::new(mariadb::MariaDb::new(at)),
+};
+
+/// One broker; a cluster of two differs in little.
+const RABBITMQ: Service = Service {
+    name: "rabbitmq",
+    port: 5672,
+    pid: "pidof -s beam.smp",
+    copies: Copies::Shared,
+    programs: None,
+    data: "/var/lib/rabbitmq",
+    prepare: "failovers-rabbitmq",
+    log: "tail -n 80 /var/log/rabbitmq/*.log",
+    resource: "type = \"rabbitmq\"\nnode_name = \"rabbit@shop-queue\"\nprobe_interval = \"1s\"\n",
+    create: "",
+    binds: |_| true,
+    faults: &BROKER_FAULTS,
+    sentinel: None,
+    store: |at| Box::new(rabbitmq::Rabbitmq::new(at, "classic")),
+};
+
 /// All of them.
 const SERVICES: &[Service] = &[
     Service {
@@ -84,69 +120,25 @@ const SERVICES: &[Service] = &[
         sentinel: Some(26379),
         store: |at| Box::new(redis::Redis::waiting(at)),
     },
-    Service {
-        name: "mariadb",
-        port: 3306,
-        pid: "pidof -s mariadbd",
-        copies: Copies::Replica,
-        programs: None,
-        data: "/var/lib/mysql",
-        prepare: "failovers-mariadb",
-        log: "journalctl --no-pager -n 4000 -u mariadb | grep -v 'Aborted connection' | tail -n 200",
-        resource: "type = \"mysqld\"\nmode = \"replication\"\nunit = \"mariadb.service\"\nprivate_link = true\n",
-        create: TABLE,
-        binds: |_| true,
-        faults: &Fault::ALL,
-        sentinel: None,
-        store: |at| Box::new(mariadb::MariaDb::new(at)),
-    },
+    MARIADB,
     Service {
         name: "mysql",
-        port: 3306,
         pid: "cat /run/mysqld/mysqld.pid",
-        copies: Copies::Replica,
         programs: Some((MYSQL_HOST, "/opt/mysql")),
-        data: "/var/lib/mysql",
         prepare: "failovers-mysql",
         log: "journalctl -b --no-pager -n 80 -u mysql",
         resource: "type = \"mysqld\"\nmode = \"replication\"\nunit = \"mysql.service\"\nprivate_link = true\n",
-        create: TABLE,
-        binds: |_| true,
-        faults: &Fault::ALL,
-        sentinel: None,
-        store: |at| Box::new(mariadb::MariaDb::new(at)),
+        ..MARIADB
     },
-    Service {
-        name: "rabbitmq",
-        port: 5672,
-        pid: "pidof -s beam.smp",
-        copies: Copies::Shared,
-        programs: None,
-        data: "/var/lib/rabbitmq",
-        prepare: "failovers-rabbitmq",
-        log: "tail -n 80 /var/log/rabbitmq/*.log",
-        resource: "type = \"rabbitmq\"\nnode_name = \"rabbit@shop-queue\"\nprobe_interval = \"1s\"\n",
-        create: "",
-        binds: |_| true,
-        faults: &BROKER_FAULTS,
-        sentinel: None,
-        store: |at| Box::new(rabbitmq::Rabbitmq::new(at, "classic")),
-    },
+    RABBITMQ,
     Service {
         name: "rabbitmq-cluster",
-        port: 5672,
-        pid: "pidof -s beam.smp",
         copies: Copies::Cluster,
-        programs: None,
-        data: "/var/lib/rabbitmq",
         prepare: "failovers-rabbitmq-cluster",
         log: "tail -n 120 /var/log/rabbitmq/*.log",
         resource: "type = \"rabbitmq\"\nmode = \"cluster\"\nnode_name = \"rabbit@{node}\"\nprobe_timeout = \"1s\"\n",
-        create: "",
-        binds: |_| true,
-        faults: &BROKER_FAULTS,
-        sentinel: None,
         store: |at| Box::new(rabbitmq::Rabbitmq::new(at, "quorum")),
+        ..RABBITMQ
     },
 ];
 
