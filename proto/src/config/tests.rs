@@ -67,12 +67,42 @@ fn error_of(more: &str) -> String {
     error(&format!("{BASE}{more}"))
 }
 
+/// The only error of `before` and `more`, with its line counted from the beginning of `more`.
+#[track_caller]
+fn error_behind(before: &str, more: &str) -> String {
+    let text = error(&format!("{before}{more}"));
+    let (line, rest) = text.split_once(':').expect("a line");
+    let line: usize = line.parse().expect("a number");
+    format!("{}:{rest}", line - before.lines().count())
+}
+
 fn group(name: &str, keys: &str, resource: &str) -> String {
     format!("\n[[group]]\nname = \"{name}\"\n{keys}\n[[group.resource]]\n{resource}\n")
 }
 
 const VIP: &str = "name = \"vip\"\ntype = \"vip\"\naddress = \"10.0.0.100/24\"";
 const UNIT: &str = "name = \"svc\"\ntype = \"systemd\"\nunit = \"redis\"";
+
+/// A group with roles.
+const COPY: &str = r#"
+[[group]]
+name = "data"
+[[group.resource]]
+name = "copy"
+type = "test-copy"
+cwd = "/replicated"
+"#;
+
+/// A group on every node.
+const WEB: &str = r#"
+[[group]]
+name = "web"
+run = "every-node"
+[[group.resource]]
+name = "nginx"
+type = "systemd"
+unit = "nginx"
+"#;
 
 /// The TOML block of docs/config.md.
 fn docs_example() -> &'static str {

@@ -2,48 +2,29 @@
 
 use super::*;
 
-/// A group with roles, and one without.
-const GROUPS: &str = r#"
-[[group]]
-name = "data"
-[[group.resource]]
-name = "copy"
-type = "test-copy"
-cwd = "/replicated"
-
-[[group]]
-name = "web"
-run = "every-node"
-[[group.resource]]
-name = "nginx"
-type = "systemd"
-unit = "nginx"
-
-[[group]]
-name = "app"
-[[group.resource]]
-name = "svc"
-type = "systemd"
-unit = "app"
-"#;
+/// What jobs are for: a group with roles, one on every node, and one without.
+fn groups() -> String {
+    format!("{COPY}{WEB}{}", group("app", "", UNIT))
+}
 
 fn job(keys: &str) -> String {
     let base = "[[job]]\nname = \"backup\"\ncalendar = \"30 2 * * *\"\ncommand = [\"/bin/backup\", \"-v\"]\n";
-    format!("{GROUPS}{base}{keys}\n")
+    format!("{base}{keys}\n")
+}
+
+fn accepted(keys: &str) -> Config {
+    parsed(&format!("{}{}", groups(), job(keys)))
 }
 
 /// The only error, with its line counted from `[[job]]`.
 #[track_caller]
-fn refused(text: &str) -> String {
-    let before = BASE.lines().count() + GROUPS.lines().count();
-    let text = error(&format!("{BASE}{text}"));
-    let (line, rest) = text.split_once(':').expect("a line");
-    format!("{}:{rest}", line.parse::<usize>().expect("a number") - before)
+fn refused(job: &str) -> String {
+    error_behind(&format!("{BASE}{}", groups()), job)
 }
 
 #[test]
 fn a_job_has_defaults_and_takes_what_is_said() {
-    let config = parsed(&job("group = \"app\""));
+    let config = accepted("group = \"app\"");
     let plain = config.job("backup").expect("the job");
     assert_eq!((plain.on, plain.timezone.as_str()), (JobWhere::Primary, "UTC"));
     assert_eq!(plain.command, "/bin/backup\n-v");
@@ -52,7 +33,7 @@ fn a_job_has_defaults_and_takes_what_is_said() {
     let keys = "group = \"data\"\non = \"replica\"\ntimezone = \"Europe/Berlin\"\nuser = \"backup\"\ncwd = \"/srv\"\n\
                 env = { A = \"1\" }\ntimeout = \"6h\"\nmax_lag = \"30s\"\nfallback = \"primary\"\ncatch_up = \"12h\"\n\
                 on_interrupt = \"rerun\"\non_move = \"kill\"";
-    let config = parsed(&job(keys));
+    let config = accepted(keys);
     let full = &config.jobs[0];
     assert_eq!(
         (full.on, full.fallback),
@@ -97,18 +78,14 @@ fn what_is_wrong_with_a_job_is_pointed_at() {
         "4:12: `command` is invalid: the path must be absolute: it begins with `/` | no shell runs it and no PATH is searched; \
          arguments are separate strings"
     );
-    let twice = format!(
-        "{}{}",
-        job("group = \"app\""),
-        &job("group = \"app\"")[GROUPS.len()..]
-    );
+    let twice = job("group = \"app\"").repeat(2);
     assert_eq!(refused(&twice), "7:8: two jobs are called \"backup\"");
     assert!(refused(&job("group = \"app\"\nwhen = 1")).contains("unknown key `when` in [[job]]"));
 }
 
 #[test]
 fn what_a_job_needs_is_said() {
-    let found = errors(&format!("{BASE}{GROUPS}[[job]]\n"));
+    let found = errors(&format!("{BASE}{}[[job]]\n", groups()));
     for key in ["name", "group", "calendar", "command"] {
         let wanted = format!("[[job]] needs the key `{key}`");
         assert!(found.iter().any(|error| error.contains(&wanted)), "{found:?}");
@@ -117,9 +94,7 @@ fn what_a_job_needs_is_said() {
 
 #[test]
 fn secrets_in_variables_of_jobs_are_warned_of() {
-    let config = parsed(&job(
-        "group = \"app\"\nenv = { MYSQL_PASSWORD = \"x\", HOME = \"/root\" }",
-    ));
+    let config = accepted("group = \"app\"\nenv = { MYSQL_PASSWORD = \"x\", HOME = \"/root\" }");
     let found = findings(&config);
     let found = found
         .iter()

@@ -2,38 +2,14 @@
 
 use super::*;
 
-const COPY: &str = r#"
-[[group]]
-name = "data"
-[[group.resource]]
-name = "copy"
-type = "test-copy"
-cwd = "/replicated"
-"#;
-
-const WEB: &str = r#"
-[[group]]
-name = "web"
-run = "every-node"
-[[group.resource]]
-name = "nginx"
-type = "systemd"
-unit = "nginx"
-"#;
-
 /// A group with an address and the keys in `keys`.
 fn address(keys: &str) -> String {
-    format!(
-        "\n[[group]]\nname = \"address\"\n{keys}\n[[group.resource]]\nname = \"vip\"\ntype = \"vip\"\naddress = \"10.0.0.100/24\"\n"
-    )
+    group("address", keys, VIP)
 }
 
 #[track_caller]
 fn refused(more: &str) -> String {
-    let base = BASE.lines().count();
-    let text = error(&format!("{BASE}{more}"));
-    let (line, rest) = text.split_once(':').expect("a line");
-    format!("{}:{rest}", line.parse::<usize>().expect("a number") - base)
+    error_behind(BASE, more)
 }
 
 #[test]
