@@ -2,10 +2,10 @@
 
 #![allow(missing_docs)]
 
+#[path = "rabbitmq/stage.rs"]
+mod stage;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -13,73 +13,34 @@ use holdfast_agents::agent::{AgentContext, AgentEvent, EventSink, PermitView, Pr
 use holdfast_agents::clock;
 use holdfast_agents::roles::{CopySink, RolesView};
 use holdfast_proto::time::Time;
+use stage::Stage;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::{mpsc, watch};
 
 /// Far beyond anything that is waited for: reaching it is a failure.
 const PATIENCE: Duration = Duration::from_secs(180);
-const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 const PYTHON: &str = "/usr/bin/python3";
 
-/// A broker's storage, its ports, and what ends everything that uses them.
+/// A broker's storage, and what ends everything that uses it.
 struct Storage {
-    folder: tempfile::TempDir,
+    stage: Stage,
     port: u16,
-    env: String,
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    params: BTreeMap<String, String>,
 }
 
 impl Storage {
     fn new() -> Option<Storage> {
-        if !Path::new(SERVER).exists() {
-            eprintln!("not run: rabbitmq-server is not installed");
-            return None;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let dir = folder.path().display().to_string();
-        let (port, dist, epmd) = (free_port(), free_port(), free_port());
-        let cookie = folder.path().join(".erlang.cookie");
-        std::fs::write(&cookie, "HOLDFASTTEST").unwrap();
-        std::fs::set_permissions(&cookie, std::fs::Permissions::from_mode(0o400)).unwrap();
-        std::fs::write(
-            folder.path().join("rabbitmq.conf"),
-            "listeners.tcp.local = 127.0.0.1:PORT\n".replace("PORT", &port.to_string()),
-        )
-        .unwrap();
-        std::fs::write(folder.path().join("enabled_plugins"), "[].\n").unwrap();
-        let env = format!(
-            "HOME={dir}\nRABBITMQ_MNESIA_BASE={dir}/mnesia\nRABBITMQ_LOG_BASE={dir}/log\nRABBITMQ_DIST_PORT={dist}\n\
-             ERL_EPMD_PORT={epmd}\nERL_EPMD_ADDRESS=127.0.0.1\nRABBITMQ_CONFIG_FILE={dir}/rabbitmq.conf\n\
-             RABBITMQ_CONF_ENV_FILE={dir}/none\nRABBITMQ_ENABLED_PLUGINS_FILE={dir}/enabled_plugins\n\
-             RABBITMQ_PID_FILE={dir}/pid"
-        );
-        Some(Storage { folder, port, env })
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        let stage = Stage::new()?;
+        let (port, mut params) = stage.broker("shop", "");
+        let own = [("node_name", "shop@localhost"), ("probe_timeout_ms", "2000")];
+        params.extend(own.map(|(key, value)| (key.into(), value.into())));
+        Some(Storage { stage, port, params })
     }
 
     /// One of the nodes that may run the broker.
     fn node(&self, more: &[(&str, &str)]) -> Node {
-        let given = [
-            ("node_name", "shop@localhost".to_owned()),
-            ("command", SERVER.to_owned()),
-            ("env", self.env.clone()),
-            ("data_dir", self.file("mnesia").display().to_string()),
-            ("port", self.port.to_string()),
-            ("probe_interval_ms", "200".into()),
-            ("probe_timeout_ms", "2000".into()),
-        ];
-        let mut params: BTreeMap<String, String> = given
-            .into_iter()
-            .map(|(key, value)| (key.into(), value))
-            .collect();
+        let mut params = self.params.clone();
         params.extend(more.iter().map(|(key, value)| ((*key).into(), (*value).into())));
         let (notes, _) = mpsc::channel(100);
         let (failures, failed) = mpsc::unbounded_channel();
@@ -95,7 +56,7 @@ impl Storage {
             .1,
             events: EventSink::new(0, notes, failures),
             saved: String::new(),
-            state_dir: self.folder.path().into(),
+            state_dir: self.stage.folder.path().into(),
             roles: watch::channel(RolesView::default()).1,
             copy: CopySink::default(),
             gate: None,
@@ -107,32 +68,6 @@ impl Storage {
             context,
         }
     }
-
-    /// Processes that were started with its folder as their home: the broker, its helpers, epmd.
-    fn processes(&self) -> Vec<i32> {
-        let mark = format!("HOME={}", self.folder.path().display());
-        let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter(|pid: &i32| {
-            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment
-                .split(|byte| *byte == 0)
-                .any(|line| line == mark.as_bytes())
-        })
-        .collect()
-    }
-}
-
-impl Drop for Storage {
-    fn drop(&mut self) {
-        for pid in self.processes() {
-            signal(pid, nix::sys::signal::Signal::SIGKILL);
-        }
-    }
-}
-
-fn signal(pid: i32, signal: nix::sys::signal::Signal) {
-    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
 }
 
 struct Node {
@@ -268,10 +203,7 @@ async fn one_that_hangs_or_ends_is_noticed_and_agentd_may_be_restarted() {
     node.agent = holdfast_agents::registry::build("rabbitmq", node.context.clone()).unwrap();
     assert_eq!(node.agent.probe().await, Presence::Active);
     node.agent.adopt().await.unwrap();
-    let frozen = storage.processes();
-    for pid in &frozen {
-        signal(*pid, nix::sys::signal::Signal::SIGSTOP);
-    }
+    storage.stage.signal(nix::sys::signal::Signal::SIGSTOP);
     let reason = node.failure().await;
     assert!(reason.contains("failed 3 of its last 5 looks"), "{reason}");
     node.agent.kill(soon()).await.unwrap();
@@ -281,13 +213,16 @@ async fn one_that_hangs_or_ends_is_noticed_and_agentd_may_be_restarted() {
 #[tokio::test]
 async fn what_would_start_an_empty_broker_is_refused() {
     let Some(storage) = Storage::new() else { return };
-    std::fs::create_dir_all(storage.file("mnesia/rabbit@db1")).unwrap();
+    std::fs::create_dir_all(storage.stage.file("shop/rabbit@db1")).unwrap();
     let refused = storage.node(&[]).agent.start(soon()).await.unwrap_err().0;
     assert!(
         refused.contains("a database of rabbit@db1 and none of shop@localhost"),
         "{refused}"
     );
-    assert!(storage.file("mnesia/rabbit@db1").exists(), "nothing is removed");
+    assert!(
+        storage.stage.file("shop/rabbit@db1").exists(),
+        "nothing is removed"
+    );
     let mut lost = storage.node(&[("node_name", "shop@no-such-name.invalid")]);
     assert!(
         lost.agent
@@ -297,13 +232,13 @@ async fn what_would_start_an_empty_broker_is_refused() {
             .0
             .contains("/etc/hosts")
     );
-    assert!(storage.processes().is_empty(), "nothing was started");
+    assert!(storage.stage.processes().is_empty(), "nothing was started");
 }
 
 #[tokio::test]
 async fn a_broker_that_ends_while_it_starts_is_told_at_once() {
     let Some(storage) = Storage::new() else { return };
-    std::fs::write(storage.file("rabbitmq.conf"), "no.such.key = 1\n").unwrap();
+    std::fs::write(storage.stage.file("shop.conf"), "no.such.key = 1\n").unwrap();
     let refused = storage.node(&[]).agent.start(soon()).await.unwrap_err().0;
     assert!(refused.contains("ended while it started"), "{refused}");
 }

@@ -1,10 +1,11 @@
 //! Two real brokers on this machine, each under an agent; the test stands for the cluster that commits what they wish.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+#[path = "../../../tests/rabbitmq/stage.rs"]
+mod stage;
 
+use std::collections::BTreeSet;
+
+use stage::Stage;
 use tokio::sync::{mpsc, watch};
 
 use super::*;
@@ -15,14 +16,7 @@ use crate::roles::{CopySink, CopyStatus};
 
 /// Far beyond anything that is waited for: reaching it is a failure.
 const PATIENCE: Duration = Duration::from_secs(240);
-const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 const NAMES: [&str; 2] = ["n1", "n2"];
-
-/// Folders and ports of two brokers; ends what uses them.
-struct Stage {
-    folder: tempfile::TempDir,
-    epmd: u16,
-}
 
 /// One of the two nodes.
 struct Member {
@@ -34,60 +28,18 @@ struct Member {
     seen: Vec<String>,
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 impl Stage {
-    fn new() -> Option<Stage> {
-        if !Path::new(SERVER).exists() {
-            eprintln!("not run: rabbitmq-server is not installed");
-            return None;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let epmd = free_port();
-        let stage = Stage { folder, epmd };
-        let cookie = stage.file(".erlang.cookie");
-        std::fs::write(&cookie, "HOLDFASTTEST").unwrap();
-        std::fs::set_permissions(&cookie, std::fs::Permissions::from_mode(0o400)).unwrap();
-        std::fs::write(stage.file("enabled_plugins"), "[].\n").unwrap();
-        Some(stage)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
     fn member(&self, name: &'static str) -> Member {
-        let dir = self.folder.path().display().to_string();
-        let (port, dist, epmd) = (free_port(), free_port(), self.epmd);
-        let conf =
-            format!("listeners.tcp.local = 127.0.0.1:{port}\ncluster_partition_handling = pause_minority\n");
-        std::fs::write(self.file(&format!("{name}.conf")), conf).unwrap();
+        let (_, mut params) = self.broker(name, "cluster_partition_handling = pause_minority\n");
         std::fs::create_dir_all(self.file(&format!("{name}.state"))).unwrap();
-        let env = format!(
-            "HOME={dir}\nRABBITMQ_MNESIA_BASE={dir}/{name}\nRABBITMQ_LOG_BASE={dir}/log\nRABBITMQ_DIST_PORT={dist}\n\
-             ERL_EPMD_PORT={epmd}\nERL_EPMD_ADDRESS=127.0.0.1\nRABBITMQ_CONFIG_FILE={dir}/{name}.conf\n\
-             RABBITMQ_CONF_ENV_FILE={dir}/none\nRABBITMQ_ENABLED_PLUGINS_FILE={dir}/enabled_plugins\n\
-             RABBITMQ_PID_FILE={dir}/{name}.pid"
-        );
-        let given = [
+        let more = [
             ("mode", "cluster".to_owned()),
             ("node_name", "{node}@localhost".into()),
-            ("command", SERVER.into()),
-            ("env", env),
-            ("data_dir", format!("{dir}/{name}")),
-            ("port", port.to_string()),
-            ("epmd_port", epmd.to_string()),
-            ("cookie_file", format!("{dir}/.erlang.cookie")),
-            ("probe_interval_ms", "200".into()),
+            ("epmd_port", self.epmd.to_string()),
+            ("cookie_file", self.cookie().display().to_string()),
             ("probe_timeout_ms", "10000".into()),
         ];
-        let params: BTreeMap<String, String> = given
-            .into_iter()
-            .map(|(key, value)| (key.into(), value))
-            .collect();
+        params.extend(more.map(|(key, value)| (key.into(), value)));
         let (note_sink, notes) = mpsc::channel(1000);
         let (failures, _) = mpsc::unbounded_channel();
         let roles = watch::Sender::new(view(name, None, (0, &[])));
@@ -118,33 +70,11 @@ impl Stage {
             name: format!("{}@localhost", member.name),
             own_name: "test@localhost".into(),
             epmd_port: self.epmd,
-            cookie_file: self.file(".erlang.cookie"),
+            cookie_file: self.cookie(),
             limit: PATIENCE,
         };
         let mut node = Node::connect(&site).await.unwrap();
         node.eval(text, PATIENCE).await.unwrap()
-    }
-
-    fn processes(&self) -> Vec<i32> {
-        let mark = format!("HOME={}", self.folder.path().display());
-        let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter(|pid: &i32| {
-            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment
-                .split(|byte| *byte == 0)
-                .any(|line| line == mark.as_bytes())
-        })
-        .collect()
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        for pid in self.processes() {
-            let pid = nix::unistd::Pid::from_raw(pid);
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-        }
     }
 }
 
