@@ -93,7 +93,7 @@ async fn prove(stream: &mut TcpStream, site: &Site, cookie: &str, creation: u32)
         // It still has our connection of before: it is to drop that.
         b"salive" => say(stream, b"strue").await?,
         [b's', why @ ..] => {
-            let why = String::from_utf8_lossy(why).into_owned();
+            let why = String::from_utf8_lossy(why).replace(char::is_control, " ");
             return Err(Fault::Connection(format!(
                 "{} does not let us in: {why}",
                 site.name

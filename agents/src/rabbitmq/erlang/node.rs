@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -69,7 +70,7 @@ pub enum Fault {
 /// An open connection.
 pub struct Node {
     stream: TcpStream,
-    unread: Vec<u8>,
+    unread: BytesMut,
     own_name: String,
     creation: u32,
     calls: u32,
@@ -92,7 +93,7 @@ impl Node {
         let (stream, creation) = handshake::open(site).await?;
         Ok(Node {
             stream,
-            unread: Vec::new(),
+            unread: BytesMut::new(),
             own_name: site.own_name.clone(),
             creation,
             calls: 0,
@@ -171,22 +172,15 @@ impl Node {
     }
 
     /// The next message. Empty ones only show that the other side lives, and want to be answered.
-    async fn packet(&mut self) -> Result<Vec<u8>, Fault> {
+    async fn packet(&mut self) -> Result<BytesMut, Fault> {
         loop {
-            if let Some(head) = self.unread.first_chunk::<4>() {
-                let length = usize::try_from(u32::from_be_bytes(*head)).map_err(|_| Fault::Malformed)?;
-                if length > MESSAGE_BYTES_MAX {
-                    return Err(Fault::Malformed);
-                }
-                if self.unread.len() >= 4 + length {
-                    let packet = self.unread[4..4 + length].to_vec();
-                    self.unread.drain(..4 + length);
-                    if !packet.is_empty() {
-                        return Ok(packet);
-                    }
+            match whole(&mut self.unread)? {
+                Some(packet) if packet.is_empty() => {
                     self.stream.write_all(&[0; 4]).await.map_err(told)?;
                     continue;
                 }
+                Some(packet) => return Ok(packet),
+                None => {}
             }
             if self.stream.read_buf(&mut self.unread).await.map_err(told)? == 0 {
                 return Err(Fault::Connection("it closed the connection".into()));
@@ -211,6 +205,23 @@ impl Node {
         }
         reference
     }
+}
+
+/// Takes the first message out of what was read; None while it is not there in full.
+fn whole(unread: &mut BytesMut) -> Result<Option<BytesMut>, Fault> {
+    let Some(head) = unread.first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let length = usize::try_from(u32::from_be_bytes(*head)).map_err(|_| Fault::Malformed)?;
+    if length > MESSAGE_BYTES_MAX {
+        return Err(Fault::Malformed);
+    }
+    if unread.len() < 4 + length {
+        return Ok(None);
+    }
+    let mut packet = unread.split_to(4 + length);
+    packet.advance(4);
+    Ok(Some(packet))
 }
 
 /// What was returned to the call with this reference; None of any other message.
@@ -351,6 +362,17 @@ mod tests {
         let fault = Node::connect(&erlang.site).await.map(drop).unwrap_err();
         assert!(matches!(fault, Fault::Cookie { .. }), "{fault}");
         assert!(!fault.to_string().contains("OTHER"));
+    }
+
+    #[test]
+    fn messages_are_taken_whole_and_bounded() {
+        let mut unread = BytesMut::from(&b"\0\0\0\0\0\0\0\x02ab\0\0\0\x01"[..]);
+        assert_eq!(whole(&mut unread), Ok(Some(BytesMut::new())));
+        assert_eq!(whole(&mut unread), Ok(Some(BytesMut::from("ab"))));
+        assert_eq!(whole(&mut unread), Ok(None));
+        assert_eq!(unread.len(), 4, "what is not whole stays");
+        let mut unread = BytesMut::from("GET / HTTP");
+        assert_eq!(whole(&mut unread), Err(Fault::Malformed));
     }
 
     #[test]
