@@ -135,8 +135,9 @@ impl Node {
         if self.parsed.len() >= PARSED_MAX {
             self.parsed.clear();
         }
-        self.parsed.insert(text.to_owned(), forms.clone());
-        Ok(forms.clone())
+        let call = call_of(forms);
+        self.parsed.insert(text.to_owned(), call.clone());
+        Ok(call)
     }
 
     async fn ask(&mut self, module: &str, function: &str, arguments: Vec<Term>) -> Result<Term, Fault> {
@@ -205,6 +206,18 @@ impl Node {
         }
         reference
     }
+}
+
+/// The expressions in a function that is called at once: what they bind is of no use here, and comes back with the value if it is
+/// not bound in a function.
+fn call_of(expressions: &Term) -> Term {
+    let line = || Term::Int(1);
+    let none = || Term::List(Vec::new());
+    let clause = vec![Term::atom("clause"), line(), none(), none(), expressions.clone()];
+    let clauses = vec![Term::atom("clauses"), Term::List(vec![Term::Tuple(clause)])];
+    let function = vec![Term::atom("fun"), line(), Term::Tuple(clauses)];
+    let call = vec![Term::atom("call"), line(), Term::Tuple(function), none()];
+    Term::List(vec![Term::Tuple(call)])
 }
 
 /// Takes the first message out of what was read; None while it is not there in full.
@@ -343,6 +356,11 @@ mod tests {
         );
         assert!(matches!(node.eval("1 +.", LIMIT).await, Err(Fault::Failed(_))));
         assert_eq!(node.eval("ok.", LIMIT).await, Ok(Term::atom("ok")));
+        // Only the value comes back: what is bound on the way may be larger than any message that is read.
+        let bytes = MESSAGE_BYTES_MAX + 1;
+        let large = format!("Large = binary:copy(<<0>>, {bytes}), byte_size(Large).");
+        let size = node.eval(&large, LIMIT).await.map(|size| size.int());
+        assert_eq!(size, Ok(i64::try_from(bytes).ok()));
         // A second connection under the same name takes the place of the first.
         let mut again = Node::connect(&erlang.site).await.unwrap();
         assert_eq!(again.eval("ok.", LIMIT).await, Ok(Term::atom("ok")));
