@@ -32,8 +32,11 @@ pub async fn extra(
         primary.name
     );
     if site.params.rejoin == Rejoin::Automatic && !own.shares_history(theirs) {
-        let text = "the two never had anything in common, so nothing is thrown away by itself: set rejoin = \"reclone\" if this data may go";
-        return Ok(Attached::Diverged(format!("{what}; {text}")));
+        let command = site.seed_command();
+        let text = format!(
+            "{what}; the two never had anything in common, so nothing is thrown away by itself: if this data may go, `{command}`"
+        );
+        return Ok(Attached::Diverged(text));
     }
     clone_or(site, client, primary, &what, Some(extra)).await
 }
@@ -60,9 +63,10 @@ async fn clone_or(
     extra: Option<&Extra>,
 ) -> Result<Attached, SqlError> {
     let remedy = match site.params.rejoin {
-        Rejoin::Manual => "look at them, then seed this node anew from the primary (docs/agents/mysqld.md)",
+        Rejoin::Manual => format!("look at them; if they may go, `{}`", site.seed_command()),
         _ if !site.is_dispensable() => {
             "this copy is still counted on, so nothing of it is thrown away; it is cloned anew once it is not"
+                .into()
         }
         _ => return seed::anew(site, client, primary, what, extra).await,
     };

@@ -23,6 +23,8 @@ use crate::roles::{CopySink, Peer, RolesView};
 pub struct Site {
     /// Parameters.
     pub params: Arc<Params>,
+    /// Its group.
+    group: String,
     /// TLS to other nodes' servers; None on a private link.
     pub tls: Option<Tls>,
     /// Where notes go.
@@ -62,6 +64,7 @@ impl Site {
         let tls = tls.map_err(|error| AgentError(format!("agent mysqld: TLS for replication: {error}")))?;
         Ok(Site {
             params,
+            group: context.group.clone(),
             tls,
             events: context.events.clone(),
             seen,
@@ -83,6 +86,15 @@ impl Site {
     /// What the cluster agreed on, as it is now.
     pub fn view(&self) -> RolesView {
         self.roles.borrow().clone()
+    }
+
+    /// What an operator types to have this node's data replaced by the primary's.
+    pub fn seed_command(&self) -> String {
+        format!(
+            "hactl mysqld seed {} {}",
+            self.group,
+            self.roles.borrow().own.name
+        )
     }
 
     /// True when the committed set says that others have all that was acknowledged, and that this node's copy is not counted
