@@ -81,7 +81,7 @@ fn round(lab: &Lab, writer: &Writer) -> Result<(Outcome, Phases, String)> {
 }
 
 /// Puts the database on a replicated disk, and both below the service of the group.
-fn install(lab: &Lab) -> Result<()> {
+pub(super) fn install(lab: &Lab) -> Result<()> {
     let cluster = lab.cluster()?;
     let [first, second] = cluster.data();
     for machine in [first, second] {
@@ -126,13 +126,22 @@ fn install(lab: &Lab) -> Result<()> {
 }
 
 /// Roles, connection and disks, as DRBD on `machine` sees its own side and the other one.
-fn links(machine: &Machine) -> Result<String> {
+pub(super) fn links(machine: &Machine) -> Result<String> {
     let said = machine.sh("drbdadm role r0; drbdadm cstate r0; drbdadm dstate r0")?;
     Ok(said.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// Waits until both copies are whole, one of them is promoted, and the cluster has agreed on that; DRBD has not split meanwhile.
 fn replicated(cluster: &Cluster) -> Result<()> {
+    whole(cluster)?;
+    for machine in cluster.data() {
+        ensure!(!has_split(machine)?, "DRBD has split on {}", machine.name);
+    }
+    Ok(())
+}
+
+/// Waits until both copies are whole, one of them is promoted, and the cluster has agreed on that.
+pub(super) fn whole(cluster: &Cluster) -> Result<()> {
     let (owner, mut last) = (cluster.owner()?, String::new());
     let (primary, secondary) = (cluster.machine(&owner), cluster.other(&owner));
     let whole = sh::wait("both copies to be whole", SETTLE, || {
@@ -146,11 +155,13 @@ fn replicated(cluster: &Cluster) -> Result<()> {
         let members = view.groups.iter().flat_map(|group| &group.members);
         members.filter(|member| member.in_sync).count() == 2
     })?;
-    for machine in [primary, secondary] {
-        let split = machine.sh("journalctl -k -b --no-pager | grep -ci 'split-brain detected' || true")?;
-        ensure!(split.trim() == "0", "DRBD has split on {}", machine.name);
-    }
     Ok(())
+}
+
+/// Whether the kernel of `machine` found since its boot that both sides were written to.
+pub(super) fn has_split(machine: &Machine) -> Result<bool> {
+    let found = machine.sh("journalctl -k -b --no-pager | grep -ci 'split-brain detected' || true")?;
+    Ok(found.trim() != "0")
 }
 
 /// The server writes what it acknowledges, and fits into the machine. Without TLS, because since 11.4 it makes itself a key of

@@ -6,6 +6,7 @@ mod cuts;
 mod drbd;
 mod panics;
 mod phases;
+mod split;
 mod takeover;
 mod watchdogs;
 
@@ -212,6 +213,12 @@ pub const ALL: &[Scenario] = &[
         about: "MariaDB on DRBD under a write load: the active node loses power again and again (--cuts), no acknowledged write is lost",
         shape: Shape::Patient,
         run: drbd::mariadb,
+    },
+    Scenario {
+        name: "drbd-split",
+        about: "somebody forces DRBD up on the other node: the agreed copy goes on, nothing is thrown away by itself, hactl drbd resolve ends it",
+        shape: Shape::Patient,
+        run: split::forced_up,
     },
     Scenario {
         name: "pair-blackout",
