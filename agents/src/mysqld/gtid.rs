@@ -106,6 +106,33 @@ impl Gtids {
         texts.join(",")
     }
 
+    /// MariaDB: all of it as gtid_binlog_state takes it, which counts the last entry of a domain as its newest. Empty for MySQL.
+    #[must_use]
+    pub fn as_binlog_state(&self) -> String {
+        let Gtids::Domains(all) = self else {
+            return String::new();
+        };
+        let mut sorted: Vec<_> = all.iter().collect();
+        sorted.sort_by_key(|((domain, _), number)| (*domain, **number));
+        let texts: Vec<String> = sorted
+            .into_iter()
+            .map(|((domain, server), number)| format!("{domain}-{server}-{number}"))
+            .collect();
+        texts.join(",")
+    }
+
+    /// MariaDB: what is in one of them or in both.
+    #[must_use]
+    pub fn with(mut self, other: Gtids) -> Gtids {
+        if let (Gtids::Domains(own), Gtids::Domains(other)) = (&mut self, other) {
+            for (origin, number) in other {
+                let last = own.entry(origin).or_default();
+                *last = (*last).max(number);
+            }
+        }
+        self
+    }
+
     /// Where its transactions came from: servers that share nothing were never one. Empty when it has none.
     #[must_use]
     pub fn history(&self) -> String {
@@ -302,6 +329,15 @@ mod tests {
         assert_eq!(new.history(), "0-1,0-2");
         assert!(old.shares_history(&new) && !old.shares_history(&maria("0-3-7")));
         assert_eq!(maria("").history(), "");
+    }
+
+    #[test]
+    fn the_state_of_a_fetched_copy_names_every_origin_and_the_newest_of_a_domain_last() {
+        let primary = maria("0-2-5472,0-1-5900,3-2-9");
+        let backup = primary.clone().with(maria("0-1-5932,3-2-9,4-1-1"));
+        assert_eq!(backup.as_binlog_state(), "0-2-5472,0-1-5932,3-2-9,4-1-1");
+        assert_eq!(backup.last_of_domains(), "0-1-5932,3-2-9,4-1-1");
+        assert!(backup.contains(&primary) && !primary.contains(&backup));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use holdfast_agents::agent::AgentError;
 
 use crate::certificates::Certificates;
-use crate::node::until;
+use crate::node::{PATIENCE, deadline, until};
 use crate::pair::{Pair, come_back, lacks};
 use crate::server::{Instance, kinds};
 
@@ -48,6 +48,10 @@ async fn what_mariadb_committed_on_an_old_primary_alone_is_moved_aside() {
         };
         let mut pair = Pair::with_certificates(&kind, &certificates);
         pair.begin().await;
+        // Both were primary: what either of them wrote must count as being in the copy.
+        for (from, to) in [("a", "b"), ("b", "a")] {
+            hand_over(&mut pair, from, to).await;
+        }
         let mut app = pair.app("a").await.unwrap();
         app.run("INSERT INTO shop.t VALUES (1)").await.unwrap();
         write_by_hand(&mut pair, "INSERT INTO shop.t VALUES (99)").await;
@@ -76,6 +80,19 @@ async fn what_mariadb_committed_on_an_old_primary_alone_is_moved_aside() {
         let mut app = pair.app("b").await.unwrap();
         app.run("INSERT INTO shop.t VALUES (4)").await.unwrap();
     }
+}
+
+/// A planned move, and a write after it.
+async fn hand_over(pair: &mut Pair, from: &str, to: &'static str) {
+    let toward = Pair::peer(to);
+    let former = &mut pair.node(from).agent;
+    former.demote(Some(&toward), deadline(PATIENCE)).await.unwrap();
+    pair.promote(to, false).await.unwrap();
+    pair.until_in_sync(&["a", "b"]).await;
+    let mut app = pair.app(to).await.unwrap();
+    app.run("CREATE OR REPLACE TABLE shop.moved (n INT)")
+        .await
+        .unwrap();
 }
 
 async fn promote_b(pair: &mut Pair) -> Result<(), AgentError> {

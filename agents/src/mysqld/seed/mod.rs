@@ -178,8 +178,10 @@ pub async fn after_start(client: &mut Client, site: &Site) -> Result<(), AgentEr
     // A backup brings no binary logs, so what this empties is what the server wrote in the last moments.
     let mut statements = vec!["RESET MASTER".to_owned()];
     if !note.gtid.is_empty() {
+        let gtids = Gtids::parse(client.server(), &note.gtid).map_err(AgentError)?;
+        let last = gtids.last_of_domains();
         statements.push(format!("SET GLOBAL gtid_binlog_state={}", quote(&note.gtid)));
-        statements.push(format!("SET GLOBAL gtid_slave_pos={}", quote(&note.gtid)));
+        statements.push(format!("SET GLOBAL gtid_slave_pos={}", quote(&last)));
     }
     for statement in statements {
         client.run(&statement).await.map_err(|error| {

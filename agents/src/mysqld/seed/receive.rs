@@ -21,8 +21,10 @@ use super::progress;
 use super::swap::{self, Note};
 use crate::clock;
 use crate::leftovers;
-use crate::mysqld::client::Client;
-use crate::mysqld::site::Site;
+use crate::mysqld::client::{Client, SqlError};
+use crate::mysqld::gtid::Gtids;
+use crate::mysqld::server::Server;
+use crate::mysqld::site::{self, Site};
 use crate::roles::Peer;
 use crate::room;
 
@@ -64,6 +66,7 @@ pub async fn fetch(site: &Site, client: &mut Client, primary: &Peer) -> Result<(
     }
     let epoch = site.view().epoch;
     let name = &primary.name;
+    let known = origins(site, primary).await?;
     progress(site, &format!("its data is fetched anew from {name}"));
     let address = site
         .address(primary)
@@ -96,7 +99,7 @@ pub async fn fetch(site: &Site, client: &mut Client, primary: &Peer) -> Result<(
         &format!("its data was fetched from {name} and is being prepared"),
     );
     prepare(site, owner).await?;
-    let gtid = position(&swap::fetched(datadir))?;
+    let gtid = position(&swap::fetched(datadir), client.server(), known)?;
     on_disk().await?;
     // The proof of before may be old: what is here may count again.
     let view = site.view();
@@ -243,16 +246,25 @@ async fn prepare(site: &Site, owner: Owner) -> Result<(), String> {
 }
 
 /// The position in a prepared backup: file, offset, GTIDs.
-fn position(folder: &Path) -> Result<String, String> {
+/// What the primary has from each server, itself and those that were primary before it, before the backup begins: all of it is in the
+/// backup, which only says the last transaction of each domain. Without the rest this copy would seem to lack for ever what the
+/// primaries of before wrote.
+async fn origins(site: &Site, primary: &Peer) -> Result<Gtids, String> {
+    let asked = async { site::applied(&mut site.connect(primary).await?).await };
+    let asked: Result<_, SqlError> = asked.await;
+    asked.map_err(|error| format!("cannot ask {} what it has: {error}", primary.name))
+}
+
+/// What is in a prepared backup, of a server that had `known` when it began.
+fn position(folder: &Path, server: Server, known: Gtids) -> Result<String, String> {
     let found = POSITIONS
         .iter()
         .find_map(|name| fs::read_to_string(folder.join(name)).ok());
     let text = found.ok_or("the backup does not say its position: does the primary write a binary log?")?;
-    let gtid = text.split_whitespace().nth(2).unwrap_or_default();
-    if !swap::is_gtid(gtid) {
-        return Err(format!("the position {gtid:?} of the backup makes no sense"));
-    }
-    Ok(gtid.to_owned())
+    let last = text.split_whitespace().nth(2).unwrap_or_default();
+    let last = Gtids::parse(server, last)
+        .map_err(|_| format!("the position {last:?} of the backup makes no sense"))?;
+    Ok(known.with(last).as_binlog_state())
 }
 
 /// Before it is said to be ready: a loss of power must not take it back.

@@ -29,7 +29,7 @@ pub struct Note {
     pub epoch: u64,
     /// When it was fetched, in seconds since 1970: part of the name of what is moved aside.
     pub at_s: u64,
-    /// Its position; empty if it has none.
+    /// What is in it, as gtid_binlog_state takes it; empty if nothing is.
     pub gtid: String,
 }
 
