@@ -4,8 +4,9 @@ use std::fmt::Debug;
 use std::io;
 use std::time::Duration;
 
-/// A connection that is not made within this time is not made.
-pub const CONNECT: Duration = Duration::from_millis(500);
+/// A connection that is not made within this time is not made. A kernel on the same bridge answers within a millisecond, however busy
+/// its service is; a longer time would only be found again in the outages that are measured.
+pub const CONNECT: Duration = Duration::from_millis(100);
 /// An answer that is not there within this time does not come.
 pub const ANSWER: Duration = Duration::from_millis(1000);
 
