@@ -46,6 +46,17 @@ impl<'a> Reader<'a> {
         value.filter(|value| !value.is_empty())
     }
 
+    /// Refuses the first of `keys` that was given: it goes with `what`, which was not.
+    ///
+    /// # Errors
+    /// One was given.
+    pub fn only_with(&self, keys: &[&str], what: &str) -> Result<(), AgentError> {
+        match keys.iter().find(|key| self.text(key).is_some()) {
+            Some(key) => Err(self.wrong(format_args!("`{key}` goes with {what}"))),
+            None => Ok(()),
+        }
+    }
+
     /// An absolute path.
     ///
     /// # Errors
@@ -187,6 +198,12 @@ mod tests {
             "agent redis: mode \"both\" is none of a, b"
         );
         assert!(read.looks().map_err(said).unwrap_err().contains("larger"));
+        assert_eq!(
+            read.only_with(&["unit", "port"], "`command`")
+                .map_err(said)
+                .unwrap_err(),
+            "agent redis: `port` goes with `command`"
+        );
     }
 
     #[test]

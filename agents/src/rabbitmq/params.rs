@@ -188,23 +188,19 @@ impl Params {
 
 fn cluster(read: &Reader) -> Result<Option<Cluster>, AgentError> {
     let is_cluster = read.choice("mode", &[("storage", false), ("cluster", true)])?;
-    let given = ["third", "cookie_file", "epmd_port"].into_iter();
-    let mut given = given.filter(|key| read.text(key).is_some());
-    match (is_cluster, given.next()) {
-        (false, Some(key)) => Err(read.wrong(format!("`{key}` goes with mode = \"cluster\""))),
-        (false, None) => Ok(None),
-        (true, _) => {
-            let third = read.text("third").map(str::to_owned);
-            if let Some(third) = third.as_ref().filter(|name| !is_plain_name(name)) {
-                return Err(read.wrong(format!("third {third:?} is not of the form rabbit@NAME")));
-            }
-            Ok(Some(Cluster {
-                third,
-                cookie_file: read.path("cookie_file")?.unwrap_or_else(|| COOKIE.into()),
-                epmd_port: read.port("epmd_port")?.unwrap_or(4369),
-            }))
-        }
+    if !is_cluster {
+        read.only_with(&["third", "cookie_file", "epmd_port"], "mode = \"cluster\"")?;
+        return Ok(None);
     }
+    let third = read.text("third").map(str::to_owned);
+    if let Some(third) = third.as_ref().filter(|name| !is_plain_name(name)) {
+        return Err(read.wrong(format!("third {third:?} is not of the form rabbit@NAME")));
+    }
+    Ok(Some(Cluster {
+        third,
+        cookie_file: read.path("cookie_file")?.unwrap_or_else(|| COOKIE.into()),
+        epmd_port: read.port("epmd_port")?.unwrap_or(4369),
+    }))
 }
 
 /// In storage mode one name for all nodes: the database is found by it. In a cluster each broker has its own.
@@ -240,18 +236,14 @@ fn is_plain_name(name: &str) -> bool {
 }
 
 fn runner(read: &Reader) -> Result<Runner, AgentError> {
-    let only_with = |keys: &[&str], what: &str| match keys.iter().find(|key| read.text(key).is_some()) {
-        Some(key) => Err(read.wrong(format!("`{key}` goes with {what}"))),
-        None => Ok(()),
-    };
     match (read.text("unit"), read.text("command")) {
         (Some(_), Some(_)) => Err(read.wrong("give `unit` or `command`, not both")),
         (None, Some(_)) => {
-            only_with(&["env_file"], "a unit; set the environment with `env`")?;
+            read.only_with(&["env_file"], "a unit; set the environment with `env`")?;
             Ok(Runner::Command)
         }
         (unit, None) => {
-            only_with(&["user", "cwd", "env"], "`command`; the unit has its own")?;
+            read.only_with(&["user", "cwd", "env"], "`command`; the unit has its own")?;
             let file = read.path("env_file")?;
             let file = file.unwrap_or_else(|| "/etc/rabbitmq/rabbitmq-env.conf".into());
             Ok(Runner::Unit(

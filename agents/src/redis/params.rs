@@ -106,22 +106,17 @@ impl Params {
         let read = Reader::new(META.kind, params);
         let runner = match (read.text("unit"), read.text("command")) {
             (Some(_), None) => {
-                let only = ["user", "cwd", "env"]
-                    .into_iter()
-                    .find(|key| read.text(key).is_some());
-                if let Some(key) = only {
-                    return Err(read.wrong(format!("`{key}` goes with `command`; the unit has its own")));
-                }
+                read.only_with(&["user", "cwd", "env"], "`command`; the unit has its own")?;
                 let config = read.path("config")?;
                 Runner::Unit(config.unwrap_or_else(|| "/etc/redis/redis.conf".into()))
             }
-            (None, Some(_)) if read.text("config").is_some() => {
-                return Err(read.wrong("`config` goes with `unit`; name the file in `command`"));
+            (None, Some(command)) => {
+                read.only_with(&["config"], "`unit`; name the file in `command`")?;
+                Runner::Command {
+                    words: command.lines().map(str::to_owned).collect(),
+                    cwd: read.path("cwd")?.unwrap_or_else(|| "/".into()),
+                }
             }
-            (None, Some(command)) => Runner::Command {
-                words: command.lines().map(str::to_owned).collect(),
-                cwd: read.path("cwd")?.unwrap_or_else(|| "/".into()),
-            },
             _ => return Err(read.wrong("give `unit` or `command`, one of them")),
         };
         let waits = read.choice("min_replicas", &[("in_sync", true), ("off", false)])?;
