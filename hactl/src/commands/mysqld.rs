@@ -143,19 +143,24 @@ fn seed(had: &Endpoint, args: &SeedArgs, ui: &Ui) -> anyhow::Result<()> {
             ))?);
         }
         match had.status() {
-            Ok(view) => {
-                heard = Instant::now();
-                let Some(member) = member(&view, args) else {
-                    continue;
-                };
-                if member.in_sync {
+            Ok(view) => match member(&view, args) {
+                Some(member) if member.in_sync => {
                     return Ok(ui.line(format_args!("the copy of {group} on {node} is whole"))?);
                 }
-                let doing = [&member.obstacle, &member.detail]
-                    .into_iter()
-                    .find(|text| !text.is_empty());
-                progress.show(&doing.map_or_else(|| member.state.clone(), |text| clean(text)));
-            }
+                Some(member) => {
+                    heard = Instant::now();
+                    let doing = [&member.obstacle, &member.detail]
+                        .into_iter()
+                        .find(|text| !text.is_empty());
+                    progress.show(&doing.map_or_else(|| member.state.clone(), |text| clean(text)));
+                }
+                // A `had` that was just started may not know it yet.
+                None if heard.elapsed() > AWAY_LIMIT => {
+                    let text = format!("{group} has no copy on {node} any more");
+                    return Err(Failure::new(Exit::Failed, text).hint("hactl status").into());
+                }
+                None => {}
+            },
             Err(error) if heard.elapsed() > AWAY_LIMIT => return Err(error),
             Err(_) => {}
         }
