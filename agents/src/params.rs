@@ -119,8 +119,12 @@ impl<'a> Reader<'a> {
         let text = self.text(key).unwrap_or(words[0].0);
         let found = words.iter().find(|(word, _)| *word == text);
         found.map(|(_, value)| *value).ok_or_else(|| {
-            let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-            self.wrong(format_args!("{key} {text:?} is none of {}", known.join(", ")))
+            let mut known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            let last = known.pop().unwrap_or_default();
+            self.wrong(format_args!(
+                "{key} is {} or {last}, not {text:?}",
+                known.join(", ")
+            ))
         })
     }
 
@@ -192,10 +196,10 @@ mod tests {
             "agent redis: port \"65536\" is no number from 1 to 65535"
         );
         assert_eq!(
-            read.choice("mode", &[("a", 1), ("b", 2)])
+            read.choice("mode", &[("a", 1), ("b", 2), ("c", 3)])
                 .map_err(said)
                 .unwrap_err(),
-            "agent redis: mode \"both\" is none of a, b"
+            "agent redis: mode is a, b or c, not \"both\""
         );
         assert!(read.looks().map_err(said).unwrap_err().contains("larger"));
         assert_eq!(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::agent::{AgentError, AgentMeta, ParamMeta};
+use crate::params::Reader;
 
 /// The agent's description.
 pub const META: AgentMeta = AgentMeta {
@@ -78,30 +79,16 @@ impl Params {
     /// The first that is wrong.
     pub fn read(params: &BTreeMap<String, String>) -> Result<Params, AgentError> {
         META.check_keys(params)?;
-        let text = |key: &str| {
-            params
-                .get(key)
-                .map(|value| value.trim().to_owned())
-                .filter(|value| !value.is_empty())
-        };
-        let one_of = |key: &str, default: &str, words: [&str; 2]| {
-            let word = text(key).unwrap_or_else(|| default.to_owned());
-            if words.contains(&word.as_str()) {
-                return Ok(word);
-            }
-            Err(AgentError(format!(
-                "agent filesystem: {key} is {} or {}, not {word:?}",
-                words[0], words[1]
-            )))
-        };
+        let read = Reader::new(META.kind, params);
+        let text = |key: &str| read.text(key).map(str::to_owned);
         let params = Params {
             device: text("device").unwrap_or_default(),
             path: text("path").unwrap_or_default().into(),
             fstype: text("fstype"),
             uuid: text("uuid"),
             options: text("options"),
-            preen: one_of("fsck", "preen", ["preen", "none"])? == "preen",
-            kill_users: one_of("kill_users", "true", ["true", "false"])? == "true",
+            preen: read.choice("fsck", &[("preen", true), ("none", false)])?,
+            kill_users: read.choice("kill_users", &[("true", true), ("false", false)])?,
         };
         params.check()?;
         Ok(params)

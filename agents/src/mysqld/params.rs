@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         let error = |pairs: &[(&str, &str)]| read(pairs).unwrap_err().0;
-        assert!(error(&[("mode", "both")]).contains("one of storage, replication"));
+        assert!(error(&[("mode", "both")]).contains("mode is storage or replication"));
         assert!(error(&[("port", "70000")]).contains("port"));
         assert!(error(&[("link", "0")]).contains("link"));
         assert!(error(&[("socket", "x.sock")]).contains("absolute"));

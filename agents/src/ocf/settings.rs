@@ -7,6 +7,7 @@ use std::time::Duration;
 use holdfast_proto::ocf;
 
 use crate::agent::{AgentError, AgentMeta, ParamMeta};
+use crate::params::Reader;
 
 /// The agent's description.
 pub const META: AgentMeta = AgentMeta {
@@ -90,26 +91,25 @@ impl Settings {
             }
             params.insert(name.to_owned(), value);
         }
-        let root = own
-            .get("ocf_root")
-            .map_or(ocf::ROOT_DEFAULT, String::as_str)
-            .to_owned();
-        if !root.starts_with('/') {
-            return Err(AgentError(format!(
-                "agent ocf: ocf_root {root:?} is not an absolute path"
-            )));
-        }
-        let millis = |key| Ok::<_, AgentError>(number(&own, key)?.map(Duration::from_millis));
+        let read = Reader::new(META.kind, &own);
+        let root = read.path("ocf_root")?.unwrap_or_else(|| ocf::ROOT_DEFAULT.into());
+        let flag = |key| read.choice(key, &[("false", false), ("true", true)]);
+        let millis = |key| {
+            let given = read.number(key, 1..=u32::MAX)?;
+            Ok::<_, AgentError>(given.map(Duration::from_millis))
+        };
         Ok(Settings {
-            promotable: flag(&own, "promotable")?,
-            notify: flag(&own, "notify")?,
+            promotable: flag("promotable")?,
+            notify: flag("notify")?,
             monitor_interval: millis("monitor_interval_ms")?,
             monitor_timeout: millis("monitor_timeout_ms")?,
-            check_level: number(&own, "check_level")?.and_then(|level| level.try_into().ok()),
+            check_level: read
+                .number("check_level", 0..=u32::MAX)?
+                .filter(|level| *level > 0),
             check_interval: millis("check_interval_ms")?,
             provider: provider.to_owned(),
             agent: agent.to_owned(),
-            root,
+            root: root.display().to_string(),
             params,
         })
     }
@@ -127,29 +127,6 @@ impl Settings {
     #[must_use]
     pub fn name(&self) -> String {
         format!("ocf:{}:{}", self.provider, self.agent)
-    }
-}
-
-fn number(given: &BTreeMap<String, String>, key: &str) -> Result<Option<u64>, AgentError> {
-    let Some(text) = given.get(key) else {
-        return Ok(None);
-    };
-    let number = text
-        .parse()
-        .map_err(|_| AgentError(format!("agent ocf: {key} {text:?} is not a whole number")))?;
-    if number == 0 && key != "check_level" {
-        return Err(AgentError(format!("agent ocf: {key} must be more than 0")));
-    }
-    Ok(Some(number).filter(|number| *number > 0))
-}
-
-fn flag(given: &BTreeMap<String, String>, key: &str) -> Result<bool, AgentError> {
-    match given.get(key).map(String::as_str) {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(other) => Err(AgentError(format!(
-            "agent ocf: {key} is true or false, not {other:?}"
-        ))),
     }
 }
 

@@ -309,7 +309,7 @@ mod tests {
                 "in a cluster write rabbit@{node}",
             ),
             (&[name, ("third", "rabbit@w")][..], "goes with mode"),
-            (&[name, ("mode", "mirror")][..], "none of storage, cluster"),
+            (&[name, ("mode", "mirror")][..], "is storage or cluster"),
             (&[each, ("mode", "cluster"), ("third", "a'b@c")][..], "third"),
             (&[name, ("unit", "a.service"), ("command", "/b")][..], "not both"),
             (&[name, ("user", "rabbitmq")][..], "goes with `command`"),

@@ -196,7 +196,7 @@ mod tests {
             (&[("unit", "a.service"), ("port", "0")][..], "no number from 1"),
             (
                 &[("unit", "a.service"), ("min_replicas", "1")][..],
-                "none of in_sync, off",
+                "is in_sync or off",
             ),
             (&[("unit", "a.service"), ("socket", "x")][..], "absolute"),
             (

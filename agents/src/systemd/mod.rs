@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::agent::{Action, AgentContext, AgentError, AgentMeta, Cutter, ParamMeta, Presence, ResourceAgent};
 use crate::clock;
+use crate::params::Reader;
 use bus::Bus;
 use watch::Shared;
 
@@ -45,11 +46,8 @@ pub struct SystemdAgent {
 /// Parameters that are wrong.
 pub fn build(context: AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError> {
     META.check_keys(&context.params)?;
-    let unit = context
-        .params
-        .get("unit")
-        .map(|unit| unit.trim().to_owned())
-        .unwrap_or_default();
+    let unit = Reader::new(META.kind, &context.params).text("unit");
+    let unit = unit.unwrap_or_default().to_owned();
     let known = unit
         .rsplit_once('.')
         .is_some_and(|(name, ending)| !name.is_empty() && ENDINGS.contains(&ending));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::address::{Vip, parse_list};
 use crate::agent::{AgentContext, AgentError, AgentMeta, ParamMeta};
+use crate::params::Reader;
 
 /// What the agent is.
 pub const META: AgentMeta = AgentMeta {
@@ -27,7 +28,7 @@ pub const META: AgentMeta = AgentMeta {
 };
 
 /// Longest `duplicate_check_ms`: the service is down while it runs.
-const DUPLICATE_CHECK_MS_MAX: u64 = 5000;
+const DUPLICATE_CHECK_MS_MAX: u32 = 5000;
 
 /// The parameters, checked.
 #[derive(Clone, Debug)]
@@ -45,36 +46,13 @@ impl Settings {
     /// The first that is wrong.
     pub fn parse(context: &AgentContext) -> Result<Self, AgentError> {
         META.check_keys(&context.params)?;
-        let get = |key: &str| {
-            context
-                .params
-                .get(key)
-                .map(|value| value.trim())
-                .filter(|value| !value.is_empty())
-        };
-        let number = |key: &str, default: u64, range: std::ops::RangeInclusive<u64>| match get(key) {
-            None => Ok(default),
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|value| range.contains(value))
-                .ok_or_else(|| {
-                    AgentError(format!(
-                        "{key} = {text:?} is not a number from {} to {}",
-                        range.start(),
-                        range.end()
-                    ))
-                }),
-        };
+        let read = Reader::new(META.kind, &context.params);
+        let announce_interval_s = read.number("announce_interval_s", 1..=3600)?;
         Ok(Settings {
-            vips: parse_list(get("address").unwrap_or_default())?,
-            interface: get("interface").map(str::to_owned),
-            duplicate_check: Duration::from_millis(number(
-                "duplicate_check_ms",
-                5,
-                0..=DUPLICATE_CHECK_MS_MAX,
-            )?),
-            announce_interval: Duration::from_secs(number("announce_interval_s", 60, 1..=3600)?),
+            vips: parse_list(read.text("address").unwrap_or_default())?,
+            interface: read.text("interface").map(str::to_owned),
+            duplicate_check: read.millis("duplicate_check_ms", 0..=DUPLICATE_CHECK_MS_MAX, 5)?,
+            announce_interval: Duration::from_secs(announce_interval_s.unwrap_or(60)),
         })
     }
 }
