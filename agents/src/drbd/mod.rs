@@ -37,11 +37,10 @@ use shared::Shared;
 pub const META: AgentMeta = AgentMeta {
     kind: "drbd",
     summary: "a replicated block device: connected on every node, promoted on one",
-    params: &[ParamMeta {
-        name: "resource",
-        required: true,
-        help: "its name in DRBD's own configuration (/etc/drbd.d)",
-    }],
+    params: &[ParamMeta::required(
+        "resource",
+        "its name in DRBD's own configuration (/etc/drbd.d)",
+    )],
 };
 
 /// One resource.

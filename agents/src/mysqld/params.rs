@@ -17,73 +17,65 @@ const UNIT_FOLDERS: [&str; 4] = [
 /// Names of the unit in packages.
 const UNITS: [&str; 2] = ["mariadb.service", "mysql.service"];
 
-const fn param(name: &'static str, help: &'static str) -> ParamMeta {
-    ParamMeta {
-        name,
-        required: false,
-        help,
-    }
-}
-
 /// The agent's description.
 pub const META: AgentMeta = AgentMeta {
     kind: "mysqld",
     summary: "runs MariaDB or MySQL: one server on the group's storage, or a primary and its replicas",
     params: &[
-        param(
+        ParamMeta::optional(
             "mode",
             "storage: one server on storage that follows the group; replication: a server on every node (default: storage)",
         ),
-        param(
+        ParamMeta::optional(
             "unit",
             "the systemd unit (default: the first there is of mariadb.service and mysql.service)",
         ),
-        param(
+        ParamMeta::optional(
             "command",
             "instead of a unit: the server's absolute path, then its arguments; no shell",
         ),
-        param(
+        ParamMeta::optional(
             "user",
             "the user that command runs as (default: had-agentd's own)",
         ),
-        param("socket", "the server's socket (default: /run/mysqld/mysqld.sock)"),
-        param("datadir", "its data directory (default: /var/lib/mysql)"),
-        param("port", "the port of the servers of all nodes (default: 3306)"),
-        param(
+        ParamMeta::optional("socket", "the server's socket (default: /run/mysqld/mysqld.sock)"),
+        ParamMeta::optional("datadir", "its data directory (default: /var/lib/mysql)"),
+        ParamMeta::optional("port", "the port of the servers of all nodes (default: 3306)"),
+        ParamMeta::optional(
             "seed_port",
             "the port on which a primary of MariaDB sends its data to a node that is to be seeded (default: 4444)",
         ),
-        param(
+        ParamMeta::optional(
             "link",
             "which address of the other node replication uses, counted from 1 (default: 1)",
         ),
-        param(
+        ParamMeta::optional(
             "replication_user",
             "the account of replication, made by the agent, without a password (default: holdfast)",
         ),
-        param(
+        ParamMeta::optional(
             "tls_ca",
             "the authority that signed the certificates of all nodes, for replication",
         ),
-        param("tls_cert", "this node's certificate for replication"),
-        param("tls_key", "its key"),
-        param(
+        ParamMeta::optional("tls_cert", "this node's certificate for replication"),
+        ParamMeta::optional("tls_key", "its key"),
+        ParamMeta::optional(
             "private_link",
             "true: replicate without TLS, the account is limited to the nodes' addresses (default: false)",
         ),
-        param(
+        ParamMeta::optional(
             "durability",
             "full: sync_binlog = 1 and innodb_flush_log_at_trx_commit = 1 are set; as-configured (default: full)",
         ),
-        param(
+        ParamMeta::optional(
             "rejoin",
             "what becomes of transactions that only an old primary has: automatic, reclone or manual (default: automatic)",
         ),
-        param("lag_alarm_s", "lag at which a replica warns (default: 60 s)"),
-        param("probe_interval_ms", "pause between probes (default: 1000 ms)"),
-        param("probe_timeout_ms", "how long a probe may take (default: 2000 ms)"),
-        param("probe_failures", "so many failed probes (default: 3)"),
-        param("probe_of", "of the last so many mean that it failed (default: 5)"),
+        ParamMeta::optional("lag_alarm_s", "lag at which a replica warns (default: 60 s)"),
+        ParamMeta::optional("probe_interval_ms", "pause between probes (default: 1000 ms)"),
+        ParamMeta::optional("probe_timeout_ms", "how long a probe may take (default: 2000 ms)"),
+        ParamMeta::optional("probe_failures", "so many failed probes (default: 3)"),
+        ParamMeta::optional("probe_of", "of the last so many mean that it failed (default: 5)"),
     ],
 };
 
