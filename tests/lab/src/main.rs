@@ -1,7 +1,7 @@
 //! Runs scenarios on real systemd nodes: `lab [--races N] [SCENARIO...]`, all of them without a name, `--list` for the
 //! names. `lab torture` is the nemesis ([`torture`]); `lab torture-check DIR` judges once more what a run of it kept.
 //! `lab failovers SERVICE` counts failovers of a service under a client's writes ([`failovers`]); `lab reader-lag SERVICE` has
-//! its replica lag ([`failovers::lag`]).
+//! its replica lag ([`failovers::lag`]), `lab seed SERVICE` fetches its data anew ([`failovers::seed`]).
 //!
 //! Prints one line per scenario and ends with the counts. All it makes is removed again, whatever happens.
 
@@ -66,6 +66,7 @@ fn main() -> ExitCode {
         [failovers::options::WORD, ..] => failovers::options::Options::parse(&args[1..])
             .and_then(|options| inside(|| failovers::run(&options))),
         [failovers::lag::WORD, ..] => inside(|| failovers::lag::run(&args[1..])),
+        [failovers::seed::WORD, ..] => inside(|| failovers::seed::run(&args[1..])),
         ["torture-check", dir] => torture::check_again(std::path::Path::new(dir)),
         ["--races", number, ..] => number
             .parse()

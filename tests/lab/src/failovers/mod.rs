@@ -6,6 +6,7 @@
 //! - `rounds`: one fault, from the strike until both copies are whole again
 //! - `report`: the figures
 //! - `lag`: a replica that lags, and the address of readers
+//! - `seed`: a replica's data anew from the primary
 
 mod fault;
 mod judge;
@@ -13,6 +14,7 @@ pub mod lag;
 pub mod options;
 mod report;
 mod rounds;
+pub mod seed;
 mod sentinel;
 mod service;
 mod stage;
