@@ -480,5 +480,8 @@ fn bad_parameters_are_refused_in_words() {
     assert!(build(&[]).contains("needs the parameter \"address\""));
     assert!(build(&[("adress", "10.0.0.1/24")]).contains("has no parameter \"adress\""));
     assert!(build(&[("address", "10.0.0.1")]).contains("no prefix length"));
-    assert!(build(&[("address", "10.0.0.1/24"), ("duplicate_check_ms", "x")]).contains("not a number"));
+    assert!(
+        build(&[("address", "10.0.0.1/24"), ("duplicate_check_ms", "x")])
+            .contains("no number from 0 to 5000")
+    );
 }
