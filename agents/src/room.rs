@@ -17,20 +17,16 @@ const LOOK_LIMIT: Duration = Duration::from_secs(1);
 /// Why nothing can be written to the file system of `folder`. None: it can, or it could not be looked at.
 pub async fn fault(folder: &Path) -> Option<String> {
     let (left, read_only) = left(folder).await?;
-    let folder = folder.display();
-    if read_only {
-        return Some(format!("the file system of {folder} is mounted read-only"));
-    }
-    (left < ROOM_BYTES_MIN).then(|| format!("the disk is full: {left} bytes are left on that of {folder}"))
+    fault_of(folder, left, read_only)
 }
 
 /// Why nothing is to be started there that may wait for room instead of failing. `was_full`: as it was when the last one
 /// ended.
 pub async fn start_fault(folder: &Path, was_full: bool) -> Option<String> {
-    if let Some(fault) = fault(folder).await {
+    let (left, read_only) = left(folder).await?;
+    if let Some(fault) = fault_of(folder, left, read_only) {
         return Some(fault);
     }
-    let (left, _) = left(folder).await?;
     (was_full && left < ROOM_AFTER_FULL_BYTES).then(|| {
         let folder = folder.display();
         format!(
@@ -38,6 +34,14 @@ pub async fn start_fault(folder: &Path, was_full: bool) -> Option<String> {
              {ROOM_AFTER_FULL_BYTES}"
         )
     })
+}
+
+fn fault_of(folder: &Path, left: u64, read_only: bool) -> Option<String> {
+    let folder = folder.display();
+    if read_only {
+        return Some(format!("the file system of {folder} is mounted read-only"));
+    }
+    (left < ROOM_BYTES_MIN).then(|| format!("the disk is full: {left} bytes are left on that of {folder}"))
 }
 
 /// Bytes that are left, and whether it is mounted read-only.
@@ -55,10 +59,20 @@ pub async fn left(folder: &Path) -> Option<(u64, bool)> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_is_nearly_full_or_read_only_has_one() {
+        let folder = Path::new("/data");
+        assert_eq!(fault_of(folder, ROOM_BYTES_MIN, false), None);
+        assert!(fault_of(folder, ROOM_BYTES_MIN - 1, false).is_some());
+        assert!(fault_of(folder, ROOM_BYTES_MIN, true).is_some());
+    }
+
     #[tokio::test]
     async fn a_file_system_with_room_has_no_fault() {
         assert_eq!(fault(&std::env::temp_dir()).await, None);
+        assert_eq!(start_fault(&std::env::temp_dir(), true).await, None);
         let absent = Path::new("/nonexistent/holdfast");
         assert_eq!(fault(absent).await, None);
+        assert_eq!(start_fault(absent, true).await, None);
     }
 }
