@@ -9,9 +9,10 @@
 //! - [`service_config`]: the running check of the services' own configuration.
 //! - [`leftovers`]: fence agents that outlived the had-agentd before this one.
 //! - [`jobs`]: programs that run at set times.
-//! - [`rt`], [`clock`], [`sys`]: privileges and scheduling, time, system calls.
+//! - [`rt`], [`clock`], [`blocking`], [`sys`]: privileges and scheduling, time, what may wait for a disk, system calls.
 
 pub mod agent;
+pub mod blocking;
 pub mod clock;
 pub mod drbd;
 pub mod exec;

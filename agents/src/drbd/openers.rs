@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use crate::blocking::blocking;
 use crate::exec::process;
 use crate::filesystem::users::{self, User};
 use crate::sys::mounts;
@@ -12,7 +13,7 @@ const MAJOR: u32 = 147;
 
 /// Those that have one of the devices `minors` open.
 pub async fn of(minors: Vec<u32>) -> Vec<User> {
-    crate::filesystem::blocking(move || find(&minors)).await
+    blocking(move || find(&minors)).await
 }
 
 fn find(minors: &[u32]) -> Vec<User> {

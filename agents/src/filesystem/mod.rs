@@ -24,6 +24,7 @@ use holdfast_proto::time::Time;
 use tokio::task::JoinHandle;
 
 use crate::agent::{Action, AgentContext, AgentError, Cutter, Presence, ResourceAgent};
+use crate::blocking::blocking;
 use halt::Halt;
 use mountinfo::Mount;
 pub use params::META;
@@ -58,14 +59,6 @@ pub fn build(context: AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError
         watcher: None,
         detail: String::new(),
     }))
-}
-
-/// Does what may wait for a disk on another thread.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }
 
 fn table() -> Result<Vec<Mount>, AgentError> {

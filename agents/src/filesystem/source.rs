@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::mountinfo::Mount;
 use super::params::Params;
 use crate::agent::AgentError;
+use crate::blocking::blocking;
 use crate::fence::locate;
 use crate::program::{self, Run};
 use crate::sys::mounts::{self, DeviceNumber};
@@ -122,7 +123,7 @@ pub async fn find(params: &Params, mounts: Vec<Mount>) -> Result<Source, AgentEr
     let wrong = |path: &Path, error: &io::Error| {
         AgentError(format!("device {} cannot be used: {error}", path.display()))
     };
-    super::blocking(move || {
+    blocking(move || {
         let plain = fs::canonicalize(&path).map_err(|error| wrong(&path, &error))?;
         let about = fs::metadata(&plain).map_err(|error| wrong(&path, &error))?;
         if about.is_dir() {
@@ -197,7 +198,7 @@ async fn find_by_tag(tag: &str) -> Result<PathBuf, AgentError> {
 pub async fn content(path: &Path) -> Result<Content, AgentError> {
     let shown = path.display().to_string();
     let opened = path.to_path_buf();
-    let opened = super::blocking(move || fs::File::open(opened).map(drop)).await;
+    let opened = blocking(move || fs::File::open(opened).map(drop)).await;
     if let Err(error) = opened {
         let hint = match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EMEDIUMTYPE) => {

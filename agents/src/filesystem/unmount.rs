@@ -14,6 +14,7 @@ use super::mountinfo::{self, Mount};
 use super::source::Source;
 use super::users::{self, User, Wanted};
 use crate::agent::{AgentError, EventSink};
+use crate::blocking::blocking;
 use crate::clock;
 use crate::exec::process;
 
@@ -85,7 +86,7 @@ impl Unmount<'_> {
         // Kept from before the unmount: afterwards the place is in another file system.
         let wanted = {
             let (source, place) = (self.source.clone(), self.place.to_path_buf());
-            super::blocking(move || Wanted::at(&source, &place)).await
+            blocking(move || Wanted::at(&source, &place)).await
         };
         while let Some(place) = self.next_place()? {
             match unmount(place.clone()).await {
@@ -153,7 +154,7 @@ impl Unmount<'_> {
 
     async fn obstacles(&self, wanted: Option<Wanted>, place: &Path) -> Obstacles {
         let table = mountinfo::read().unwrap_or_default();
-        let users = super::blocking(move || wanted.map(|wanted| wanted.users()));
+        let users = blocking(move || wanted.map(|wanted| wanted.users()));
         Obstacles {
             users: users.await.unwrap_or_default(),
             below: mountinfo::below(&table, place).into_iter().cloned().collect(),
@@ -194,11 +195,11 @@ impl Unmount<'_> {
     async fn await_release(&self) -> Result<(), AgentError> {
         loop {
             let source = self.source.clone();
-            let Some(hold) = super::blocking(move || source.hold()).await else {
+            let Some(hold) = blocking(move || source.hold()).await else {
                 return Ok(());
             };
             let wanted = Wanted::of(self.source);
-            let holders = super::blocking(move || {
+            let holders = blocking(move || {
                 wanted.map_or_else(Vec::new, |wanted| {
                     let mut holders = wanted.users();
                     holders.extend(wanted.namespaces());
@@ -222,5 +223,5 @@ impl Unmount<'_> {
 }
 
 async fn unmount(place: PathBuf) -> Result<(), Errno> {
-    super::blocking(move || umount2(&place, MntFlags::UMOUNT_NOFOLLOW)).await
+    blocking(move || umount2(&place, MntFlags::UMOUNT_NOFOLLOW)).await
 }

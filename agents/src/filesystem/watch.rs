@@ -17,6 +17,7 @@ use tokio::io::unix::AsyncFd;
 use super::mountinfo::{self, TABLE};
 use super::source::Source;
 use crate::agent::EventSink;
+use crate::blocking::blocking;
 use crate::sys;
 use crate::sys::mounts::{self, DeviceNumber};
 
@@ -104,7 +105,7 @@ impl Watched {
             ));
         }
         let path = self.place.clone();
-        let looked = super::blocking(move || fs::metadata(path)).await;
+        let looked = blocking(move || fs::metadata(path)).await;
         let error = looked
             .err()
             .filter(|error| error.raw_os_error() == Some(libc::EIO))?;

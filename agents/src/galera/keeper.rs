@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering;
 
 use super::Shared;
 use super::place::{self, Place};
-use super::server::{How, Server, blocking};
+use super::server::{How, Server};
 use super::status::Status;
 use crate::agent::AgentError;
+use crate::blocking::blocking;
 use crate::clock;
 use crate::mysqld::client::Client;
 use crate::roles::{CopyStatus, InSync, RolesView};

@@ -15,6 +15,7 @@ use super::params::Params;
 use super::place::{self, Place};
 use super::status::Status;
 use crate::agent::{AgentContext, AgentError, Cutter, Presence};
+use crate::blocking::blocking;
 use crate::mysqld::client::Client;
 use crate::mysqld::inner::Inner;
 use crate::roles::{Peer, RolesView};
@@ -223,12 +224,4 @@ async fn refuse_founding(params: &Params) -> Result<(), AgentError> {
         )))
     })
     .await
-}
-
-/// Does what may wait for a disk on another thread.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::agent::AgentError;
-use crate::filesystem::blocking;
+use crate::blocking::blocking;
 use crate::rabbitmq::place::ASIDE;
 
 /// Tells RabbitMQ not to wait for the brokers that ran when this one stopped; `rabbitmqctl force_boot` makes this file.
