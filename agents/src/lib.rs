@@ -39,6 +39,7 @@ pub mod roles;
 pub mod room;
 pub mod rt;
 pub mod sbd;
+pub mod seen;
 pub mod service_config;
 pub mod supervisor;
 pub mod sys;

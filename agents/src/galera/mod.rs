@@ -27,6 +27,7 @@ use crate::agent::{Action, AgentContext, AgentError, Cutter, Presence, ResourceA
 use crate::clock;
 use crate::mysqld::client::Client;
 use crate::roles::Peer;
+use crate::seen::Seen;
 use keeper::Component;
 pub use params::META;
 use params::Params;
@@ -44,7 +45,7 @@ pub struct Shared {
     server: Mutex<Server>,
     promoted: AtomicBool,
     component: StdMutex<Option<Component>>,
-    seen: StdMutex<String>,
+    seen: Seen,
 }
 
 impl Shared {
@@ -57,11 +58,7 @@ impl Shared {
     }
 
     fn say(&self, text: &str) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if *seen != text {
-            text.clone_into(&mut seen);
-            self.context.events.detail_changed();
-        }
+        self.seen.say(text);
     }
 }
 
@@ -81,12 +78,12 @@ pub fn build(context: AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError
     let server = Server::build(&context, &params)?;
     let halter = server.halter();
     let shared = Shared {
+        seen: Seen::new(context.events.clone()),
         context,
         params,
         server: Mutex::new(server),
         promoted: AtomicBool::new(false),
         component: StdMutex::default(),
-        seen: StdMutex::default(),
     };
     Ok(Box::new(GaleraAgent {
         shared: Arc::new(shared),
@@ -280,11 +277,7 @@ impl ResourceAgent for GaleraAgent {
     }
 
     fn detail(&self) -> String {
-        self.shared
-            .seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.shared.seen.text()
     }
 }
 

@@ -44,11 +44,11 @@ use crate::agent::{Action, AgentContext, AgentError, Cutter, Presence, ResourceA
 use crate::clock;
 use crate::roles::{CopyStatus, Peer};
 use crate::room;
+use crate::seen::Seen;
 use inner::Inner;
 pub use params::META;
 use params::{Mode, Params};
 use site::Site;
-use watch::Seen;
 
 /// For a server that its own command line starts: it takes no writes from its first moment on, and follows nobody before it is
 /// told whom.

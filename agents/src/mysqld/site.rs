@@ -14,10 +14,10 @@ use super::client::{Client, SqlError};
 use super::gtid::Gtids;
 use super::params::Params;
 use super::tls::Tls;
-use super::watch::Seen;
 use crate::agent::{AgentContext, AgentError, EventSink, PermitView};
 use crate::clock;
 use crate::roles::{CopySink, Peer, RolesView};
+use crate::seen::Seen;
 
 /// One resource on one node.
 pub struct Site {

@@ -1,45 +1,16 @@
 //! Looks after a server that runs: a connection that is kept for it, a probe, the room on its disk.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::client::{Client, SqlError};
 use super::health::{self, Window};
 use super::params::Params;
 use crate::agent::EventSink;
 use crate::room;
+use crate::seen::Seen;
 
 /// Too many connections: the server answers, so it lives.
 const TOO_MANY: u16 = 1040;
-
-/// What the agent says of its server.
-pub struct Seen {
-    text: Mutex<String>,
-    events: EventSink,
-}
-
-impl Seen {
-    /// Nothing yet.
-    pub fn new(events: EventSink) -> Seen {
-        Seen {
-            text: Mutex::default(),
-            events,
-        }
-    }
-
-    /// The newest word.
-    pub fn say(&self, text: &str) {
-        let mut held = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        if *held != text {
-            text.clone_into(&mut held);
-            self.events.detail_changed();
-        }
-    }
-
-    /// What was said last.
-    pub fn text(&self) -> String {
-        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
 
 /// A connection that is opened when it is needed and kept: it was there before clients took all the others.
 pub struct Reserved {

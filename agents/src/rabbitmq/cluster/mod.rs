@@ -21,8 +21,8 @@ mod process;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use holdfast_proto::time::Time;
@@ -39,6 +39,7 @@ use crate::clock;
 use crate::mysqld::wish::Wishes;
 use crate::probe::Window;
 use crate::roles::{InSync, Peer, RolesView};
+use crate::seen::Seen;
 use database::Database;
 use decide::{Other, Sight};
 use facts::{Broker, Link};
@@ -59,7 +60,7 @@ pub struct Shared {
     cluster: Cluster,
     desk: Mutex<Desk>,
     is_promoted: AtomicBool,
-    seen: StdMutex<String>,
+    seen: Seen,
 }
 
 /// What only one of them may use at a time.
@@ -77,11 +78,7 @@ pub struct Desk {
 
 impl Shared {
     fn say(&self, text: &str) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if *seen != text {
-            text.clone_into(&mut seen);
-            self.context.events.detail_changed();
-        }
+        self.seen.say(text);
     }
 
     /// More than two brokers: Raft's own majority decides.
@@ -237,12 +234,12 @@ pub fn build(
         wishes: Wishes::load(wishes),
     };
     let shared = Shared {
+        seen: Seen::new(context.events.clone()),
         context,
         params,
         cluster,
         desk: Mutex::new(desk),
         is_promoted: AtomicBool::new(false),
-        seen: StdMutex::default(),
     };
     Ok(Box::new(ClusterAgent {
         shared: Arc::new(shared),
@@ -479,11 +476,7 @@ impl ResourceAgent for ClusterAgent {
     }
 
     fn detail(&self) -> String {
-        self.shared
-            .seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.shared.seen.text()
     }
 }
 
