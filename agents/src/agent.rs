@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,7 +161,7 @@ pub struct AgentContext {
     /// What [`ResourceAgent::saved`] returned before had-agentd was restarted; empty otherwise.
     pub saved: String,
     /// A folder for this had-agentd's files (root only, gone after a reboot).
-    pub state_dir: std::path::PathBuf,
+    pub state_dir: PathBuf,
     /// What the cluster has committed about the roles of the group; changes are to be followed. For resources without roles
     /// it never changes.
     pub roles: watch::Receiver<RolesView>,
@@ -169,6 +170,15 @@ pub struct AgentContext {
     /// What silences addresses to the millisecond. Only for groups whose successor waits for the end of the permit and
     /// for nothing else, and not where the operator does without.
     pub gate: Option<crate::vip::gate::Gate>,
+}
+
+impl AgentContext {
+    /// A file of this resource in that folder; `kind` tells it from the others.
+    #[must_use]
+    pub fn file(&self, kind: &str) -> PathBuf {
+        self.state_dir
+            .join(format!("{}.{}.{kind}", self.group, self.resource))
+    }
 }
 
 /// A health event of one resource.

@@ -77,11 +77,7 @@ pub fn build(context: AgentContext) -> Result<Box<dyn ResourceAgent>, AgentError
     if let Some(saved) = &saved {
         halt.cover(&saved.members);
     }
-    let output = Output::new(
-        context
-            .state_dir
-            .join(format!("{}.{}.out", context.group, context.resource)),
-    );
+    let output = Output::new(context.file("out"));
     let ended = Arc::default();
     Ok(Box::new(ExecAgent {
         context,

@@ -51,9 +51,7 @@ impl Server {
     /// # Errors
     /// Parameters that are wrong.
     pub fn build(context: &AgentContext, params: &Params) -> Result<Server, AgentError> {
-        let saved = context
-            .state_dir
-            .join(format!("{}.{}.galera", context.group, context.resource));
+        let saved = context.file("galera");
         let mut own = context.clone();
         own.saved = fs::read_to_string(&saved).unwrap_or_default();
         let inner = Inner::build(&own, &params.runner()?, &[])?;

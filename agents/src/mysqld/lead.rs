@@ -40,7 +40,7 @@ struct Lead {
 
 /// The file with the wishes of a resource.
 pub fn wishes(site: &Site) -> Wishes {
-    Wishes::load(site.file(".wishes"))
+    Wishes::load(site.wishes.clone())
 }
 
 /// Looks after the server until it fails.

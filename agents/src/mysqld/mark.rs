@@ -43,11 +43,6 @@ pub fn is_set(params: &Params) -> bool {
     path(params).exists()
 }
 
-/// A file that outlives had-agentd and not the server: since its start it has not caught up yet.
-fn doubt(site: &Site) -> PathBuf {
-    site.file(".doubt")
-}
-
 /// At the start of the server: is its copy in doubt?
 ///
 /// # Errors
@@ -55,7 +50,7 @@ fn doubt(site: &Site) -> PathBuf {
 pub fn begin(site: &Site) -> io::Result<bool> {
     let doubtful = is_set(&site.params);
     if doubtful {
-        fs::write(doubt(site), "")?;
+        fs::write(&site.doubt, "")?;
     } else {
         settled(site);
     }
@@ -64,10 +59,10 @@ pub fn begin(site: &Site) -> io::Result<bool> {
 
 /// True when the copy is in doubt since the server's start.
 pub fn is_doubtful(site: &Site) -> bool {
-    doubt(site).exists()
+    site.doubt.exists()
 }
 
 /// It has caught up.
 pub fn settled(site: &Site) {
-    let _ = fs::remove_file(doubt(site));
+    let _ = fs::remove_file(&site.doubt);
 }

@@ -39,8 +39,12 @@ pub struct Site {
     pub copy: CopySink,
     /// Length of a lease.
     pub lease: Duration,
-    /// Beginning of the names of this resource's files that need not outlive a reboot.
-    pub state: PathBuf,
+    /// See [`super::mark`]: a file that outlives had-agentd and not the server. Since its start it has not caught up yet.
+    pub doubt: PathBuf,
+    /// The file with what was wished to be committed.
+    pub wishes: PathBuf,
+    /// For scratch files that need not outlive a reboot.
+    pub scratch: PathBuf,
     /// The server began under the number that all servers begin with, and was given its own: see [`super::hold`].
     pub renumbered: AtomicBool,
     /// See [`super::seed`]: a file that an operator makes to have this node's data fetched anew.
@@ -72,9 +76,9 @@ impl Site {
             permit: context.permit.clone(),
             copy: context.copy.clone(),
             lease: context.lease,
-            state: context
-                .state_dir
-                .join(format!("{}.{}", context.group, context.resource)),
+            doubt: context.file("doubt"),
+            wishes: context.file("wishes"),
+            scratch: context.state_dir.clone(),
             renumbered: AtomicBool::new(false),
             seed_request: seed_request(&context.state_dir, &context.group),
             seed_refusal: seed_refusal(&context.state_dir, &context.group),
@@ -114,13 +118,6 @@ impl Site {
         let (view, permit) = (self.roles.borrow(), *self.permit.borrow());
         let primary = view.primary.as_ref() == Some(&view.own.name);
         primary && (permit.epoch != view.epoch || permit.until <= clock::now())
-    }
-
-    /// A file of this resource that is gone after a reboot.
-    pub fn file(&self, what: &str) -> PathBuf {
-        let mut path = self.state.clone().into_os_string();
-        path.push(what);
-        path.into()
     }
 
     /// The address of another node that replication uses.

@@ -130,14 +130,13 @@ async fn backup(site: &Site, stream: &mut (impl AsyncWrite + Unpin)) -> io::Resu
     let size = tokio::task::spawn_blocking(move || size_of(&folder, 0)).await;
     deliver(stream, &Frame::Begin(size.unwrap_or(0))).await?;
     let mut words = defaults(&site.params);
-    let scratch = site.state.parent().unwrap_or(Path::new("/tmp"));
     words.extend([
         "--backup".into(),
         "--stream=mbstream".into(),
         "--user=root".into(),
         format!("--socket={}", site.params.socket.display()),
         format!("--datadir={}", site.params.datadir.display()),
-        format!("--target-dir={}", scratch.display()),
+        format!("--target-dir={}", site.scratch.display()),
     ]);
     let mut child = Command::new(BACKUP)
         .args(words)

@@ -221,9 +221,6 @@ pub fn build(
 ) -> Result<Box<dyn ResourceAgent>, AgentError> {
     let process = Process::build(&context, &params)?;
     let halter = process.halter();
-    let wishes = context
-        .state_dir
-        .join(format!("{}.{}.rabbitmq-wishes", context.group, context.resource));
     let desk = Desk {
         process,
         links: BTreeMap::new(),
@@ -231,7 +228,7 @@ pub fn build(
         boots: BTreeMap::new(),
         unproven: BTreeSet::new(),
         given_up: BTreeSet::new(),
-        wishes: Wishes::load(wishes),
+        wishes: Wishes::load(context.file("rabbitmq-wishes")),
     };
     let shared = Shared {
         seen: Seen::new(context.events.clone()),

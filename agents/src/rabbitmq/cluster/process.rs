@@ -29,9 +29,7 @@ impl Process {
     /// # Errors
     /// Parameters that are wrong.
     pub fn build(context: &AgentContext, params: &Params) -> Result<Process, AgentError> {
-        let saved = context
-            .state_dir
-            .join(format!("{}.{}.rabbitmq", context.group, context.resource));
+        let saved = context.file("rabbitmq");
         let mut own = context.clone();
         own.saved = std::fs::read_to_string(&saved).unwrap_or_default();
         let agent = inner(own, params, None)?;
