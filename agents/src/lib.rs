@@ -35,6 +35,7 @@ pub mod rabbitmq;
 pub mod redis;
 pub mod register;
 pub mod registry;
+pub mod relaunch;
 pub mod roles;
 pub mod room;
 pub mod rt;

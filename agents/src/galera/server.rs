@@ -1,8 +1,5 @@
 //! The server's process: launched to join, or to found a cluster.
 
-use std::fs;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use holdfast_guards::options::{Flavour, Options};
@@ -18,6 +15,7 @@ use crate::agent::{AgentContext, AgentError, Cutter, Presence};
 use crate::blocking::blocking;
 use crate::mysqld::client::Client;
 use crate::mysqld::inner::Inner;
+use crate::relaunch::Relaunch;
 use crate::roles::{Peer, RolesView};
 
 /// How long another member's port may take to answer.
@@ -38,11 +36,8 @@ pub enum How {
 pub struct Server {
     /// Runs the process.
     pub inner: Inner,
-    context: AgentContext,
     params: Params,
-    saved: PathBuf,
-    /// What freezes or kills it, for the thread that enforces permits.
-    halt: Arc<Mutex<Option<Cutter>>>,
+    relaunch: Relaunch,
 }
 
 impl Server {
@@ -51,28 +46,20 @@ impl Server {
     /// # Errors
     /// Parameters that are wrong.
     pub fn build(context: &AgentContext, params: &Params) -> Result<Server, AgentError> {
-        let saved = context.file("galera");
-        let mut own = context.clone();
-        own.saved = fs::read_to_string(&saved).unwrap_or_default();
-        let inner = Inner::build(&own, &params.runner()?, &[])?;
-        let halt = Arc::new(Mutex::new(inner.agent.halter()));
+        let relaunch = Relaunch::new(context, "galera");
+        let inner = Inner::build(&relaunch.resumed(), &params.runner()?, &[])?;
+        relaunch.is_newest(inner.agent.as_ref());
         Ok(Server {
             inner,
-            context: context.clone(),
             params: params.clone(),
-            saved,
-            halt,
+            relaunch,
         })
     }
 
-    /// Halts whichever process is the newest.
+    /// See [`Relaunch::halter`].
     #[must_use]
     pub fn halter(&self) -> Cutter {
-        let halt = Arc::clone(&self.halt);
-        Arc::new(move || {
-            let current = halt.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            current.map_or(Ok(()), |halt| halt())
-        })
+        self.relaunch.halter()
     }
 
     /// True while its process is there.
@@ -104,15 +91,11 @@ impl Server {
         prepared.await?;
         let arguments = self.arguments(how, place, roles)?;
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let mut fresh = self.context.clone();
-        fresh.saved = String::new();
-        self.inner = Inner::build(&fresh, &self.params.runner()?, &words)?;
-        *self.halt.lock().unwrap_or_else(PoisonError::into_inner) = self.inner.agent.halter();
+        self.inner = Inner::build(&self.relaunch.fresh(), &self.params.runner()?, &words)?;
+        self.relaunch.is_newest(self.inner.agent.as_ref());
         self.inner.listen();
         self.inner.agent.start(deadline).await?;
-        let saved = self.inner.agent.saved();
-        fs::write(&self.saved, saved)
-            .map_err(|error| AgentError(format!("{}: {error}", self.saved.display())))?;
+        self.relaunch.has_started(self.inner.agent.as_ref())?;
         self.inner.end.arm().map_err(AgentError)
     }
 

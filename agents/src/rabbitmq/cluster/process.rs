@@ -1,13 +1,11 @@
 //! The broker's process: a unit, or a program that is told its name.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use holdfast_proto::time::Time;
 
 use crate::agent::{AgentContext, AgentError, Cutter, Presence, ResourceAgent};
 use crate::rabbitmq::inner;
 use crate::rabbitmq::params::Params;
+use crate::relaunch::Relaunch;
 
 /// One process.
 pub struct Process {
@@ -17,10 +15,7 @@ pub struct Process {
     pub was_up: bool,
     /// Its end is reported by the agent that runs it.
     pub is_watched: bool,
-    context: AgentContext,
-    saved: PathBuf,
-    /// What freezes or kills it, for the thread that enforces permits.
-    halt: Arc<Mutex<Option<Cutter>>>,
+    relaunch: Relaunch,
 }
 
 impl Process {
@@ -29,29 +24,21 @@ impl Process {
     /// # Errors
     /// Parameters that are wrong.
     pub fn build(context: &AgentContext, params: &Params) -> Result<Process, AgentError> {
-        let saved = context.file("rabbitmq");
-        let mut own = context.clone();
-        own.saved = std::fs::read_to_string(&saved).unwrap_or_default();
-        let agent = inner(own, params, None)?;
-        let halt = Arc::new(Mutex::new(agent.halter()));
+        let relaunch = Relaunch::new(context, "rabbitmq");
+        let agent = inner(relaunch.resumed(), params, None)?;
+        relaunch.is_newest(agent.as_ref());
         Ok(Process {
             agent,
             was_up: false,
             is_watched: false,
-            context: context.clone(),
-            saved,
-            halt,
+            relaunch,
         })
     }
 
-    /// Halts whichever process is the newest.
+    /// See [`Relaunch::halter`].
     #[must_use]
     pub fn halter(&self) -> Cutter {
-        let halt = Arc::clone(&self.halt);
-        Arc::new(move || {
-            let current = halt.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            current.map_or(Ok(()), |halt| halt())
-        })
+        self.relaunch.halter()
     }
 
     /// Nothing of it runs.
@@ -64,18 +51,13 @@ impl Process {
     /// # Errors
     /// It did not start.
     pub async fn launch(&mut self, params: &Params, broker: &str, deadline: Time) -> Result<(), AgentError> {
-        let mut fresh = self.context.clone();
-        fresh.saved = String::new();
-        self.agent = inner(fresh, params, Some(broker))?;
-        *self.halt.lock().unwrap_or_else(PoisonError::into_inner) = self.agent.halter();
+        self.agent = inner(self.relaunch.fresh(), params, Some(broker))?;
+        self.relaunch.is_newest(self.agent.as_ref());
         self.is_watched = false;
         self.agent.start(deadline).await?;
         self.was_up = true;
         self.is_watched = true;
-        let saved = self.agent.saved();
-        tokio::fs::write(&self.saved, saved)
-            .await
-            .map_err(|error| AgentError(format!("{}: {error}", self.saved.display())))
+        self.relaunch.has_started(self.agent.as_ref())
     }
 
     /// It runs: from here on its end is noticed. A start that was cut short by a promotion left that out.
