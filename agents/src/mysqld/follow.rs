@@ -14,7 +14,7 @@ use super::seed;
 use super::semi_sync;
 use super::site::{self, Site};
 use super::status::Status;
-use super::watch::{Health, Reserved};
+use super::turns::Turns;
 use crate::clock;
 use crate::roles::{CopyStatus, Peer};
 
@@ -46,8 +46,7 @@ pub struct Follower {
 
 /// Looks after the server until it fails.
 pub async fn run(site: Arc<Site>) {
-    let mut reserved = Reserved::new(Arc::clone(&site.params));
-    let mut health = Health::new(&site.params);
+    let mut turns = Turns::new(&site);
     let mut follower = Follower {
         site: Arc::clone(&site),
         uncertain: mark::is_doubtful(&site),
@@ -60,34 +59,20 @@ pub async fn run(site: Arc<Site>) {
         lag_warned: false,
         prepared: false,
     };
-    let mut judged = clock::now();
-    let mut roles = site.roles.clone();
     loop {
-        roles.mark_unchanged();
-        let turn = site.turn.lock().await;
-        let outcome = match reserved.client().await {
-            Ok(client) => follower.turn(client).await,
-            Err(error) => Err(error),
-        };
-        drop(turn);
-        if outcome.is_err() {
-            reserved.drop_client();
-        }
-        if outcome.is_err() || judged.until(clock::now()) >= site.params.probing.interval {
-            judged = clock::now();
-            if let Some(reason) = health.judge(outcome, &site.params, &site.events).await {
-                site.events.failed(reason);
-                return;
-            }
+        if let Some(outcome) = turns.take(async |client| follower.turn(client).await).await
+            && let Some(reason) = turns.health.judge(outcome, &site.params, &site.events).await
+        {
+            site.events.failed(reason);
+            return;
         }
         let pause = if follower.attach_at.is_some() {
             ATTACH_AGAIN
         } else {
             TICK
         };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _ = roles.changed() => follower.attach_at = None,
+        if turns.rest(pause).await {
+            follower.attach_at = None;
         }
     }
 }

@@ -14,7 +14,7 @@ use super::client::{Client, SqlError};
 use super::gtid::Gtids;
 use super::semi_sync::{self, SemiSync};
 use super::site::{self, Site};
-use super::watch::{Health, Reserved};
+use super::turns::Turns;
 use super::wish::Wishes;
 use crate::clock;
 use crate::roles::{CopyStatus, RolesView};
@@ -45,8 +45,7 @@ pub fn wishes(site: &Site) -> Wishes {
 
 /// Looks after the server until it fails.
 pub async fn run(site: Arc<Site>) {
-    let mut reserved = Reserved::new(Arc::clone(&site.params));
-    let mut health = Health::new(&site.params);
+    let mut turns = Turns::new(&site);
     let mut lead = Lead {
         wishes: wishes(&site),
         joining: None,
@@ -56,23 +55,9 @@ pub async fn run(site: Arc<Site>) {
         warned: "",
         site: Arc::clone(&site),
     };
-    let mut judged = clock::now();
-    let mut roles = site.roles.clone();
     loop {
-        // A change that comes during the turn wakes the next one at once.
-        roles.mark_unchanged();
-        let turn = site.turn.lock().await;
-        let outcome = match reserved.client().await {
-            Ok(client) => lead.turn(client).await,
-            Err(error) => Err(error),
-        };
-        drop(turn);
-        if outcome.is_err() {
-            reserved.drop_client();
-        }
-        if outcome.is_err() || judged.until(clock::now()) >= site.params.probing.interval {
-            judged = clock::now();
-            if let Some(reason) = health.silence(outcome, &site.events) {
+        if let Some(outcome) = turns.take(async |client| lead.turn(client).await).await {
+            if let Some(reason) = turns.health.silence(outcome, &site.events) {
                 site.events.failed(reason);
                 return;
             }
@@ -86,10 +71,7 @@ pub async fn run(site: Arc<Site>) {
                 None => {}
             }
         }
-        tokio::select! {
-            () = tokio::time::sleep(TICK) => {}
-            _ = roles.changed() => {}
-        }
+        turns.rest(TICK).await;
     }
 }
 

@@ -29,6 +29,7 @@ mod sessions;
 mod site;
 mod status;
 pub mod tls;
+mod turns;
 mod watch;
 pub mod way;
 pub mod wire;
