@@ -2,13 +2,27 @@
 //!
 //! A generation is asked for once and never again with other nodes. So when a set is seen committed, every wish of a lower
 //! generation is void.
+//!
+//! Two kinds, for two kinds of services:
+//!
+//! - [`Wishes`], in memory: the service goes on waiting whatever becomes of the agent (DRBD until it is told to give a peer up,
+//!   Galera by its own quorum). An agent that finds it promoted begins with [`Wishes::resumed`], and lets nobody go before a
+//!   fresh generation of its own is committed.
+//! - [`written::Wishes`], in a file: a promotion, or an agent that is started anew, sets whom the service waits for
+//!   (semi-synchronous replication, members of quorum queues), and has to know then, not a commit later, what may still be
+//!   committed. A wish that cannot be written down is not made.
+//!
+//! Redis has its own (`redis::waiting`): it waits for a number of replicas, so the nodes of all wishes that may still be committed
+//! are added up.
+
+pub mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::roles::InSync;
 
-/// After a restart it is not known which generations were asked for before it.
-const RESTARTED: u64 = 1 << 16;
+/// So many generations may have been asked for since the committed one by an agent of which nothing is known any more.
+const UNKNOWN: u64 = 1 << 16;
 
 /// All that was asked for.
 #[derive(Debug, Default)]
@@ -36,7 +50,7 @@ impl Wishes {
     /// What to ask for so that `nodes` becomes the committed set. None when it is, and nothing else can follow.
     pub fn ask(&mut self, committed: &InSync, nodes: BTreeSet<String>) -> Option<InSync> {
         if std::mem::take(&mut self.restarted) {
-            self.before = committed.generation.saturating_add(RESTARTED);
+            self.before = committed.generation.saturating_add(UNKNOWN);
             self.last = self.before;
         }
         if committed.nodes == nodes && self.last <= committed.generation {
@@ -141,7 +155,7 @@ mod tests {
         let mut wishes = Wishes::resumed();
         let committed = set(7, &["a", "b"]);
         let wish = wishes.ask(&committed, names(&["a"])).unwrap();
-        assert!(wish.generation > 7 + RESTARTED);
+        assert!(wish.generation > 7 + UNKNOWN);
         assert!(
             !wishes.is_out(&set(8, &["a"]), "b"),
             "generation 8 is of before, and so might be 9 with b"

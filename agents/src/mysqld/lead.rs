@@ -15,10 +15,10 @@ use super::gtid::Gtids;
 use super::semi_sync::{self, SemiSync};
 use super::site::{self, Site};
 use super::turns::Turns;
-use super::wish::Wishes;
 use crate::clock;
 use crate::roles::{CopyStatus, RolesView};
 use crate::room;
+use crate::wishes::written::Wishes;
 
 /// Pause between looks.
 const TICK: Duration = Duration::from_millis(200);

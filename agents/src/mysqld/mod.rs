@@ -33,7 +33,6 @@ mod turns;
 mod watch;
 pub mod way;
 pub mod wire;
-pub(crate) mod wish;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,14 +1,16 @@
-//! Whom a primary waits for, and the sets that it wishes to be committed.
+//! Wishes that are written down, for services that are told whether they wait: MariaDB, MySQL, RabbitMQ. Which of the two kinds
+//! an agent takes stands in [`super`].
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use super::UNKNOWN;
 use crate::roles::{InSync, RolesView};
 
-/// The wishes of one primary. What was wished is written down first: a had-agentd that is started anew must know which of them
-/// may still be committed.
+/// The wishes of one primary. What was wished is written down first, into a file that is gone after a reboot: a had-agentd that
+/// is started anew must know which of them may still be committed.
 pub struct Wishes {
     path: PathBuf,
     /// The newest generation that was wished.
@@ -19,9 +21,6 @@ pub struct Wishes {
     /// What was written down cannot be read: whatever was wished may still be committed.
     lost: bool,
 }
-
-/// So many generations an agent may have wished since the committed one.
-const LOST: u64 = 1 << 16;
 
 impl Wishes {
     /// Those of before, if there were any since the last boot.
@@ -47,7 +46,10 @@ impl Wishes {
     /// It could not be written down; nothing is wished then.
     pub fn wish(&mut self, nodes: BTreeSet<String>, view: &RolesView) -> io::Result<()> {
         let before = match self.lost {
-            true => (view.in_sync.generation + LOST, view.in_sync.generation + LOST),
+            true => {
+                let highest = view.in_sync.generation.saturating_add(UNKNOWN);
+                (highest, highest)
+            }
             false => (self.newest, self.with_others),
         };
         let generation = before.0.max(view.in_sync.generation) + 1;
