@@ -89,7 +89,9 @@ pub async fn fetch(site: &Site, client: &mut Client, primary: &Peer) -> Result<(
     let whole = match next(&mut stream).await.map_err(broken)? {
         Frame::Begin(bytes) => bytes,
         Frame::Failed(why) => return Err(why),
-        other => return Err(format!("{name} begins with {other:?}")),
+        Frame::Data(_) | Frame::End => {
+            return Err(format!("{name} does not begin with the size of its data"));
+        }
     };
     has_room(datadir, whole).await?;
     let owner = prepare_folder(datadir).map_err(|error| format!("{}: {error}", datadir.display()))?;
