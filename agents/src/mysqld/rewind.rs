@@ -8,7 +8,9 @@
 //! **The proof** that something may be cut off: the committed set names another primary and not this node. Without it a
 //! transaction that was acknowledged may be among those that are cut off, because a commit is on disk in the binary log first.
 //! A node that comes back knows only that it was the primary itself. So it is not started before the node has heard who is: what
-//! its recovery commits by then, the others lack for ever.
+//! its recovery commits by then, the others lack for ever. Or it knows of no primary, because the last that reached its disk is that
+//! it was about to become that. Then it waits for a moment only: after a loss of power of all nodes there is none before this one is
+//! up.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -27,6 +29,8 @@ use super::site::Site;
 use crate::agent::{AgentContext, AgentError};
 use crate::clock;
 
+/// Longest wait for a primary to be named while there is none. A node that boots hears of one within some heartbeats.
+const NAMED_LIMIT: Duration = Duration::from_secs(2);
 /// Longest wait for the cluster to count on this copy no more, in leases.
 const WAIT_LEASES: u32 = 4;
 /// Copies of longer logs are not made.
@@ -82,6 +86,7 @@ pub async fn prepare(site: &Site, deadline: Time) -> Result<Option<Rewind>, Agen
     let Some(log) = open_log(&site.params) else {
         return Ok(None);
     };
+    wait_until_named(site).await;
     catch_up(site, deadline).await?;
     wait_until_dispensable(site).await;
     if !site.is_dispensable() {
@@ -103,6 +108,18 @@ async fn copy(site: &Site, log: PathBuf) -> Option<Rewind> {
         }
     }
     Some(Rewind { log, size, copy })
+}
+
+/// Waits a lease for a primary to be named.
+async fn wait_until_named(site: &Site) {
+    let mut roles = site.roles.clone();
+    let until = clock::now() + site.lease.min(NAMED_LIMIT);
+    if site.view().primary.is_none() {
+        site.seen.say("waits for a moment to hear who the primary is");
+    }
+    while clock::now() < until && site.view().primary.is_none() {
+        let _ = tokio::time::timeout(clock::now().until(until), roles.changed()).await;
+    }
 }
 
 /// Waits until this node knows who the primary is, if that is not certain.

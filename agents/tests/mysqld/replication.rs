@@ -245,6 +245,32 @@ async fn an_old_primary_that_has_not_heard_yet_who_is_commits_nothing_at_its_sta
 }
 
 #[tokio::test]
+async fn an_old_primary_that_knows_of_none_waits_a_moment_for_one() {
+    for kind in kinds().into_iter().filter(|kind| kind.mariadb) {
+        let mut pair = Pair::new(&kind, PRIVATE);
+        pair.begin().await;
+        let hear = pair.deafen("a");
+        with_a_tail_after_the_begin(&mut pair).await;
+        pair.a.stop().await;
+        // It was assigned in the instant before its power went: that did not reach its disk.
+        pair.a.roles.send_modify(|roles| roles.primary = None);
+        let mut start = pair.a.agent.start(deadline(PATIENCE));
+        let waits = tokio::time::timeout(LEASE / 4, &mut start).await;
+        assert!(waits.is_err(), "{waits:?}");
+        hear();
+        start.await.unwrap();
+        pair.until_in_sync(&["a", "b"]).await;
+        assert_eq!(pair.a.value("SELECT GROUP_CONCAT(n) FROM shop.t").await, "8");
+        assert!(
+            pair.a
+                .take_notes()
+                .iter()
+                .any(|(kind, _)| kind == "mysqld-rewound")
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_primary_that_is_restarted_in_place_waits_for_nobody() {
     for kind in kinds() {
         let mut pair = Pair::new(&kind, PRIVATE);

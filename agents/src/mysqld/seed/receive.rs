@@ -147,8 +147,9 @@ async fn has_room(datadir: &Path, whole: u64) -> Result<(), String> {
     let needed = whole.saturating_add(whole / 10).saturating_add(SPARE_BYTES);
     match room::left(datadir).await {
         Some((left, _)) if left < needed => Err(format!(
-            "the data has about {whole} bytes, which needs {needed} beside what is here, and {left} are left on the disk of {}",
-            datadir.display()
+            "the data has about {whole} bytes, which needs {needed} beside what is here, and {left} are left on the disk of {}{}",
+            datadir.display(),
+            swap::kept(datadir)
         )),
         _ => Ok(()),
     }

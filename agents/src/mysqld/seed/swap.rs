@@ -69,6 +69,22 @@ pub fn replaced(datadir: &Path, note: &Note) -> PathBuf {
     datadir.join(format!("{OWN}replaced-{}", note.at_s))
 }
 
+/// What to say of old data that takes room in `datadir`; empty if there is none.
+pub fn kept(datadir: &Path) -> String {
+    let prefix = format!("{OWN}replaced-");
+    let entries = fs::read_dir(datadir).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut kept: Vec<String> = names.filter(|name| name.starts_with(&prefix)).collect();
+    kept.sort_unstable();
+    if kept.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; data that was replaced earlier is there too, remove it when nobody needs it: {}",
+        kept.join(", ")
+    )
+}
+
 fn read(datadir: &Path, step: &str) -> io::Result<Option<Note>> {
     let path = file(datadir, step);
     match fs::metadata(&path) {
@@ -244,6 +260,11 @@ mod tests {
         let swapped = before_start(&params, |found| *found == note()).unwrap();
         assert_eq!(swapped, Swapped::Done(note()));
         assert_swapped(folder.path());
+        assert!(
+            kept(folder.path()).ends_with(": holdfast.replaced-1700000000"),
+            "{}",
+            kept(folder.path())
+        );
         assert_eq!(before_start(&params, |_| true).unwrap(), Swapped::Nothing);
     }
 
