@@ -83,9 +83,12 @@ impl Node {
     fn believes_commit(&mut self, ballot: Ballot, version: Version) -> bool {
         let (own, known) = match &self.role {
             Role::Leading(leading) => {
-                let proposed = leading.proposal.as_ref().map(|proposal| proposal.state.version);
-                let accepted = self.durable.as_ref().map(|durable| durable.accepted.version);
-                (leading.ballot, proposed.max(accepted).unwrap_or(0))
+                // What it accepted itself before it adopted something else is not what the majority told it.
+                let proposed = leading.proposal.as_ref().map(|proposal| &proposal.state);
+                let adopted = proposed.or(leading.adopting.as_ref());
+                let accepted = self.durable.as_ref().map(|durable| &durable.accepted);
+                let known = adopted.or(accepted).map(|state| state.version);
+                (leading.ballot, known.unwrap_or(0))
             }
             Role::Preparing(round) => (round.ballot, Version::MAX),
             Role::Follower | Role::PreVoting(_) => return true,

@@ -400,7 +400,8 @@ impl Node {
         let durable = self.durable.as_ref()?;
         if round.electorate.is_sole() && durable.accepted.voters != durable.committed.voters {
             let mut state = ClusterState::clone(&durable.committed);
-            state.version = durable.accepted.version + 1;
+            // Beyond both: whoever had it accept something older than what is committed told something wrong.
+            state.version = durable.accepted.version.max(durable.committed.version) + 1;
             state.reason = "a change of voters was withdrawn, because the new voter did not answer".into();
             return Some(Arc::new(state));
         }

@@ -133,6 +133,83 @@ fn promises_that_fall_short_of_what_is_committed_elect_nobody() {
 }
 
 #[test]
+fn a_leader_that_has_to_stop_something_first_believes_no_commit_beyond_what_it_adopted() {
+    let mut state = all_vote(&config(2, true, &group("db", "fencing", "")));
+    let held = state.groups.get_mut("db").expect("db");
+    held.assignment = Assignment::Owned {
+        owner: A,
+        boot: Some(BootId(1 << 96)),
+        epoch: 0,
+    };
+    let mut elsewhere = ClusterState::clone(&later(&state, 6));
+    let taken = elsewhere.groups.get_mut("db").expect("db");
+    taken.assignment = Assignment::Stopped { epoch: 1 };
+    let own = later(&state, 9);
+    let durable = Durable {
+        promised: Ballot { round: 2, node: B.0 },
+        accepted_ballot: Ballot { round: 1, node: B.0 },
+        accepted: Arc::clone(&own),
+        committed: Arc::new(state.clone()),
+    };
+    let mut solo = Solo::start(A, Some(durable), &state.config);
+    solo.advance(LEASE + Duration::from_millis(1));
+    let voters = KnownVoters {
+        committed_version: state.version,
+        committed: state.voters,
+        accepted: state.voters,
+    };
+    let ballot = solo.durable().promised.next_for(A);
+    let granted = Message::PreVoteReply {
+        ballot,
+        verdict: Verdict::Granted,
+        promised: Ballot::ZERO,
+        voters,
+    };
+    let effects = solo.hear(B, granted);
+    solo.event(Event::Persisted(records(&effects)[0]));
+    let promise = Message::Promise {
+        ballot,
+        accepted_ballot: Ballot { round: 2, node: B.0 },
+        accepted: Arc::new(elsewhere),
+        voters,
+    };
+    solo.hear(B, promise);
+    assert_eq!(solo.node.leading_ballot(), Some(ballot));
+    let told = Message::Commit {
+        ballot: Ballot { round: 1, node: B.0 },
+        state: own,
+    };
+    let effects = solo.hear(W, told);
+    assert_eq!(solo.durable().committed.version, state.version);
+    let alert = |effect: &Effect| matches!(effect, Effect::Journal(entry) if entry.kind == "contradiction");
+    assert!(effects.iter().any(alert));
+}
+
+#[test]
+fn a_sole_voter_withdraws_a_change_at_a_version_beyond_what_is_committed() {
+    let mut state = all_vote(&config(2, false, &group("db", "fencing", "")));
+    let both = state.voters;
+    state.voters = voters(&[A]);
+    let committed = later(&state, 4);
+    let mut older = state.clone();
+    older.voters = both;
+    let durable = Durable {
+        promised: Ballot { round: 4, node: B.0 },
+        accepted_ballot: Ballot { round: 4, node: B.0 },
+        accepted: Arc::new(older),
+        committed: Arc::clone(&committed),
+    };
+    let mut solo = Solo::start(A, Some(durable), &state.config);
+    let mut unwritten = records(&solo.advance(2 * LEASE));
+    while let Some(id) = unwritten.pop() {
+        unwritten = records(&solo.event(Event::Persisted(id)));
+    }
+    assert!(solo.node.is_established(), "it leads");
+    assert!(solo.durable().committed.version > committed.version);
+    assert_eq!(solo.durable().committed.voters, committed.voters);
+}
+
+#[test]
 fn a_node_of_a_pair_with_a_proof_waits_before_it_tries_again_what_was_contradicted() {
     let mut cluster = Cluster::formed(2, false, &group("db", "fencing", ""));
     let leader = cluster.lead();
