@@ -1,17 +1,32 @@
 //! What the fuzz targets reach of this crate beyond its public parts. Built with `--cfg fuzzing` only.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use holdfast_proto::time::Time;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 
 use crate::agent::{AgentContext, AgentError, EventSink, PermitView};
 
+pub use crate::drbd::fuzzing as drbd;
 pub use crate::exec::fuzzing::{last_line, stat};
+pub use crate::jobs::fuzzing as jobs;
+pub use crate::mysqld::fuzzing as mysqld;
+pub use crate::ocf::fuzzing as ocf;
 pub use crate::rabbitmq::fuzzing as rabbitmq;
 pub use crate::redis::fuzzing as redis;
 pub use crate::vip::fuzzing::{example, example_batch, read_netlink, through_netlink};
+
+/// Runs what waits for nothing but memory.
+pub(crate) fn at_once<T>(work: impl Future<Output = T>) -> T {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+        let made = Builder::new_current_thread().enable_time().build();
+        made.expect("a runtime")
+    });
+    RUNTIME.block_on(work)
+}
 
 /// Whether the agent `kind` takes `params`. Builds it and touches nothing.
 ///

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::roles::InSync;
 
 /// So many generations may have been asked for since the committed one by an agent of which nothing is known any more.
-const UNKNOWN: u64 = 1 << 16;
+pub(crate) const UNKNOWN: u64 = 1 << 16;
 
 /// All that was asked for.
 #[derive(Debug, Default)]

@@ -3,10 +3,12 @@
 //! What comes over the network is arbitrary, as far as it decodes: any message or heartbeat, from any member, at any time,
 //! with numbers taken from what the node said itself or made up. What comes from this machine is plausible: only records
 //! that were asked for are written, only fence commands that were given are answered, time does not run backwards. Safety
-//! is not judged, since a member that lies can break it (the simulator judges it); the node must not panic, must stay
-//! bounded, and must not spin.
+//! of the cluster is not judged, since a member that lies can break it (the simulator judges it); the node must not panic, must
+//! stay bounded, must not spin, and what it does itself must follow from what is committed ([`rules`]).
 
 mod inputs;
+mod peers;
+mod rules;
 
 use arbitrary::{Result, Unstructured};
 use holdfast_core::effect::{Effect, FenceId, PersistId};
@@ -19,11 +21,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inputs::Inputs;
+use peers::Peers;
 
 /// Steps of one input.
 const STEPS_MAX: usize = 200;
 /// Effects that one event may have: some per member and per group.
 const EFFECTS_MAX: usize = 500;
+/// Answers of peers after which a node is at rest.
+const ANSWERS_MAX: usize = 200;
 /// Timers that may be due at one instant, one after the other.
 const TIMEOUTS_MAX: usize = 50;
 
@@ -53,6 +58,7 @@ struct Stage {
     node: Node,
     now: Time,
     inputs: Inputs,
+    peers: Peers,
     /// Records are on disk as soon as they are asked for.
     quick_disk: bool,
     unwritten: Vec<PersistId>,
@@ -73,6 +79,7 @@ impl Stage {
         let mut stage = Stage {
             node: Node::new(now, start),
             now,
+            peers: Peers::new(inputs.has_willing_peers(source)?),
             inputs,
             quick_disk: source.ratio(3, 4)?,
             unwritten: Vec::new(),
@@ -83,7 +90,7 @@ impl Stage {
     }
 
     fn step(&mut self, source: &mut Unstructured<'_>) -> Result<()> {
-        let event = match source.int_in_range(0..=19)? {
+        let event = match source.int_in_range(0..=self.inputs.step_max())? {
             0..=6 => self.inputs.message(source)?,
             7..=10 => self.inputs.beat(source, self.now)?,
             11 | 12 => {
@@ -112,6 +119,18 @@ impl Stage {
             16 => self.inputs.agent(source)?,
             17 => self.inputs.operator(source)?,
             18 => self.inputs.network(source)?,
+            20 | 21 => self.inputs.agent(source)?,
+            22 => self.inputs.due(source)?,
+            23 => {
+                for event in self.inputs.all_is_well(&self.node, source)? {
+                    self.handle(event);
+                }
+                return Ok(());
+            }
+            24 => {
+                self.peers.willing = source.ratio(3, 4)?;
+                return Ok(());
+            }
             _ if source.ratio(1, 8)? => Event::Shutdown,
             _ => Event::Timeout,
         };
@@ -147,6 +166,17 @@ impl Stage {
 
     /// Carries out what the node wants until it is at rest.
     fn settle(&mut self) {
+        for _ in 0..ANSWERS_MAX {
+            self.rest();
+            match self.peers.next() {
+                Some(answer) => self.node.handle(self.now, answer),
+                None => return,
+            }
+        }
+        panic!("the node is not at rest after {ANSWERS_MAX} answers");
+    }
+
+    fn rest(&mut self) {
         let mut effects = 0;
         loop {
             while let Some(effect) = self.node.poll_effect() {
@@ -170,17 +200,29 @@ impl Stage {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Persist { id, record } => {
+                rules::planned(&record, self.inputs.me().node, self.inputs.given());
                 self.unwritten.push(id);
                 self.inputs.remember_state(&record.accepted);
                 self.inputs.remember_state(&record.committed);
                 self.inputs.remember_ballot(record.promised);
             }
             Effect::Fence { id, .. } => self.fences.push(id),
-            Effect::Send { message, .. } => self.remember(&message),
+            Effect::StartGroup { permit, .. } => rules::started(&self.node, self.inputs.me(), &permit),
+            Effect::GroupRoles(roles) => rules::told(&self.node, &roles),
+            Effect::RunJob { job, run, .. } => rules::begun(&self.node, self.inputs.me(), &job, run),
+            Effect::Send { to, message } => {
+                if let Some(own) = self.node.durable() {
+                    self.peers.hear(to, &message, own);
+                }
+                self.remember(&message);
+            }
             Effect::SendBeat {
+                to,
                 beat: Beat::Heartbeat(beat),
-                ..
             } => {
+                if let Some(own) = self.node.durable() {
+                    self.peers.feel(to, &beat, own, self.now);
+                }
                 self.inputs.remember_round(beat.seq, beat.sent_at);
                 self.inputs.remember_ballot(beat.ballot);
             }

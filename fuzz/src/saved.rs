@@ -22,6 +22,7 @@ pub fn check(data: &[u8]) {
     if let Some((epoch, until_us)) = fuzzing::saved_permit(data) {
         assert_eq!(data[..24], fuzzing::permit_record(epoch, until_us));
     }
+    of_services(data);
     let (entries, next) = bounded(data.len(), 64, || had::read_journal(data));
     // The ids of a damaged file are in any order; the last one counts.
     assert!(
@@ -29,6 +30,18 @@ pub fn check(data: &[u8]) {
             .back()
             .is_none_or(|last| last.id < next || last.id == u64::MAX)
     );
+}
+
+/// What agents of services and jobs leave for those after them.
+fn of_services(data: &[u8]) {
+    bounded(data.len(), 256, || fuzzing::jobs::files(data));
+    bounded(data.len(), 256, || fuzzing::redis::memo(data));
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Some((newest, with_others)) = fuzzing::mysqld::wished(text)
+    {
+        let written = format!("{newest} {with_others}\n");
+        assert_eq!(fuzzing::mysqld::wished(&written), Some((newest, with_others)));
+    }
 }
 
 /// Agents are built again from what they saved.

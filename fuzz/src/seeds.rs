@@ -2,6 +2,7 @@
 
 mod local;
 mod peers;
+mod services;
 
 use std::fs;
 use std::io;
@@ -33,21 +34,27 @@ pub fn all() -> Vec<(&'static str, Seeds)> {
     vec![
         ("address", local::addresses()),
         ("agent", local::agent()),
+        ("calendar", services::calendars()),
         ("config", local::configs()),
         ("control", local::control()),
         ("core", peers::plays()),
         ("edit", local::edits()),
+        ("erlang", services::erlang()),
         ("frame", peers::frames()),
         ("hello", peers::hellos()),
         ("join", peers::joins()),
         ("keys", peers::keys()),
         ("message", peers::messages()),
         ("metadata", local::metadata()),
+        ("mysql", services::mysql()),
         ("netlink", local::netlink()),
+        ("ocf", services::ocf()),
         ("output", local::output()),
         ("redis", local::redis()),
         ("saved", local::saved()),
         ("sbd", local::sbd()),
+        ("seed", services::seed()),
+        ("services", services::files()),
         ("store", peers::stores()),
         ("stream", peers::streams()),
     ]

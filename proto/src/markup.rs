@@ -47,7 +47,7 @@ fn tag_end(text: &str) -> Option<usize> {
     None
 }
 
-/// The value of the attribute `wanted` in a tag's attributes.
+/// The value of the attribute `wanted` in a tag's attributes. Control characters in it are blanks, as XML has it for line feeds.
 #[must_use]
 pub fn attribute(text: &str, wanted: &str) -> Option<String> {
     let mut rest = text;
@@ -71,7 +71,8 @@ fn unescape(text: &str) -> String {
         .replace("&gt;", ">")
         .replace("&quot;", "\"")
         .replace("&apos;", "'");
-    text.replace("&amp;", "&")
+    let text = text.replace("&amp;", "&");
+    text.replace(char::is_control, " ")
 }
 
 #[cfg(test)]
@@ -88,5 +89,11 @@ mod tests {
         assert_eq!(attribute(found[1].1, "x").as_deref(), Some("1>2"));
         assert_eq!(attribute(found[1].1, "y").as_deref(), Some("<&"));
         assert_eq!(attribute(found[1].1, "z"), None);
+    }
+
+    /// Found by fuzzing: an agent's name and its options were repeated with their controls.
+    #[test]
+    fn values_are_on_one_line() {
+        assert_eq!(attribute(" a='x\n\u{1b}[y'", "a").as_deref(), Some("x  [y"));
     }
 }

@@ -11,6 +11,8 @@ mod copy;
 mod door;
 pub mod events;
 mod follow;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod openers;
 mod promote;
 mod resolve;

@@ -3,8 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::mysqld::client::{Client, SqlError};
+use crate::mysqld::client::{Client, Rows, SqlError};
+use crate::mysqld::wire::plain;
 use crate::roles::RolesView;
+
+/// More than its words for a state, and its uuid, have.
+const WORDS_CHARS: usize = 200;
 
 /// One look at a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +36,12 @@ impl Status {
     /// It does not answer.
     pub async fn ask(client: &mut Client) -> Result<Status, SqlError> {
         let rows = client.rows("SHOW GLOBAL STATUS LIKE 'wsrep\\_%'").await?;
+        Ok(Status::of(&rows))
+    }
+
+    /// Reads its answer.
+    #[must_use]
+    pub fn of(rows: &Rows) -> Status {
         let mut status = Status::default();
         let mut is_ready = false;
         for row in rows.iter() {
@@ -39,8 +49,8 @@ impl Status {
             match row.at(0) {
                 "wsrep_cluster_status" => status.is_primary = value.eq_ignore_ascii_case("primary"),
                 "wsrep_ready" => is_ready = value == "ON",
-                "wsrep_local_state_comment" => value.clone_into(&mut status.state),
-                "wsrep_local_state_uuid" => value.clone_into(&mut status.history),
+                "wsrep_local_state_comment" => status.state = plain(value, WORDS_CHARS),
+                "wsrep_local_state_uuid" => status.history = plain(value, WORDS_CHARS),
                 "wsrep_last_committed" => status.seqno = value.parse().unwrap_or_default(),
                 "wsrep_cluster_size" => status.size = value.parse().unwrap_or_default(),
                 "wsrep_incoming_addresses" => status.members = addresses(value),
@@ -50,7 +60,7 @@ impl Status {
         // A donor has everything too: it only lags while it gives.
         let in_step = status.state == "Synced" || status.state.starts_with("Donor");
         status.is_synced = status.is_primary && is_ready && in_step;
-        Ok(status)
+        status
     }
 
     /// The nodes of the cluster that are members here. None when a member is none of them (an arbitrator, another server):

@@ -7,6 +7,8 @@
 //! The program belongs to a keeper ([`keeper`]), a small process of its own, so that somebody sees how it ends although
 //! had-agentd was restarted meanwhile.
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod keeper;
 mod saved;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::tls::Tls;
 use super::wire::{self, Answer, Login, Malformed, RowOrEnd, ServerError};
 
 /// What a connection to a server may be made of.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// Why there is no answer.
@@ -163,7 +163,7 @@ impl Client {
         bounded(limit, open).await
     }
 
-    async fn log_in(
+    pub(super) async fn log_in(
         mut stream: Box<dyn Stream>,
         user: &str,
         limit: Duration,
@@ -332,8 +332,12 @@ async fn receive(stream: &mut Box<dyn Stream>) -> Result<(u8, Vec<u8>), SqlError
     if length > wire::PACKET_BYTES_MAX {
         return Err(Malformed("a packet is too long").into());
     }
-    let mut payload = vec![0; length];
-    stream.read_exact(&mut payload).await?;
+    // As it arrives: four bytes that only promise megabytes reserve nothing.
+    let mut payload = Vec::new();
+    stream.take(length as u64).read_to_end(&mut payload).await?;
+    if payload.len() < length {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
     Ok((head[3], payload))
 }
 
@@ -355,6 +359,14 @@ pub fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_packet_that_is_shorter_than_it_promises_is_a_broken_connection() {
+        let bytes: &[u8] = &[0, 0, 0x70, 0, 10];
+        let mut stream: Box<dyn Stream> = Box::new(tokio::io::join(bytes, tokio::io::sink()));
+        let error = receive(&mut stream).await.unwrap_err();
+        assert!(matches!(&error, SqlError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof));
+    }
 
     #[test]
     fn literals_end_where_they_should() {

@@ -7,6 +7,8 @@ use super::server::Server;
 
 /// Most entries of a set that are read; a server of a pair has a handful.
 const ENTRIES_MAX: usize = 10_000;
+/// The largest number of a transaction that MySQL gives; MariaDB's have the whole range.
+const NUMBER_MAX: u64 = i64::MAX as u64;
 
 /// Transactions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,8 +184,11 @@ fn domains<'a>(entries: impl Iterator<Item = &'a str>) -> Option<Gtids> {
         let domain = parts.next()?.parse().ok()?;
         let server = parts.next()?.parse().ok()?;
         let number: u64 = parts.next()?.parse().ok()?;
-        let last: &mut u64 = all.entry((domain, server)).or_default();
-        *last = (*last).max(number);
+        // Numbers begin with 1: before that a server has nothing of that origin.
+        if number > 0 {
+            let last: &mut u64 = all.entry((domain, server)).or_default();
+            *last = (*last).max(number);
+        }
         if parts.next().is_some() || all.len() > ENTRIES_MAX {
             return None;
         }
@@ -197,19 +202,18 @@ fn sources<'a>(entries: impl Iterator<Item = &'a str>) -> Option<Gtids> {
     for entry in entries {
         let mut parts = entry.split(':');
         let mut source = parts.next()?.trim().to_ascii_lowercase();
-        if source.len() != 36 {
+        if !is_uuid(&source) {
             return None;
         }
         for part in parts.map(str::trim) {
-            let tagged = part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-            if tagged {
+            if is_tag(part) {
                 // A tag (MySQL 8.3 and later) stands for a stream of its own.
                 source = format!("{}:{}", source.get(..36)?, part.to_ascii_lowercase());
                 continue;
             }
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let interval: (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-            if interval.0 == 0 || interval.1 < interval.0 {
+            if interval.0 == 0 || interval.1 < interval.0 || interval.1 > NUMBER_MAX {
                 return None;
             }
             all.entry(source.clone()).or_default().push(interval);
@@ -223,6 +227,18 @@ fn sources<'a>(entries: impl Iterator<Item = &'a str>) -> Option<Gtids> {
         *intervals = merged(std::mem::take(intervals));
     }
     Some(Gtids::Sources(all))
+}
+
+/// A source becomes part of statements and of what people read.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}
+
+/// As MySQL takes them: a letter or `_`, then digits too, 32 in all.
+fn is_tag(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    begins && text.len() <= 32 && text.bytes().all(plain)
 }
 
 fn merged(mut intervals: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
@@ -329,6 +345,8 @@ mod tests {
         assert_eq!(new.history(), "0-1,0-2");
         assert!(old.shares_history(&new) && !old.shares_history(&maria("0-3-7")));
         assert_eq!(maria("").history(), "");
+        // Found by fuzzing: an origin of which there is nothing counted as history.
+        assert_eq!(maria("0-1-0"), maria(""));
     }
 
     #[test]
@@ -388,6 +406,14 @@ mod tests {
             ("MySQL", "abc:1"),
             ("MySQL", "3e11fa47-71ca-11e1-9e33-c80aa9429562:5-1"),
             ("MySQL", "3e11fa47-71ca-11e1-9e33-c80aa9429562:0"),
+            // Found by fuzzing: the last number there is was never subtracted, and a source went to terminals as it came.
+            (
+                "MySQL",
+                "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-18446744073709551615",
+            ),
+            ("MySQL", "3e11fa47-71ca-11e1-9e33-c80aa94295\u{1b}[:1"),
+            ("MySQL", "3e11fa47-71ca-11e1-9e33-c80aa9429562:tag\u{7}:1"),
+            ("MySQL", "3e11fa47-71ca-11e1-9e33-c80aa9429562::1"),
         ] {
             assert!(Gtids::parse(Server::parse(server), text).is_err(), "{text}");
         }

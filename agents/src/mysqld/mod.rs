@@ -11,6 +11,8 @@ mod clone;
 mod demote;
 mod diverged;
 mod follow;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod gtid;
 mod health;
 mod hold;

@@ -3,6 +3,7 @@
 use super::client::{Client, Row, SqlError};
 use super::gtid::Gtids;
 use super::server::Server;
+use super::wire::plain;
 
 /// Errors of the connection to the primary that pass by themselves, or end with the primary's own return.
 const PASSING: [u32; 8] = [0, 1040, 1045, 1130, 2002, 2003, 2005, 2013];
@@ -43,14 +44,13 @@ impl Status {
             .transpose()
     }
 
-    fn of(server: Server, row: Row) -> Result<Status, String> {
+    pub(super) fn of(server: Server, row: Row) -> Result<Status, String> {
         let receiver = row.text(&["Replica_IO_Running", "Slave_IO_Running"]);
         let error = |number: &str, text: &str| {
             let number = row
                 .number(&[number])
                 .and_then(|number| u32::try_from(number).ok());
-            let text: String = row.text(&[text]).chars().take(400).collect();
-            (number.unwrap_or(0), text)
+            (number.unwrap_or(0), plain(row.text(&[text]), 400))
         };
         let port = row.number(&["Source_Port", "Master_Port"]);
         Ok(Status {

@@ -129,8 +129,15 @@ fn refusal(mut bytes: &[u8]) -> Result<ServerError, Malformed> {
     if bytes.first() == Some(&b'#') && bytes.len() >= 6 {
         bytes.advance(6);
     }
-    let text: String = String::from_utf8_lossy(bytes).chars().take(2000).collect();
+    let text = plain(&String::from_utf8_lossy(bytes), 2000);
     Ok(ServerError { code, text })
+}
+
+/// What a server says for people: on one line, and not more than `chars` characters of it.
+#[must_use]
+pub fn plain(text: &str, chars: usize) -> String {
+    let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    shown.take(chars).collect()
 }
 
 /// Reads the greeting. The inner error is a server that does not want us (too many connections, a blocked host).
@@ -336,6 +343,19 @@ mod tests {
         assert!(answer(&[0xfd, 1, 0, 1]).is_err());
         assert!(answer(&[0xfb, b'/']).is_err());
         assert!(login_answer(&[0xfe, b'x']).is_err());
+    }
+
+    #[test]
+    fn what_a_server_says_cannot_move_the_cursor() {
+        let refused = [
+            &[0xff, 0x28, 0x04][..],
+            "#42000near '\u{1b}[2J\n\u{9b}'".as_bytes(),
+        ]
+        .concat();
+        let Answer::Refused(error) = answer(&refused).unwrap() else {
+            panic!("not refused");
+        };
+        assert_eq!(error.text, "near ' [2J  '");
     }
 
     #[test]

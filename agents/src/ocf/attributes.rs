@@ -63,7 +63,7 @@ fn lock(file: File, how: FlockArg) -> io::Result<Flock<File>> {
     Flock::lock(file, how).map_err(|(_, error)| error.into())
 }
 
-fn load(file: &mut impl Read) -> io::Result<Attributes> {
+pub(super) fn load(file: &mut impl Read) -> io::Result<Attributes> {
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
     if bytes.is_empty() {

@@ -12,6 +12,8 @@ pub mod action;
 mod attributes;
 pub mod code;
 pub mod environment;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod monitor;
 mod part;
 pub mod provide;

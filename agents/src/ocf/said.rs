@@ -27,7 +27,7 @@ impl Said {
 
     fn close(&mut self) {
         let line = std::mem::take(&mut self.open);
-        let line = String::from_utf8_lossy(&line);
+        let line = String::from_utf8_lossy(&line).replace(char::is_control, " ");
         let line = line.trim();
         if let Some(reason) = line.strip_prefix(REASON_PREFIX) {
             reason.trim().clone_into(&mut self.reason);
@@ -66,6 +66,7 @@ mod tests {
         assert_eq!(reason(&["a\nb \n\n"]), "b");
         assert_eq!(reason(&["a\nopen"]), "open");
         assert_eq!(reason(&[]), "");
+        assert_eq!(reason(&["ocf-exit-reason:a\u{1b}[2J\rb"]), "a [2J b");
         assert_eq!(reason(&["x".repeat(1 << 20).as_str()]).len(), LINE_BYTES);
     }
 }

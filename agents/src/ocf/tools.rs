@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use super::attributes::{self, score_name};
 use super::environment::ATTRIBUTES;
 
-const NAMES: [&str; 4] = ["crm_master", "crm_attribute", "attrd_updater", "crm_node"];
+pub(super) const NAMES: [&str; 4] = ["crm_master", "crm_attribute", "attrd_updater", "crm_node"];
 /// Options that are followed by a value.
 const WITH_VALUE: &str = "nvUBNldtsiPSr";
 /// The same in words.
@@ -91,9 +91,9 @@ pub fn install(folder: &Path) -> Option<PathBuf> {
 
 /// What a tool printed, and its exit code.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Outcome {
-    code: i32,
-    printed: String,
+pub(super) struct Outcome {
+    pub(super) code: i32,
+    pub(super) printed: String,
     complaint: String,
 }
 
@@ -115,11 +115,11 @@ impl Outcome {
 }
 
 /// One call.
-struct Tool {
-    name: &'static str,
-    node: String,
-    instance: String,
-    attributes: PathBuf,
+pub(super) struct Tool {
+    pub(super) name: &'static str,
+    pub(super) node: String,
+    pub(super) instance: String,
+    pub(super) attributes: PathBuf,
 }
 
 /// What was asked for.
@@ -177,7 +177,7 @@ impl Asked {
 }
 
 impl Tool {
-    fn run(&self, args: &[String]) -> Outcome {
+    pub(super) fn run(&self, args: &[String]) -> Outcome {
         let asked = Asked::parse(args);
         match self.name {
             "crm_node" => self.node(&asked),

@@ -1,6 +1,7 @@
 //! What the fuzz targets reach.
 
 use super::info::Info;
+use super::memo;
 use super::resp;
 use super::sentinel::{self, Session, World};
 
@@ -29,5 +30,13 @@ pub fn client(bytes: &[u8]) {
         }
         // An answer is one that a client can read.
         assert!(session.resp3 || matches!(resp::decode(&written), Ok(Some(_))));
+    }
+}
+
+/// Reads what an agent left for the one after it.
+pub fn memo(bytes: &[u8]) {
+    if let Some(kept) = memo::parse(bytes) {
+        let again = serde_json::to_vec(&kept).expect("what is read can be written");
+        assert_eq!(memo::parse(&again), Some(kept));
     }
 }

@@ -160,12 +160,13 @@ impl RedisAgent {
     async fn attend(&mut self, state: Arc<State>, info: Info, duty: Duty) {
         let name = format!("redis.{}.{}.json", self.context.group, self.context.resource);
         let memo = Memo::read(self.context.state_dir.join(name)).await;
+        let pending = memo.pending(&self.context.roles.borrow());
         {
             let mut facts = state.facts();
             facts.duty = duty;
             facts.info = info;
             memo.whole().clone_into(&mut facts.whole);
-            facts.waiting = waiting::Waiting::new(memo.pending(), std::collections::BTreeMap::new());
+            facts.waiting = waiting::Waiting::new(pending, std::collections::BTreeMap::new());
         }
         let keeper = Keeper::new(Arc::clone(&state), &self.context, memo);
         let mut tasks = vec![tokio::spawn(keeper.run())];

@@ -85,7 +85,7 @@ impl Wishes {
 }
 
 /// The newest generation that was wished, and the newest with others in it.
-fn numbers(text: &str) -> Option<(u64, u64)> {
+pub(crate) fn numbers(text: &str) -> Option<(u64, u64)> {
     let mut words = text.split_whitespace().map(str::parse);
     Some((words.next()?.ok()?, words.next()?.ok()?))
 }

@@ -1,5 +1,6 @@
 //! Makes events out of bytes: numbers near what the node said itself, and now and then at the ends of their range.
 
+mod copies;
 mod states;
 
 use std::collections::VecDeque;
@@ -10,16 +11,16 @@ use arbitrary::{Result, Unstructured};
 use holdfast_core::durable::Durable;
 use holdfast_core::event::{AgentEvent, Event, GroupObservation, Identity, NetworkHealth};
 use holdfast_proto::config::Config;
-use holdfast_proto::ids::{Ballot, BootId, Incarnation, NUMBER_MAX, NodeId, VoterSet};
+use holdfast_proto::ids::{Ballot, BootId, Epoch, GroupName, Incarnation, NUMBER_MAX, NodeId, VoterSet};
 use holdfast_proto::operator::{OperatorCall, OperatorOutcome, OperatorRequest};
 use holdfast_proto::peer::{
     Beat, GroupReport, Heartbeat, HeartbeatAck, KnownVoters, Message, NodeReport, RunState, Sender, Verdict,
     WITHHELD_MAX,
 };
-use holdfast_proto::state::ClusterState;
+use holdfast_proto::state::{ClusterState, InSync};
 use holdfast_proto::time::Time;
 
-pub use states::GROUPS;
+use states::World;
 
 /// Values kept of what the node said.
 const KEPT: usize = 8;
@@ -31,11 +32,14 @@ pub struct Inputs {
     states: VecDeque<Arc<ClusterState>>,
     ballots: VecDeque<Ballot>,
     rounds: VecDeque<(u64, Time)>,
+    world: World,
+    /// What was said by others, or stood on the disk: this node did not think it up.
+    given: Given,
 }
 
 impl Inputs {
     pub fn new(source: &mut Unstructured<'_>) -> Result<Inputs> {
-        let config = states::config(source)?;
+        let (world, config) = World::any(source)?;
         let identity = Identity {
             node: NodeId(source.int_in_range(0..=3)?),
             boot: BootId(7),
@@ -48,7 +52,13 @@ impl Inputs {
             states: VecDeque::from([first]),
             ballots: VecDeque::from([Ballot::ZERO]),
             rounds: VecDeque::new(),
+            world,
+            given: Given::default(),
         })
+    }
+
+    pub fn given(&self) -> &Given {
+        &self.given
     }
 
     pub fn me(&self) -> Identity {
@@ -59,7 +69,7 @@ impl Inputs {
         if source.ratio(7, 8)? {
             Ok(Arc::clone(&self.config))
         } else {
-            states::config(source)
+            self.world.config(source)
         }
     }
 
@@ -72,7 +82,7 @@ impl Inputs {
         let mut accepted = committed.clone();
         accepted.version += u64::from(source.int_in_range(0..=1u8)?);
         if accepted.version > committed.version {
-            states::change(&mut accepted, source)?;
+            states::change(&mut accepted, self.world, source)?;
             accepted.version = committed.version + 1;
         }
         let round = source.int_in_range(1..=3)?;
@@ -81,10 +91,12 @@ impl Inputs {
             node: source.int_in_range(0..=3)?,
         };
         self.remember_ballot(ballot);
+        let accepted = Arc::new(accepted);
+        self.given.states.push(Arc::clone(&accepted));
         Ok(Some(Durable {
             promised: ballot,
             accepted_ballot: ballot,
-            accepted: Arc::new(accepted),
+            accepted,
             committed: Arc::new(committed),
         }))
     }
@@ -160,16 +172,18 @@ impl Inputs {
         })
     }
 
-    fn state(&self, source: &mut Unstructured<'_>) -> Result<Arc<ClusterState>> {
+    fn state(&mut self, source: &mut Unstructured<'_>) -> Result<Arc<ClusterState>> {
         let known = &self.states[source.choose_index(self.states.len())?];
         if source.ratio(1, 3)? {
             return Ok(Arc::clone(known));
         }
         let mut state = ClusterState::clone(known);
         for _ in 0..source.int_in_range(1..=3)? {
-            states::change(&mut state, source)?;
+            states::change(&mut state, self.world, source)?;
         }
-        Ok(Arc::new(state))
+        let state = Arc::new(state);
+        self.given.states.push(Arc::clone(&state));
+        Ok(state)
     }
 
     fn known_voters(source: &mut Unstructured<'_>) -> Result<KnownVoters> {
@@ -190,7 +204,7 @@ impl Inputs {
         })
     }
 
-    pub fn message(&self, source: &mut Unstructured<'_>) -> Result<Event> {
+    pub fn message(&mut self, source: &mut Unstructured<'_>) -> Result<Event> {
         let from = Self::sender(source)?;
         let ballot = self.ballot(source)?;
         let message = match source.int_in_range(0..=11u8)? {
@@ -233,7 +247,7 @@ impl Inputs {
                 state: self.state(source)?,
             },
             8 => Message::Transfer { ballot },
-            9 => Message::Report(self.report(source)?),
+            9 => Message::Report(self.report(from.node, source)?),
             10 => Message::Forward {
                 request: source.int_in_range(0..=3)?,
                 call: self.call(source)?,
@@ -292,43 +306,52 @@ impl Inputs {
         Ok(Event::Beat { from, beat })
     }
 
-    fn report(&self, source: &mut Unstructured<'_>) -> Result<NodeReport> {
+    fn report(&mut self, from: NodeId, source: &mut Unstructured<'_>) -> Result<NodeReport> {
         let mut report = NodeReport {
             version: Self::count(source)?,
             isolated: source.ratio(1, 8)?,
             ..NodeReport::default()
         };
-        for group in GROUPS {
+        for group in self.world.groups() {
             if source.arbitrary()? {
+                let epoch = self.epoch(group, source)?;
                 let seen = GroupReport {
-                    member: None,
-                    epoch: Self::count(source)?,
+                    member: self.member(from, group, epoch, source)?,
+                    epoch,
                     run: run_state(source)?,
                     restarts: source.arbitrary()?,
                     detail: "seen".into(),
                 };
-                report.groups.insert(group.into(), seen);
+                report.groups.insert((*group).into(), seen);
             }
         }
+        report.jobs = self.job_reports(source)?;
         Ok(report)
     }
 
-    pub fn agent(&self, source: &mut Unstructured<'_>) -> Result<Event> {
-        let observation = |source: &mut Unstructured<'_>| -> Result<GroupObservation> {
-            Ok(GroupObservation {
-                member: None,
-                group: (*source.choose(&GROUPS)?).into(),
-                epoch: Self::count(source)?,
-                run: run_state(source)?,
-                restarts: source.arbitrary()?,
-                detail: "agent".into(),
-            })
+    fn observation(&mut self, source: &mut Unstructured<'_>) -> Result<GroupObservation> {
+        let group = *source.choose(self.world.groups())?;
+        let epoch = self.epoch(group, source)?;
+        Ok(GroupObservation {
+            member: self.member(self.me.node, group, epoch, source)?,
+            group: group.into(),
+            epoch,
+            run: run_state(source)?,
+            restarts: source.arbitrary()?,
+            detail: "agent".into(),
+        })
+    }
+
+    pub fn agent(&mut self, source: &mut Unstructured<'_>) -> Result<Event> {
+        let most = match self.world {
+            World::Plain => 3,
+            World::Copies => 7,
         };
-        Ok(Event::Agent(match source.int_in_range(0..=3u8)? {
+        Ok(Event::Agent(match source.int_in_range(0..=most)? {
             0 => AgentEvent::Detached,
             1 | 2 => AgentEvent::Attached {
                 groups: if source.arbitrary()? {
-                    vec![observation(source)?]
+                    vec![self.observation(source)?]
                 } else {
                     Vec::new()
                 },
@@ -338,17 +361,22 @@ impl Inputs {
                     None
                 },
             },
-            _ => AgentEvent::Group(observation(source)?),
+            6 | 7 => self.job_event(source)?,
+            _ => AgentEvent::Group(self.observation(source)?),
         }))
     }
 
     fn call(&self, source: &mut Unstructured<'_>) -> Result<OperatorCall> {
-        let group = || GROUPS[0].into();
+        let (chosen, most) = match self.world {
+            World::Plain => ("g0", 9),
+            World::Copies => (*source.choose(self.world.groups())?, 15),
+        };
+        let group = || chosen.into();
         let node = Self::node(source)?;
         let on: bool = source.arbitrary()?;
-        let request = match source.int_in_range(0..=9u8)? {
+        let request = match source.int_in_range(0..=most)? {
             0 => OperatorRequest::Move {
-                group: (*source.choose(&GROUPS)?).into(),
+                group: (*source.choose(self.world.groups())?).into(),
                 to: on.then_some(node),
             },
             1 => OperatorRequest::Standby { node, on },
@@ -370,9 +398,10 @@ impl Inputs {
                 reason: String::new(),
             },
             8 => OperatorRequest::QuorumForce,
-            _ => OperatorRequest::ApplyConfig {
-                config: states::config(source)?,
+            9 => OperatorRequest::ApplyConfig {
+                config: self.world.config(source)?,
             },
+            _ => copies::request(chosen, node, source)?,
         };
         Ok(OperatorCall {
             request,
@@ -406,6 +435,15 @@ fn run_state(source: &mut Unstructured<'_>) -> Result<RunState> {
         RunState::Unknown,
     ];
     source.choose(&all).copied()
+}
+
+/// What a play said to the node that the node may repeat as its own.
+#[derive(Default)]
+pub struct Given {
+    /// Cluster states.
+    pub states: Vec<Arc<ClusterState>>,
+    /// Sets of whole copies that a node wished: which node, for which group, under which epoch.
+    pub wishes: Vec<(NodeId, GroupName, Epoch, InSync)>,
 }
 
 /// Keeps the first, and the newest of the rest.

@@ -35,9 +35,15 @@ pub fn configs() -> Seeds {
         "[[node]]\nname = \"a\nlinks = [\n".into(),
         "node = [{ name = \"db1\", links = [\"10.0.0.1\"] }, { name = \"db2\", links = [\"10.0.0.2\"] }]\n"
             .into(),
+        samples::CONFIG.to_string() + JOBS,
     ];
     texts.into_iter().map(String::into_bytes).collect()
 }
+
+const JOBS: &str = "\n[[job]]\nname = \"report\"\ngroup = \"web\"\non = \"any\"\ncalendar = \"0 7 * * mon-fri\"\n\
+    timezone = \"Europe/Berlin\"\ncommand = [\"/usr/bin/report\", \"--mail\"]\nuser = \"nobody\"\ntimeout = \"1h\"\n\
+    catch_up = \"6h\"\non_interrupt = \"rerun\"\non_move = \"finish\"\n[[job]]\nname = \"rotate\"\ngroup = \"worker\"\n\
+    calendar = \"@daily\"\ncommand = [\"/bin/rotate\"]\n";
 
 pub fn edits() -> Seeds {
     let short = "[cluster]\nname = \"a\"\n[[node]]\nname = \"db1\"\nlinks = [\"10.0.0.1\"]\n";
@@ -317,6 +323,13 @@ pub fn saved() -> Seeds {
         group.encode_to_vec(),
         fuzzing::permit_record(7, 9_000_000),
         format!("{event}\n{{torn\n{event}\n").into_bytes(),
+        br#"{"generation":7,"nodes":["db1","db2"],"whole":"0f"}"#.to_vec(),
+        b"8 7\n".to_vec(),
+        br#"{"run":7,"well":false,"how":"exit 1","last_line":"no room","took_ms":12}"#.to_vec(),
+        br#"{"job":"backup","group":"mysql","run":7,"occurrence":1700000000,"attempt":1,"command":"/bin/backup","user":"","cwd":"/","env":"","timeout_ms":1000}"#
+            .to_vec(),
+        br#"{"job":"backup","boot":"b","cluster":1,"run":7,"outcome":"Running","detail":"","took_ms":0,"keeper":[1,2],"members":{"marker":"x","cgroup":null}}"#
+            .to_vec(),
     ]
 }
 

@@ -11,8 +11,8 @@ use jiff::{Timestamp, ToSpan};
 
 use super::Calendar;
 
-/// Days looked at: from one 29 February to the next there are up to eight years, because 2100 has none.
-const DAYS_MAX: usize = 8 * 366 + 4;
+/// Days looked at: from one 29 February on a Sunday to the next there are up to forty years, because 2100 has none.
+const DAYS_MAX: usize = 40 * 366 + 4;
 
 /// The latest instant that is looked at (end of the year 9000), so that no sum leaves what dates can hold.
 const SECONDS_MAX: i64 = 221_845_305_600;

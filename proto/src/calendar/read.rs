@@ -152,6 +152,7 @@ impl Field {
             (_, None) => {
                 let value = self.value(range)?;
                 if let Some(step) = step {
+                    let step = step.escape_debug();
                     let hint = format!("write {value}-{}/{step}, or */{step}", self.most);
                     return Err(self.fault(part, "a step needs a range to step through", hint));
                 }

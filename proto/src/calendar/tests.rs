@@ -45,6 +45,16 @@ fn fields_are_numbers_names_ranges_steps_and_lists() {
     assert_eq!(calendar("0 0 * * */2"), calendar("0 0 * * 0,2,4,6"));
 }
 
+/// Found by fuzzing: where both the day of the month and of the week count, it was looked for eight years ahead only.
+#[test]
+fn a_day_that_comes_once_in_forty_years_is_found() {
+    let sunday = "0 0 29 2 */7";
+    let found = firsts(sunday, &TimeZone::UTC, "2088-03-01T00:00:00Z", 1);
+    assert_eq!(found, ["2128-02-29T00:00:00Z"]);
+    let latest = calendar(sunday).latest(0, utc("2128-02-28T00:00:00Z"), &TimeZone::UTC);
+    assert_eq!(latest, Some(utc("2088-02-29T00:00:00Z")));
+}
+
 #[test]
 fn what_is_wrong_is_said_with_what_to_write() {
     let fault = |text: &str| {
@@ -66,6 +76,8 @@ fn what_is_wrong_is_said_with_what_to_write() {
         fault("5/15 0 * * *"),
         "\"5/15\" as minute: a step needs a range to step through | write 5-59/15, or */15"
     );
+    // Found by fuzzing: the hint repeated the step with its controls.
+    assert!(!fault("5/1\u{7}5 0 * * *").contains(char::is_control));
     assert!(fault("*/0 0 * * *").contains("the step is no number"));
     assert!(fault("0 0 30,31 2 *").contains("it would never be due"));
     assert!(fault("@reboot").contains("is not known"));

@@ -3,6 +3,7 @@
 //! The rule behind all of them: the cluster decides who is promoted and who is given up, DRBD decides neither.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::markup;
 
@@ -16,9 +17,14 @@ pub struct Dumped {
     pub hosts: Vec<String>,
     /// Its connections are written one by one, as only DRBD 9 has them.
     has_connections: bool,
-    /// Options by section and name: `net` `protocol`. The resource's own before the common ones.
-    options: BTreeMap<(String, String), String>,
+    /// Its own options.
+    options: Options,
+    /// Those of all resources: its own come before them.
+    common: Arc<Options>,
 }
+
+/// Options by section and name: `net` `protocol`.
+type Options = BTreeMap<(String, String), String>;
 
 /// Something in the configuration of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +38,7 @@ pub struct Finding {
 /// All resources in `xml`, by name.
 #[must_use]
 pub fn read(xml: &str) -> BTreeMap<String, Dumped> {
-    let mut common = BTreeMap::new();
+    let mut common = Options::new();
     let mut resources: BTreeMap<String, Dumped> = BTreeMap::new();
     let (mut resource, mut section) = (None::<String>, String::new());
     for (tag, attributes) in markup::tags(xml) {
@@ -41,11 +47,7 @@ pub fn read(xml: &str) -> BTreeMap<String, Dumped> {
             "resource" => {
                 resource = name();
                 if let Some(name) = &resource {
-                    let inherited = Dumped {
-                        options: BTreeMap::clone(&common),
-                        ..Dumped::default()
-                    };
-                    resources.insert(name.clone(), inherited);
+                    resources.insert(name.clone(), Dumped::default());
                 }
             }
             "/resource" => resource = None,
@@ -76,15 +78,20 @@ pub fn read(xml: &str) -> BTreeMap<String, Dumped> {
             _ => {}
         }
     }
+    let common = Arc::new(common);
+    for dumped in resources.values_mut() {
+        dumped.common = Arc::clone(&common);
+    }
     resources
 }
 
 impl Dumped {
     /// The value of an option in any of `sections`: 8.4 and 9 differ in where some of them stand.
     fn value(&self, sections: &[&str], key: &str) -> Option<&str> {
-        let mut found = sections
-            .iter()
-            .filter_map(|section| self.options.get(&((*section).to_owned(), key.to_owned())));
+        let mut found = sections.iter().filter_map(|section| {
+            let place = ((*section).to_owned(), key.to_owned());
+            self.options.get(&place).or_else(|| self.common.get(&place))
+        });
         found.next().map(String::as_str)
     }
 

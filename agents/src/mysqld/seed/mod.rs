@@ -8,7 +8,7 @@
 //! looked at when the work begins, when it is done, and before the data is moved.
 
 pub mod donor;
-mod frames;
+pub(super) mod frames;
 mod receive;
 pub mod swap;
 

@@ -34,11 +34,11 @@ pub struct Note {
 }
 
 impl Note {
-    fn to_text(&self) -> String {
+    pub(in crate::mysqld) fn to_text(&self) -> String {
         format!("{}\n{}\n{}\n{}\n", self.primary, self.epoch, self.at_s, self.gtid)
     }
 
-    fn parse(text: &str) -> Option<Note> {
+    pub(in crate::mysqld) fn parse(text: &str) -> Option<Note> {
         let mut lines = text.lines();
         let note = Note {
             primary: lines.next()?.to_owned(),

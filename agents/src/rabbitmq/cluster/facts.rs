@@ -76,7 +76,7 @@ pub enum Broker {
 
 impl Facts {
     /// Reads an answer to [`ASK`].
-    fn read(answer: &Term) -> Option<Broker> {
+    pub(in crate::rabbitmq) fn read(answer: &Term) -> Option<Broker> {
         if answer.name() == Some("booting") {
             return Some(Broker::Booting);
         }

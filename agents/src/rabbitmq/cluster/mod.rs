@@ -13,7 +13,7 @@
 
 mod database;
 mod decide;
-mod facts;
+pub(super) mod facts;
 mod keeper;
 mod orders;
 mod process;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::node::{Fault, Site, told};
@@ -65,6 +65,11 @@ async fn ask_epmd(epmd: SocketAddr, name: &str) -> Result<Option<u16>, Fault> {
     let length = u16::try_from(name.len() + 1).map_err(|_| Fault::Malformed)?;
     let request = [&length.to_be_bytes(), &b"z"[..], name.as_bytes()].concat();
     stream.write_all(&request).await.map_err(told)?;
+    port(&mut stream).await
+}
+
+/// epmd's answer.
+pub(in crate::rabbitmq) async fn port(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<u16>, Fault> {
     let mut head = [0; 2];
     stream.read_exact(&mut head).await.map_err(told)?;
     match head {
@@ -75,7 +80,12 @@ async fn ask_epmd(epmd: SocketAddr, name: &str) -> Result<Option<u16>, Fault> {
 }
 
 /// Each side proves that it knows the cookie without saying it.
-async fn prove(stream: &mut TcpStream, site: &Site, cookie: &str, creation: u32) -> Result<(), Fault> {
+pub(in crate::rabbitmq) async fn prove(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    site: &Site,
+    cookie: &str,
+    creation: u32,
+) -> Result<(), Fault> {
     let wrong = || Fault::Cookie {
         name: site.name.clone(),
         file: site.cookie_file.clone(),
@@ -125,13 +135,13 @@ fn digest(cookie: &str, challenge: u32) -> [u8; 16] {
     md5::compute(format!("{cookie}{challenge}")).into()
 }
 
-async fn say(stream: &mut TcpStream, part: &[u8]) -> Result<(), Fault> {
+async fn say(stream: &mut (impl AsyncWrite + Unpin), part: &[u8]) -> Result<(), Fault> {
     let length = u16::try_from(part.len()).map_err(|_| Fault::Malformed)?;
     let bytes = [&length.to_be_bytes(), part].concat();
     stream.write_all(&bytes).await.map_err(told)
 }
 
-async fn hear(stream: &mut TcpStream) -> Result<Vec<u8>, Fault> {
+async fn hear(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, Fault> {
     let length = usize::from(stream.read_u16().await.map_err(told)?);
     if length > HANDSHAKE_BYTES_MAX {
         return Err(Fault::Malformed);
@@ -160,5 +170,23 @@ mod tests {
             .map(|byte| format!("{byte:02x}"))
             .collect();
         assert_eq!(hex, "f335ffb3b43b205ab67645d9cbd55727");
+    }
+
+    #[tokio::test]
+    async fn what_refuses_us_cannot_move_the_cursor() {
+        let site = Site {
+            name: "shop@localhost".into(),
+            own_name: "holdfast-shop@localhost".into(),
+            epmd_port: 0,
+            cookie_file: "/nonexistent".into(),
+            limit: std::time::Duration::from_secs(60),
+        };
+        let status = b"\0\x10snot \x1b[2Jallowed";
+        let mut stream = tokio::io::join(&status[..], tokio::io::sink());
+        let fault = prove(&mut stream, &site, "SECRET", 4).await.unwrap_err();
+        assert_eq!(
+            fault.to_string(),
+            "shop@localhost does not let us in: not  [2Jallowed"
+        );
     }
 }

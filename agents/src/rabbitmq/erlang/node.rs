@@ -221,7 +221,7 @@ fn call_of(expressions: &Term) -> Term {
 }
 
 /// Takes the first message out of what was read; None while it is not there in full.
-fn whole(unread: &mut BytesMut) -> Result<Option<BytesMut>, Fault> {
+pub(in crate::rabbitmq) fn whole(unread: &mut BytesMut) -> Result<Option<BytesMut>, Fault> {
     let Some(head) = unread.first_chunk::<4>() else {
         return Ok(None);
     };
@@ -238,7 +238,7 @@ fn whole(unread: &mut BytesMut) -> Result<Option<BytesMut>, Fault> {
 }
 
 /// What was returned to the call with this reference; None of any other message.
-fn answer(packet: &[u8], reference: &[u8]) -> Result<Option<Term>, Fault> {
+pub(in crate::rabbitmq) fn answer(packet: &[u8], reference: &[u8]) -> Result<Option<Term>, Fault> {
     let [PASS_THROUGH, VERSION, rest @ ..] = packet else {
         return Err(Fault::Malformed);
     };

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 const DEPTH_MAX: u32 = 512;
 /// Most terms that are read at once: each takes more memory than the byte it may come as.
 const TERMS_MAX: usize = 1 << 18;
-/// Longest name of an atom: 255 characters.
-const ATOM_BYTES_MAX: usize = 255 * 4;
+/// Most characters of an atom; Erlang's own limit.
+const ATOM_CHARS_MAX: usize = 255;
 /// What a term begins with when it stands alone.
 pub const VERSION: u8 = 131;
 
@@ -352,11 +352,12 @@ impl<'a> Reader<'a> {
             1
         };
         let count = self.number(width)?;
-        let name = self.take(count).filter(|name| name.len() <= ATOM_BYTES_MAX)?;
-        Some(Term::Atom(match tag {
+        let name = self.take(count)?;
+        let name: String = match tag {
             ATOM_UTF8 | SMALL_ATOM_UTF8 => str::from_utf8(name).ok()?.to_owned(),
             _ => name.iter().copied().map(char::from).collect(),
-        }))
+        };
+        (name.chars().count() <= ATOM_CHARS_MAX).then_some(Term::Atom(name))
     }
 
     /// A number of more than four bytes; one of more than eight stays as it came.

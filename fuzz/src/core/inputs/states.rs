@@ -5,15 +5,60 @@ use std::sync::{Arc, LazyLock};
 use arbitrary::{Result, Unstructured};
 use holdfast_proto::config::Config;
 use holdfast_proto::ids::{BootId, NUMBER_MAX, NodeId, VoterSet};
-use holdfast_proto::state::{Assignment, ClusterState, Failure, MoveIntent, ProofKind, ProofRecord, genesis};
+use holdfast_proto::job::{JobPhase, JobState};
+use holdfast_proto::state::{
+    Assignment, ClusterState, Failure, InSync, MoveIntent, ProofKind, ProofRecord, genesis,
+};
 
 use super::Inputs;
+use super::copies::JOBS;
 use crate::samples::parsed;
 
-/// Names of groups; the last is in no configuration.
-pub const GROUPS: [&str; 3] = ["g0", "g1", "gone"];
+/// What a play is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    /// Groups that run on one node or on none.
+    Plain,
+    /// Groups with copies of their data too, groups that follow these, and jobs.
+    Copies,
+}
 
-/// Pairs and a trio, with and without a witness, devices and groups.
+/// Names of groups; the third is in no configuration, those after it are in those with copies.
+const GROUPS: [&str; 5] = ["g0", "g1", "gone", "db", "reader"];
+/// Configurations without copies; as many with copies follow.
+const PLAIN: usize = 6;
+
+impl World {
+    /// Names of groups, also of one that is in no configuration.
+    pub fn groups(self) -> &'static [&'static str] {
+        match self {
+            World::Plain => &GROUPS[..3],
+            World::Copies => &GROUPS,
+        }
+    }
+
+    /// Some configuration of this world.
+    pub fn config(self, source: &mut Unstructured<'_>) -> Result<Arc<Config>> {
+        let known = match self {
+            World::Plain => &CONFIGS[..PLAIN],
+            World::Copies => &CONFIGS[..],
+        };
+        Ok(Arc::clone(source.choose(known)?))
+    }
+
+    /// A world, and a configuration of its own.
+    pub fn any(source: &mut Unstructured<'_>) -> Result<(World, Arc<Config>)> {
+        let index = source.choose_index(CONFIGS.len())?;
+        let world = if index < PLAIN {
+            World::Plain
+        } else {
+            World::Copies
+        };
+        Ok((world, Arc::clone(&CONFIGS[index])))
+    }
+}
+
+/// Pairs and a trio, with and without a witness, devices and groups; and the same with copies and jobs.
 static CONFIGS: LazyLock<Vec<Arc<Config>>> = LazyLock::new(|| {
     let shapes = [
         (2, false, 2),
@@ -23,10 +68,14 @@ static CONFIGS: LazyLock<Vec<Arc<Config>>> = LazyLock::new(|| {
         (1, false, 1),
         (2, true, 0),
     ];
-    shapes
+    let plain = shapes
         .iter()
-        .map(|(nodes, witness, groups)| Arc::new(parsed(&text(*nodes, *witness, *groups))))
-        .collect()
+        .map(|(nodes, witness, groups)| text(*nodes, *witness, *groups));
+    let with_copies = shapes.iter().enumerate().map(|(index, (nodes, witness, _))| {
+        text(*nodes, *witness, 1) + &copies(["refuse", "promote"][index % 2])
+    });
+    let texts = plain.chain(with_copies);
+    texts.map(|text| Arc::new(parsed(&text))).collect()
 });
 
 fn text(nodes: u8, witness: bool, groups: usize) -> String {
@@ -52,8 +101,20 @@ fn text(nodes: u8, witness: bool, groups: usize) -> String {
     text
 }
 
-pub fn config(source: &mut Unstructured<'_>) -> Result<Arc<Config>> {
-    Ok(Arc::clone(source.choose(&CONFIGS)?))
+/// A group with copies, one that follows its replica, and jobs on both.
+fn copies(on_possible_loss: &str) -> String {
+    let job = |name: &str, keys: &str| {
+        format!("[[job]]\nname = \"{name}\"\ncalendar = \"@hourly\"\ncommand = [\"/bin/job\"]\n{keys}\n")
+    };
+    format!(
+        "[[group]]\nname = \"db\"\non_possible_loss = \"{on_possible_loss}\"\n[[group.resource]]\nname = \"r\"\n\
+         type = \"drbd\"\nresource = \"r0\"\n[[group]]\nname = \"reader\"\nfollows = \"db\"\nrole = \"replica\"\n\
+         max_lag = \"2s\"\n[[group.resource]]\nname = \"v\"\ntype = \"vip\"\naddress = \"10.1.0.9/24\"\n"
+    ) + &job(
+        JOBS[0],
+        "group = \"db\"\non = \"replica\"\nfallback = \"primary\"\non_interrupt = \"rerun\"",
+    ) + &job(JOBS[1], "group = \"g0\"")
+        + &job(JOBS[2], "group = \"db\"\non = \"any\"\non_move = \"finish\"")
 }
 
 /// Every member votes, nothing was placed yet.
@@ -65,8 +126,12 @@ pub fn formed(config: &Arc<Config>) -> ClusterState {
 }
 
 /// Changes one thing in `state`, within what decodes.
-pub fn change(state: &mut ClusterState, source: &mut Unstructured<'_>) -> Result<()> {
-    match source.int_in_range(0..=11u8)? {
+pub fn change(state: &mut ClusterState, world: World, source: &mut Unstructured<'_>) -> Result<()> {
+    let most = match world {
+        World::Plain => 11,
+        World::Copies => 15,
+    };
+    match source.int_in_range(0..=most)? {
         0 | 1 => state.version = (state.version + 1).min(NUMBER_MAX),
         2 => state.version = Inputs::count(source)?.clamp(1, NUMBER_MAX),
         3 => state.voters = VoterSet(source.int_in_range(1..=15)?),
@@ -74,7 +139,7 @@ pub fn change(state: &mut ClusterState, source: &mut Unstructured<'_>) -> Result
         5 => state.survivor = Inputs::node(source)?,
         6 => state.next_epoch = Inputs::count(source)?.min(NUMBER_MAX),
         7 => state.maintenance = !state.maintenance,
-        8 => state.config = config(source)?,
+        8 => state.config = world.config(source)?,
         9 => {
             let node = Inputs::node(source)?;
             let proof = proof(source)?;
@@ -82,8 +147,52 @@ pub fn change(state: &mut ClusterState, source: &mut Unstructured<'_>) -> Result
             entry.standby = source.arbitrary()?;
             entry.proof = proof;
         }
-        _ => group(state, source)?,
+        12 | 13 => whole(state, source)?,
+        14 | 15 => job(state, source)?,
+        _ => group(state, world, source)?,
     }
+    Ok(())
+}
+
+/// Other whole copies of a group.
+fn whole(state: &mut ClusterState, source: &mut Unstructured<'_>) -> Result<()> {
+    let name = *source.choose(&["db", "g0"])?;
+    let Some(entry) = state.groups.get_mut(name) else {
+        return Ok(());
+    };
+    entry.in_sync = match source.int_in_range(0..=7u8)? {
+        0 => InSync::default(),
+        _ => InSync {
+            generation: Inputs::count(source)?.clamp(1, NUMBER_MAX),
+            nodes: super::copies::nodes(source)?,
+        },
+    };
+    Ok(())
+}
+
+/// Another latest run of a job.
+fn job(state: &mut ClusterState, source: &mut Unstructured<'_>) -> Result<()> {
+    let name = *source.choose(&JOBS)?;
+    let place = match boot(source)? {
+        Some(boot) => Some((Inputs::node(source)?, boot)),
+        None => None,
+    };
+    let known = JobState {
+        due: super::copies::instant(source)?,
+        run: Inputs::count(source)?.min(NUMBER_MAX),
+        occurrence: super::copies::instant(source)?,
+        attempt: source.int_in_range(0..=4)?,
+        who: if source.ratio(1, 4)? {
+            "fuzz".into()
+        } else {
+            String::new()
+        },
+        place,
+        phase: *source.choose(&JobPhase::ALL)?,
+        detail: "it was made up".into(),
+        took_ms: 0,
+    };
+    state.jobs.insert(name.into(), known);
     Ok(())
 }
 
@@ -110,8 +219,8 @@ fn boot(source: &mut Unstructured<'_>) -> Result<Option<BootId>> {
     Ok(*source.choose(&[None, Some(BootId(7)), Some(BootId(100)), Some(BootId(200))])?)
 }
 
-fn group(state: &mut ClusterState, source: &mut Unstructured<'_>) -> Result<()> {
-    let name = *source.choose(&GROUPS)?;
+fn group(state: &mut ClusterState, world: World, source: &mut Unstructured<'_>) -> Result<()> {
+    let name = *source.choose(world.groups())?;
     if source.ratio(1, 8)? {
         state.groups.remove(name);
         return Ok(());
@@ -144,7 +253,11 @@ fn group(state: &mut ClusterState, source: &mut Unstructured<'_>) -> Result<()> 
     group.disabled = source.ratio(1, 4)?;
     group.intent = if source.ratio(1, 4)? {
         Some(MoveIntent {
-            accepts_loss: None,
+            accepts_loss: if world == World::Copies && source.arbitrary()? {
+                Some("now".into())
+            } else {
+                None
+            },
             to: Inputs::node(source)?,
             who: "fuzz".into(),
         })
