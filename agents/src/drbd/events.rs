@@ -89,7 +89,7 @@ impl State {
         if !is_new && verb != "destroy" {
             let called = facts
                 .get("helper")
-                .filter(|_| verb == "call" && object == "helper");
+                .filter(|helper| verb == "call" && object == "helper" && !helper.is_empty());
             return called.map_or(Said::Nothing, |helper| Said::Called(helper.to_owned()));
         }
         match object {
@@ -350,6 +350,13 @@ pub(super) mod tests {
         assert_eq!(state.devices[&0].minor, 1000);
         assert_eq!(state.worst_disk(), "Failed");
         assert!(state.connections["n2"].is_whole());
+    }
+
+    /// Found by fuzzing.
+    #[test]
+    fn a_handler_without_a_name_was_not_called() {
+        let said = State::default().take("r0", "call helper name:r0 helper:");
+        assert_eq!(said, Said::Nothing);
     }
 
     #[test]

@@ -46,7 +46,8 @@ impl Note {
             at_s: lines.next()?.parse().ok()?,
             gtid: lines.next().unwrap_or_default().to_owned(),
         };
-        is_gtid(&note.gtid).then_some(note)
+        let is_name = !note.primary.contains(char::is_control);
+        (is_name && is_gtid(&note.gtid)).then_some(note)
     }
 }
 
@@ -307,7 +308,13 @@ mod tests {
 
     #[test]
     fn a_note_that_makes_no_sense_is_an_error() {
-        for bad in ["", "db1\n7\n", "db1\n7\n1\n0-1-1'; DROP\n", "db1\nx\n1\n\n"] {
+        for bad in [
+            "",
+            "db1\n7\n",
+            "db1\n7\n1\n0-1-1'; DROP\n",
+            "db1\nx\n1\n\n",
+            "db\u{1b}1\n7\n1\n\n",
+        ] {
             let folder = tempfile::tempdir().unwrap();
             let params = fetched_beside(folder.path());
             fs::rename(file(folder.path(), "ready"), file(folder.path(), "in")).unwrap();
