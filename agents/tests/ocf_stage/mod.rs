@@ -130,12 +130,17 @@ impl Stage {
         }
     }
 
+    /// What comes before a failure: after one the agent looks no more, and says nothing.
     pub async fn note(&mut self, wanted: &str) -> String {
         loop {
-            match self.notes.recv().await {
-                Some((_, AgentEvent::Note { kind, text, .. })) if kind == wanted => return text,
-                Some(_) => {}
-                None => panic!("no note {wanted}"),
+            tokio::select! {
+                biased;
+                note = self.notes.recv() => match note {
+                    Some((_, AgentEvent::Note { kind, text, .. })) if kind == wanted => return text,
+                    Some(_) => {}
+                    None => panic!("no note {wanted}"),
+                },
+                failure = self.failures.recv() => panic!("{failure:?} in the place of the note {wanted}"),
             }
         }
     }
