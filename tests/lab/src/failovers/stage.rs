@@ -90,7 +90,11 @@ impl Stage {
         })?;
         self.add(&format!("{}{}", fences(), self.service.group()))?;
         self.whole()?;
-        self.create()
+        self.create()?;
+        // What the installation left to be written would keep a node from losing its power: a process that waits for the disk dies
+        // when that is done, and the power controller waits for it.
+        nix::unistd::sync();
+        Ok(())
     }
 
     fn prepare(&self, machine: &Machine) -> Result<()> {
