@@ -1,5 +1,5 @@
 //! A split brain of DRBD, made as people make it: the link of replication is down, and somebody who needs the data on the other
-//! node forces it up there.
+//! node forces it up there. The handler refuses that, so fencing is switched off "to make it work".
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,9 @@ use crate::sh;
 const REPLICATION: u8 = MANAGEMENT - 1;
 /// Exit code of what was refused, as docs/hactl.md has it.
 const REFUSED: &str = "exit 3";
+/// With the handler that asks the cluster switched off, because it was in the way.
+const FORCED: &str = "drbdsetup disk-options 0 --fencing=dont-care && drbdadm primary --force r0 && mount /dev/drbd0 /mnt && \
+                      echo theirs >/mnt/stray && sync && umount /mnt && drbdadm secondary r0 && drbdadm adjust r0";
 /// How long the client may be without an answer.
 const OUTAGE: Duration = Duration::from_secs(60);
 
@@ -37,10 +40,12 @@ pub fn forced_up(lab: &mut Lab) -> Result<Outcome> {
             .map(drop)
     })?;
     writer.acknowledged_after(Instant::now(), OUTAGE)?;
-    other
-        .sh("drbdadm primary --force r0 && mount /dev/drbd0 /mnt && echo theirs >/mnt/stray && sync && umount /mnt && \
-             drbdadm secondary r0")
-        .context("force the other copy up")?;
+    let refused = other.look("drbdadm primary --force r0");
+    ensure!(
+        refused.contains("Refusing to be Primary"),
+        "the handler was to refuse it: {refused}"
+    );
+    other.sh(FORCED).context("force the other copy up")?;
     other.vm().cable(REPLICATION, true)?;
     let said = noticed(cluster, other)?;
     // DRBD is told to connect again and again. Whatever it does then, neither side gives anything up.
