@@ -1,5 +1,5 @@
 //! A split brain of DRBD, made as people make it: the link of replication is down, and somebody who needs the data on the other
-//! node forces it up there. The handler refuses that, so fencing is switched off "to make it work".
+//! node promotes it there by hand. The handler refuses that, so it is forced.
 
 use std::time::{Duration, Instant};
 
@@ -19,9 +19,9 @@ use crate::sh;
 const REPLICATION: u8 = MANAGEMENT - 1;
 /// Exit code of what was refused, as docs/hactl.md has it.
 const REFUSED: &str = "exit 3";
-/// With the handler that asks the cluster switched off, because it was in the way.
-const FORCED: &str = "drbdsetup disk-options 0 --fencing=dont-care && drbdadm primary --force r0 && mount /dev/drbd0 /mnt && \
-                      echo theirs >/mnt/stray && sync && umount /mnt && drbdadm secondary r0 && drbdadm adjust r0";
+/// The handler says that the other side is the primary. DRBD goes over that when it is told to ("Forced into split brain situation!").
+const FORCED: &str = "drbdadm primary --force r0 && mount /dev/drbd0 /mnt && echo theirs >/mnt/stray && sync && umount /mnt && \
+                      drbdadm secondary r0";
 /// How long the client may be without an answer.
 const OUTAGE: Duration = Duration::from_secs(60);
 
@@ -40,9 +40,12 @@ pub fn forced_up(lab: &mut Lab) -> Result<Outcome> {
             .map(drop)
     })?;
     writer.acknowledged_after(Instant::now(), OUTAGE)?;
-    let refused = other.look("drbdadm primary --force r0");
+    sh::wait("the other side to miss the primary", SETTLE, || {
+        (other.sh("drbdadm cstate r0").ok()?.trim() == "WFConnection").then_some(())
+    })?;
+    let refused = other.look("drbdadm primary r0; echo exit $?");
     ensure!(
-        refused.contains("Refusing to be Primary"),
+        !refused.contains("exit 0"),
         "the handler was to refuse it: {refused}"
     );
     other.sh(FORCED).context("force the other copy up")?;
