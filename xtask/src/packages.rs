@@ -123,6 +123,8 @@ pub const OCF: &[Need] = &[
     ("redis-server", "redis-server"),
     ("exportfs", "nfs-kernel-server"),
     ("java", "default-jre-headless"),
+    // Not on the path: what the agent is told to run.
+    ("/usr/share/tomcat10/bin/catalina.sh", "tomcat10"),
 ];
 
 /// Makes sure that the programs are there, or says what to install.
