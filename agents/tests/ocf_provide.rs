@@ -16,11 +16,13 @@ eval exec "$1"
 
 /// Runs `script` there and returns what it printed. None where namespaces or `ocf-tester` are missing.
 fn stage(kind: &str, script: &str) -> Option<String> {
-    let is_here = ["/usr/sbin/ocf-tester", "/usr/bin/unshare"]
+    let is_here = ["/usr/sbin/ocf-tester", "/usr/bin/unshare", "/usr/bin/xmllint"]
         .iter()
         .all(|path| Path::new(path).exists());
     if !is_here || !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: it needs root, unshare and ocf-tester (package resource-agents)");
+        eprintln!(
+            "skipped: it needs root, unshare, ocf-tester (package resource-agents) and xmllint (libxml2-utils)"
+        );
         return None;
     }
     let folder = tempfile::tempdir().unwrap();

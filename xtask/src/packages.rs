@@ -27,8 +27,9 @@ pub const UNIT: &[Need] = &[
     ("mkfs.ext4", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
     ("etcd", "etcd-server"),
-    // OCF agents, which the tests read.
+    // OCF agents, which the tests read, and what their tester reads ours with.
     ("ocf-tester", "resource-agents"),
+    ("xmllint", "libxml2-utils"),
     ("mariadbd", "mariadb-server-core"),
     ("/usr/lib/galera/libgalera_smm.so", "galera-4"),
     // Its scripts for state transfers, which the core package does not have.
@@ -97,6 +98,7 @@ pub const BENCH: &[Need] = &[
 pub const OCF: &[Need] = &[
     ("crm_resource", "pacemaker-cli-utils"),
     ("ocf-tester", "resource-agents"),
+    ("arping", "iputils-arping"),
     // The agents of the provider `pacemaker`.
     ("pacemakerd", "pacemaker"),
     ("ip", "iproute2"),

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,7 +61,8 @@ pub fn run_if_called() {
     };
     if !answer.reason.is_empty() {
         let prefix = std::env::var("OCF_EXIT_REASON_PREFIX").unwrap_or_default();
-        eprintln!("{prefix}{}", answer.reason.replace('\n', " "));
+        // Who asked may have ended; the exit code counts.
+        let _ = writeln!(io::stderr(), "{prefix}{}", answer.reason.replace('\n', " "));
     }
     std::process::exit(answer.code);
 }
@@ -79,10 +80,10 @@ fn answer(kind: &str, action: &str) -> Answer {
         return Answer::of(5, format!("had-agentd has no agent {kind:?}"));
     };
     match action {
-        "meta-data" => {
-            print!("{}", describe(meta));
-            Answer::SUCCESS
-        }
+        "meta-data" => match io::stdout().write_all(describe(meta).as_bytes()) {
+            Ok(()) => Answer::SUCCESS,
+            Err(error) => Answer::of(1, format!("the meta-data cannot be printed: {error}")),
+        },
         "start" | "stop" | "monitor" | "status" | "validate-all" => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
