@@ -124,8 +124,8 @@ pub const OCF: &[Need] = &[
     ("rsyslogd", "rsyslog"),
     ("redis-server", "redis-server"),
     ("exportfs", "nfs-kernel-server"),
-    ("java", "default-jre-headless"),
-    // Not on the path: what the agent is told to run.
+    // What the agent is told to run, and with what: another Java on the path does not do.
+    ("/usr/lib/jvm/default-java", "default-jre-headless"),
     ("/usr/share/tomcat10/bin/catalina.sh", "tomcat10"),
 ];
 

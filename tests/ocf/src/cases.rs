@@ -435,7 +435,10 @@ END",
             ("statusurl", "http://127.0.0.1:8081/"),
             ("catalina_rotate_log", "NO"),
         ],
-        needs: &["java", "/usr/share/tomcat10/bin/catalina.sh"],
+        needs: &[
+            "/usr/lib/jvm/default-java",
+            "/usr/share/tomcat10/bin/catalina.sh",
+        ],
         setup: "mkdir -p base/conf base/logs base/temp base/webapps/ROOT base/work; cp /etc/tomcat10/web.xml base/conf/
 echo ok > base/webapps/ROOT/index.html
 echo '<Server port=\"-1\"><Service name=\"Catalina\"><Connector port=\"8081\" address=\"127.0.0.1\"/><Engine name=\"Catalina\" defaultHost=\"localhost\"><Host name=\"localhost\" appBase=\"webapps\"/></Engine></Service></Server>' > base/conf/server.xml",
