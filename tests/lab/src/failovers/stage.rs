@@ -90,11 +90,7 @@ impl Stage {
         })?;
         self.add(&format!("{}{}", fences(), self.service.group()))?;
         self.whole()?;
-        self.create()?;
-        // What the installation left to be written would keep a node from losing its power: a process that waits for the disk dies
-        // when that is done, and the power controller waits for it.
-        nix::unistd::sync();
-        Ok(())
+        self.create()
     }
 
     fn prepare(&self, machine: &Machine) -> Result<()> {
