@@ -124,6 +124,16 @@ impl RolesView {
         self.others.iter().find(|peer| peer.name == *name)
     }
 
+    /// True when the committed set says that the primary, another node, has all that was acknowledged, and that this node's copy
+    /// is not counted on: the proof without which nothing of it may be thrown away.
+    #[must_use]
+    pub fn is_dispensable(&self) -> bool {
+        let is_counted_on = |peer: &Peer| self.in_sync.nodes.contains(&peer.name);
+        self.in_sync.generation > 0
+            && self.remote_primary().is_some_and(is_counted_on)
+            && !is_counted_on(&self.own)
+    }
+
     /// True when a promoted service here has to wait for the copy on another node before it acknowledges.
     #[must_use]
     pub fn waits_for_others(&self) -> bool {

@@ -28,6 +28,7 @@ use super::ready;
 use super::site::Site;
 use crate::agent::{AgentContext, AgentError};
 use crate::clock;
+use crate::roles::RolesView;
 
 /// Longest wait for a primary to be named while there is none. A node that boots hears of one within some heartbeats.
 const NAMED_LIMIT: Duration = Duration::from_secs(2);
@@ -112,14 +113,10 @@ async fn copy(site: &Site, log: PathBuf) -> Option<Rewind> {
 
 /// Waits a lease for a primary to be named.
 async fn wait_until_named(site: &Site) {
-    let mut roles = site.roles.clone();
-    let until = clock::now() + site.lease.min(NAMED_LIMIT);
     if site.view().primary.is_none() {
         site.seen.say("waits for a moment to hear who the primary is");
     }
-    while clock::now() < until && site.view().primary.is_none() {
-        let _ = tokio::time::timeout(clock::now().until(until), roles.changed()).await;
-    }
+    wait_for(site, site.lease.min(NAMED_LIMIT), |view| view.primary.is_some()).await;
 }
 
 /// Waits until this node knows who the primary is, if that is not certain.
@@ -144,11 +141,14 @@ async fn catch_up(site: &Site, deadline: Time) -> Result<(), AgentError> {
 
 /// A successor that was promoted counts on this copy until it has missed it for a lease.
 async fn wait_until_dispensable(site: &Site) {
+    let no_more = |view: &RolesView| view.is_dispensable() || view.remote_primary().is_none();
+    wait_for(site, site.lease * WAIT_LEASES, no_more).await;
+}
+
+/// Waits until what the cluster agreed on is so, and no longer than `limit`.
+async fn wait_for(site: &Site, limit: Duration, is_so: impl FnMut(&RolesView) -> bool) {
     let mut roles = site.roles.clone();
-    let until = clock::now() + site.lease * WAIT_LEASES;
-    while clock::now() < until && !site.is_dispensable() && site.view().remote_primary().is_some() {
-        let _ = tokio::time::timeout(clock::now().until(until), roles.changed()).await;
-    }
+    let _ = tokio::time::timeout(limit, roles.wait_for(is_so)).await;
 }
 
 /// The server of this run: its agent, and the parameters that reach it.

@@ -101,15 +101,9 @@ impl Site {
         )
     }
 
-    /// True when the committed set says that others have all that was acknowledged, and that this node's copy is not counted
-    /// on: the proof without which nothing of it may be thrown away.
+    /// See [`RolesView::is_dispensable`].
     pub fn is_dispensable(&self) -> bool {
-        let view = self.roles.borrow();
-        view.in_sync.generation > 0
-            && view
-                .remote_primary()
-                .is_some_and(|primary| view.in_sync.nodes.contains(&primary.name))
-            && !view.in_sync.nodes.contains(&view.own.name)
+        self.roles.borrow().is_dispensable()
     }
 
     /// True when what this node knows names it as the primary, and no permit says so now: the cluster goes on, and this node has

@@ -1,6 +1,6 @@
 //! Replication mode: a pair of real servers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use holdfast_agents::agent::Presence;
 use holdfast_agents::mysqld::client::Client;
@@ -221,6 +221,17 @@ async fn what_only_an_old_primary_has_is_taken_back_and_told() {
     }
 }
 
+/// `a` is not started for `still`, then hears who the primary is, and follows it without what nobody else has.
+async fn starts_when_it_hears(pair: &mut Pair, still: Duration, hear: impl FnOnce()) {
+    let mut start = pair.a.agent.start(deadline(PATIENCE));
+    let waits = tokio::time::timeout(still, &mut start).await;
+    assert!(waits.is_err(), "{waits:?}");
+    hear();
+    start.await.unwrap();
+    pair.until_in_sync(&["a", "b"]).await;
+    assert_eq!(pair.a.value("SELECT GROUP_CONCAT(n) FROM shop.t").await, "8");
+}
+
 #[tokio::test]
 async fn an_old_primary_that_has_not_heard_yet_who_is_commits_nothing_at_its_start() {
     for kind in kinds().into_iter().filter(|kind| kind.mariadb) {
@@ -234,13 +245,7 @@ async fn an_old_primary_that_has_not_heard_yet_who_is_commits_nothing_at_its_sta
         assert!(refused.0.contains("has not heard since who is"), "{refused}");
         assert_eq!(pair.a.agent.probe().await, Presence::Inactive);
         // The cable is back a moment later, in the middle of the next attempt.
-        let mut start = pair.a.agent.start(deadline(PATIENCE));
-        let waits = tokio::time::timeout(LEASE / 2, &mut start).await;
-        assert!(waits.is_err(), "{waits:?}");
-        hear();
-        start.await.unwrap();
-        pair.until_in_sync(&["a", "b"]).await;
-        assert_eq!(pair.a.value("SELECT GROUP_CONCAT(n) FROM shop.t").await, "8");
+        starts_when_it_hears(&mut pair, LEASE / 2, hear).await;
     }
 }
 
@@ -254,13 +259,7 @@ async fn an_old_primary_that_knows_of_none_waits_a_moment_for_one() {
         pair.a.stop().await;
         // It was assigned in the instant before its power went: that did not reach its disk.
         pair.a.roles.send_modify(|roles| roles.primary = None);
-        let mut start = pair.a.agent.start(deadline(PATIENCE));
-        let waits = tokio::time::timeout(LEASE / 4, &mut start).await;
-        assert!(waits.is_err(), "{waits:?}");
-        hear();
-        start.await.unwrap();
-        pair.until_in_sync(&["a", "b"]).await;
-        assert_eq!(pair.a.value("SELECT GROUP_CONCAT(n) FROM shop.t").await, "8");
+        starts_when_it_hears(&mut pair, LEASE / 4, hear).await;
         assert!(
             pair.a
                 .take_notes()

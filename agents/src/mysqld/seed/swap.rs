@@ -52,7 +52,7 @@ impl Note {
 }
 
 /// Digits, hyphens and commas: it becomes a part of a statement.
-pub fn is_gtid(text: &str) -> bool {
+fn is_gtid(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_digit() || "-,".contains(c))
 }
 
