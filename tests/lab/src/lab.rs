@@ -53,6 +53,15 @@ impl Lab {
         })
     }
 
+    /// Writes down what an engineer wants to read after `name` went wrong; the file.
+    pub fn log(&self, name: &str, text: &str) -> std::io::Result<PathBuf> {
+        let dir = self.source.join("target/lab/logs");
+        std::fs::create_dir_all(&dir)?;
+        let file = dir.join(format!("{name}.txt"));
+        std::fs::write(&file, text)?;
+        Ok(file)
+    }
+
     /// A healthy cluster of that shape: the one of the last scenario if it fits, otherwise a new one.
     pub fn cluster(&mut self, shape: Shape) -> Result<&Cluster> {
         if self

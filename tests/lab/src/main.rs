@@ -151,11 +151,8 @@ fn play(chosen: &[Scenario], races: u32) -> Result<bool> {
 
 /// Writes down what the nodes say of a failed scenario.
 fn keep_report(lab: &Lab, name: &str) {
-    let dir = lab.source.join("target/lab/logs");
-    let file = dir.join(format!("{name}.txt"));
-    let written = std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&file, lab.report()));
-    match written {
-        Ok(()) => println!("        see {}", file.display()),
+    match lab.log(name, &lab.report()) {
+        Ok(file) => println!("        see {}", file.display()),
         Err(error) => println!("        its report could not be written: {error}"),
     }
 }

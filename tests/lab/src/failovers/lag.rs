@@ -13,7 +13,6 @@ use anyhow::{Context, Result};
 use super::judge;
 use super::service::{self, Service};
 use super::stage::{Stage, WHOLE};
-use super::writer::{Target, Writer};
 use crate::machine::Machine;
 use crate::net::Net;
 use crate::sh;
@@ -55,14 +54,7 @@ pub fn run(words: &[String]) -> Result<bool> {
     let stage = Stage::set(service).context("boot the nodes")?;
     let measured = measure(&stage);
     if measured.is_err() {
-        let file = stage
-            .lab
-            .source
-            .join("target/lab/logs")
-            .join(format!("reader-lag-{name}.txt"));
-        std::fs::create_dir_all(stage.lab.source.join("target/lab/logs"))?;
-        std::fs::write(&file, stage.report())?;
-        eprintln!("lab: what the nodes say is in {}", file.display());
+        stage.keep_report(WORD)?;
     }
     let (rounds, unread_ms) = measured?;
     let median =
@@ -102,17 +94,7 @@ fn measure(stage: &Stage) -> Result<(Vec<Round>, u64)> {
     sh::wait("the readers to go to the replica", WHOLE, || {
         has_address(replica).then_some(())
     })?;
-    let clock = Clock::start();
-    let writer = Writer::start(
-        stage.service,
-        (Target::Vip, stage.vip()?),
-        (0, 1),
-        &stage.lab.net,
-        clock,
-    )?;
-    sh::wait("a write to be acknowledged", WHOLE, || {
-        writer.last_ack_ms().map(drop)
-    })?;
+    let _writer = stage.writing(Clock::start())?;
     let readers = Readers::start(
         SocketAddr::new(READER_VIP.parse()?, stage.service.port),
         &stage.lab.net,

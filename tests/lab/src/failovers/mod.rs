@@ -45,11 +45,7 @@ pub fn run(options: &Options) -> Result<bool> {
     if let Err(error) = &played {
         report.faults.push(format!("{error:#}"));
         if options.keep.is_none() {
-            let dir = stage.lab.source.join("target/lab/logs");
-            std::fs::create_dir_all(&dir)?;
-            let file = dir.join(format!("failovers-{}.txt", options.service.name));
-            std::fs::write(&file, stage.report())?;
-            eprintln!("lab: what the nodes say is in {}", file.display());
+            stage.keep_report(options::WORD)?;
         }
     }
     report.print(options.json)?;

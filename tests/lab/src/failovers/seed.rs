@@ -9,7 +9,6 @@ use anyhow::{Context, Result, ensure};
 use super::judge;
 use super::service::{self, Service};
 use super::stage::{Stage, WHOLE};
-use super::writer::{Target, Writer};
 use crate::machine::Machine;
 use crate::sh;
 use crate::torture::history::Clock;
@@ -48,11 +47,7 @@ pub fn run(args: &[String]) -> Result<bool> {
     let stage = Stage::set(service).context("boot the nodes")?;
     let played = play(&stage, words);
     if played.is_err() {
-        let dir = stage.lab.source.join("target/lab/logs");
-        std::fs::create_dir_all(&dir)?;
-        let file = dir.join(format!("seed-{name}.txt"));
-        std::fs::write(&file, stage.report())?;
-        eprintln!("lab: what the nodes say is in {}", file.display());
+        stage.keep_report(WORD)?;
     }
     println!("{name}: {}", played?);
     Ok(true)
@@ -74,16 +69,7 @@ fn play(stage: &Stage, words: (&str, &str)) -> Result<String> {
         refused.contains("counts on it") && refused.contains(&format!("exit {REFUSED}")),
         "a whole copy was to be kept: {refused}"
     );
-    let writer = Writer::start(
-        stage.service,
-        (Target::Vip, stage.vip()?),
-        (0, 1),
-        &stage.lab.net,
-        Clock::start(),
-    )?;
-    sh::wait("a write to be acknowledged", WHOLE, || {
-        writer.last_ack_ms().map(drop)
-    })?;
+    let writer = stage.writing(Clock::start())?;
     put_a_stranger(replica, words)?;
     let said = obstacle(stage, replica)?;
     eprintln!("lab: the replica says: {said}");

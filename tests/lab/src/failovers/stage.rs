@@ -13,6 +13,7 @@ use holdfast_proto::control::{GroupView, StatusView};
 use super::FAILOVER_VIP;
 use super::sentinel::Follower;
 use super::service::{Copies, Service};
+use super::writer::{Target, Writer};
 use crate::cluster::{Cluster, Shape, fences};
 use crate::lab::Lab;
 use crate::machine::Machine;
@@ -228,6 +229,24 @@ impl Stage {
         };
         let logs: String = self.data().iter().map(log).collect();
         format!("{}{logs}", self.cluster.report())
+    }
+
+    /// Writes that down, and says where.
+    pub fn keep_report(&self, word: &str) -> Result<()> {
+        let name = format!("{word}-{}", self.service.name);
+        let file = self.lab.log(&name, &self.report())?;
+        eprintln!("lab: what the nodes say is in {}", file.display());
+        Ok(())
+    }
+
+    /// A client that writes at the virtual address, from its first acknowledged write on.
+    pub fn writing(&self, clock: Clock) -> Result<Writer> {
+        let target = (Target::Vip, self.vip()?);
+        let writer = Writer::start(self.service, target, (0, 1), &self.lab.net, clock)?;
+        sh::wait("a write to be acknowledged", WHOLE, || {
+            writer.last_ack_ms().map(drop)
+        })?;
+        Ok(writer)
     }
 
     /// The data nodes.

@@ -60,11 +60,9 @@ pub fn galera(lab: &mut Lab) -> Result<String> {
     let done = form(lab, &cluster).and_then(|()| run(lab, &cluster, &dir));
     lab.power.wire(&[]);
     if done.is_err() {
-        let logs = lab.source.join("target/lab/logs");
-        std::fs::create_dir_all(&logs)?;
         let log = |machine: &Arc<Machine>| machine.look("tail -n 120 /var/lib/mysql/server.log");
         let said: String = cluster.data().iter().map(log).collect();
-        std::fs::write(logs.join("galera-nodes.txt"), cluster.report() + &said)?;
+        lab.log("galera-nodes", &(cluster.report() + &said))?;
     }
     done
 }

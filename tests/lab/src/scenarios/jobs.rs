@@ -41,13 +41,11 @@ pub fn jobs(lab: &mut Lab) -> Result<String> {
     let done = form(lab, &cluster).and_then(|()| run(&cluster));
     lab.power.wire(&[]);
     if done.is_err() {
-        let logs = lab.source.join("target/lab/logs");
-        std::fs::create_dir_all(&logs)?;
         let look = |machine: &std::sync::Arc<Machine>| {
             machine.look(&format!("hactl job list; hactl job history; cat {LOG}"))
         };
         let said: String = cluster.data().iter().map(look).collect();
-        std::fs::write(logs.join("jobs-nodes.txt"), cluster.report() + &said)?;
+        lab.log("jobs-nodes", &(cluster.report() + &said))?;
     }
     done
 }

@@ -29,9 +29,7 @@ pub fn overlap(lab: &mut Lab) -> Result<String> {
     let done = under_load(lab, &cluster, &dir.join("run"), &shared);
     lab.power.wire(&[]);
     if done.is_err() {
-        let logs = lab.source.join("target/lab/logs");
-        std::fs::create_dir_all(&logs)?;
-        std::fs::write(logs.join("overlap-nodes.txt"), cluster.report())?;
+        lab.log("overlap-nodes", &cluster.report())?;
     }
     done
 }
